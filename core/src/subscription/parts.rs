@@ -1,0 +1,266 @@
+//! The parts of a subscription with their defaults (design §6).
+
+use std::time::Duration;
+
+use super::{BTreeMap, Deserialize, Did, Kind, Operation, Secret, Serialize, TopicName};
+
+/// The topic records come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Source {
+    /// `firehose`, or a topic of the tenant.
+    pub topic: TopicName,
+}
+
+impl Default for Source {
+    #[expect(clippy::expect_used, reason = "a constant name, parsed in every test")]
+    fn default() -> Self {
+        Self { topic: TopicName::parse(TopicName::FIREHOSE).expect("the built-in name is well-formed") }
+    }
+}
+
+/// Where a new subscription begins: `earliest`, `latest`, or an RFC 3339 time (by receipt, not by the event's own time).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, from = "String", into = "String")]
+pub enum StartFrom {
+    /// With what is still there.
+    Earliest,
+    /// With the next record.
+    #[default]
+    Latest,
+    /// With the first record received at or after this time; checked by `violations`.
+    At(String),
+}
+
+impl From<String> for StartFrom {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "earliest" => Self::Earliest,
+            "latest" => Self::Latest,
+            _ => Self::At(text),
+        }
+    }
+}
+
+impl From<StartFrom> for String {
+    fn from(start: StartFrom) -> String {
+        match start {
+            StartFrom::Earliest => "earliest".to_owned(),
+            StartFrom::Latest => "latest".to_owned(),
+            StartFrom::At(text) => text,
+        }
+    }
+}
+
+/// Which records: every list that is not empty must hold, and the expression must be true. `collections` or
+/// `operations` imply commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Filter {
+    /// Kinds of events.
+    pub kinds: Vec<Kind>,
+    /// NSIDs, exact or as a prefix: `app.bsky.feed.*`.
+    pub collections: Vec<String>,
+    /// What was done to the record.
+    pub operations: Vec<Operation>,
+    /// Repos.
+    pub dids: Vec<Did>,
+    /// A JMESPath over the value; the record passes when the result is truthy. One that fails is no match, counted.
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
+}
+
+/// How deliveries become batches: the first bound reached wins; the timer starts at the first event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Collector {
+    /// 1–10,000.
+    pub max_events: u32,
+    /// 1 KiB–6 MiB of event bytes. An event that would overflow starts the next batch; a larger one goes alone.
+    pub max_bytes: u32,
+    /// 0–300,000.
+    pub max_wait_ms: u64,
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self { max_events: 100, max_bytes: 1024 * 1024, max_wait_ms: 1000 }
+    }
+}
+
+/// What happens to a batch. Exactly one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Processor {
+    /// An HTTP endpoint is called.
+    Webhook(Webhook),
+    /// An expression maps, filters or re-keys. Not built yet.
+    Jmespath(serde_json::Value),
+    /// A keyed aggregate over windows. Not built yet.
+    Reduce(serde_json::Value),
+}
+
+/// An HTTP endpoint and how it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Webhook {
+    /// `https`; `http` in dev.
+    pub url: String,
+    /// A JMESPath per event that shapes the payload. Not built yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// Of the request's body.
+    #[serde(default)]
+    pub format: Format,
+    /// One deadline over DNS, connect, TLS, request and body.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u64,
+    /// Sent with every call.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Of the request's body.
+    #[serde(default)]
+    pub compression: Compression,
+    /// `whsec_…`; write-only: taken, stored, never given back but by `GET …/secret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+}
+
+const fn default_timeout_ms() -> u64 {
+    30_000
+}
+
+/// How a body holds its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// One object with a list.
+    #[default]
+    Json,
+    /// One event a line. Not built yet.
+    Ndjson,
+    /// CloudEvents 1.0 batch. Not built yet.
+    CloudeventsBatch,
+}
+
+/// Of a request's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As it is.
+    #[default]
+    None,
+    /// Not built yet.
+    Gzip,
+    /// Not built yet.
+    Zstd,
+}
+
+/// Where results go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Output {
+    /// A topic of the tenant; made with defaults where it is missing.
+    pub topic: TopicName,
+}
+
+/// What keeps its order when a batch fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ordering {
+    /// The lane waits.
+    #[default]
+    Partition,
+    /// Only events of the same key wait. Not built yet.
+    Key,
+    /// Nothing waits. Not built yet.
+    None,
+}
+
+/// What happens after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Retry {
+    /// The first wait; doubles each time.
+    pub initial_backoff_ms: u64,
+    /// The longest wait.
+    pub max_backoff_ms: u64,
+    /// From the freeze of the batch on; then it is exhausted.
+    pub max_elapsed_ms: u64,
+    /// What a failed batch does.
+    pub on_failure: OnFailure,
+    /// What an exhausted batch does.
+    pub on_exhausted: OnExhausted,
+}
+
+impl Retry {
+    /// `initialBackoffMs`.
+    pub const fn initial_backoff(&self) -> Duration {
+        Duration::from_millis(self.initial_backoff_ms)
+    }
+
+    /// `maxBackoffMs`.
+    pub const fn max_backoff(&self) -> Duration {
+        Duration::from_millis(self.max_backoff_ms)
+    }
+
+    /// `maxElapsedMs`.
+    pub const fn max_elapsed(&self) -> Duration {
+        Duration::from_millis(self.max_elapsed_ms)
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            initial_backoff_ms: 1000,
+            max_backoff_ms: 60_000,
+            max_elapsed_ms: 300_000,
+            on_failure: OnFailure::default(),
+            on_exhausted: OnExhausted::default(),
+        }
+    }
+}
+
+/// What a failed batch does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnFailure {
+    /// It is sent again as it is.
+    #[default]
+    Retry,
+    /// It is halved down to the poison event. Not built yet.
+    Bisect,
+}
+
+/// What an exhausted batch does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnExhausted {
+    /// Its events become dead letters and the lane goes on.
+    #[default]
+    DeadLetter,
+    /// It is retried for ever.
+    Block,
+    /// Its events are dropped, counted, and the lane goes on.
+    Drop,
+}
+
+/// The most events per second. Not built yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Throttle {
+    /// Null for no limit.
+    pub events_per_second: Option<u32>,
+}
+
+/// Whether it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It does.
+    #[default]
+    Active,
+    /// It keeps its place. Not built yet.
+    Paused,
+}
