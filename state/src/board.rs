@@ -1,0 +1,122 @@
+//! The board: how each subscription fares, counted since the process started.
+//!
+//! Stages write, the API and the line of progress read. Nothing durable is decided by it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use fpaas_core::{Incarnation, SubscriptionId, TenantId, Timestamp};
+use serde::Serialize;
+
+type Key = (TenantId, SubscriptionId, Incarnation);
+
+/// Counters by subscription.
+#[derive(Debug, Default)]
+pub struct Board(RwLock<HashMap<Key, Arc<Counters>>>);
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// As it stands.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What happened to one subscription since the process started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Records its filter passed.
+    pub matched: Counter,
+    /// Records its `match` failed to evaluate on: no match.
+    pub match_errors: Counter,
+    /// Batches frozen.
+    pub batches: Counter,
+    /// Webhook calls begun.
+    pub calls: Counter,
+    /// Webhook calls that did not acknowledge.
+    pub failures: Counter,
+    /// Answers that could not be read as results.
+    pub bad_responses: Counter,
+    /// Events acknowledged.
+    pub acknowledged: Counter,
+    /// Records written to output topics.
+    pub results: Counter,
+    /// Events given up on and kept.
+    pub dead_letters: Counter,
+    /// Events given up on and dropped, as `onExhausted: drop` says.
+    pub dropped: Counter,
+    /// Source offsets that were removed before they were read.
+    pub lost: Counter,
+    last: Mutex<Option<LastOutcome>>,
+    stopped: Mutex<Option<String>>,
+}
+
+/// How the last call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastOutcome {
+    /// When.
+    pub time: Timestamp,
+    /// The answer's status, if there was one.
+    pub status: Option<u16>,
+    /// `acknowledged`, or why not: `timeout`, `connect`, `status`, `badResponse`…
+    pub outcome: String,
+    /// A sentence about it, free of secrets.
+    pub message: String,
+    /// Which attempt of its batch it was, from 1.
+    pub attempt: u32,
+}
+
+impl Counters {
+    /// How the last call ended.
+    pub fn last_outcome(&self) -> Option<LastOutcome> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how a call ended.
+    pub fn note(&self, outcome: LastOutcome) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
+    /// Why the subscription stands still and will not move by itself, if so.
+    pub fn stopped(&self) -> Option<String> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that it stands still, or no longer.
+    pub fn note_stopped(&self, why: Option<String>) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
+impl Board {
+    /// The counters of a subscription; made at the first call.
+    pub fn of(&self, tenant: &TenantId, id: &SubscriptionId, incarnation: Incarnation) -> Arc<Counters> {
+        let key = (tenant.clone(), id.clone(), incarnation);
+        if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Arc::clone(found);
+        }
+        Arc::clone(self.0.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+    }
+
+    /// Forgets a subscription that was deleted.
+    pub fn forget(&self, tenant: &TenantId, id: &SubscriptionId, incarnation: Incarnation) {
+        let key = (tenant.clone(), id.clone(), incarnation);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// Sums one counter over all subscriptions.
+    pub fn total(&self, pick: impl Fn(&Counters) -> &Counter) -> u64 {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(|counters| pick(counters).get()).sum()
+    }
+}

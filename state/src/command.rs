@@ -1,0 +1,113 @@
+//! Commands: every change of a tenant's resources, as a record of the control topic.
+//!
+//! A command carries everything that is not in the view: its time and its random values, so that every node that applies
+//! it comes to the same result. Written as JSON with a version that is compared strictly.
+
+use bytes::Bytes;
+use fpaas_core::subscription::{Secret, Subscription};
+use fpaas_core::topic::TopicSettings;
+use fpaas_core::{Offset, SubscriptionId, TenantId, Timestamp, TopicName, Violation};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+const VERSION: u8 = 1;
+
+/// One change that somebody asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Command {
+    v: u8,
+    /// Chosen by whoever asks; a repeated one returns its first result.
+    pub id: String,
+    /// When it was asked for.
+    pub time: Timestamp,
+    /// Whose resource it changes.
+    pub tenant: TenantId,
+    /// What is asked for.
+    pub change: Change,
+}
+
+/// What a command asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "most commands are the large one")]
+pub enum Change {
+    /// Create or replace.
+    PutSubscription {
+        /// Its id.
+        id: SubscriptionId,
+        /// What it is from now on; valid, with its output topic free of collisions when it was asked for.
+        subscription: Subscription,
+        /// Random: its secret, if it is new and brings none.
+        secret: Secret,
+        /// Where it starts in each partition of its source, if it is new.
+        starts: Vec<Offset>,
+    },
+    /// Remove with its deliveries and dead letters.
+    DeleteSubscription {
+        /// Its id.
+        id: SubscriptionId,
+    },
+    /// Create, or change what can be changed.
+    PutTopic {
+        /// Its name.
+        name: TopicName,
+        /// Its settings from now on.
+        settings: TopicSettings,
+    },
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is new.
+    Created,
+    /// It was there and is replaced.
+    Replaced,
+    /// It is gone.
+    Deleted,
+    /// There is no such thing.
+    NotFound,
+    /// It cannot be so beside what is there: 409.
+    Conflict(Vec<Violation>),
+}
+
+impl Command {
+    /// A command of this version.
+    pub const fn new(id: String, time: Timestamp, tenant: TenantId, change: Change) -> Self {
+        Self { v: VERSION, id, time, tenant, change }
+    }
+
+    /// The resource it is about: the record's key.
+    pub fn path(&self) -> String {
+        match &self.change {
+            Change::PutSubscription { id, .. } | Change::DeleteSubscription { id } => {
+                format!("{}/subscriptions/{id}", self.tenant)
+            }
+            Change::PutTopic { name, .. } => format!("{}/topics/{name}", self.tenant),
+        }
+    }
+
+    /// As the control topic holds it.
+    pub fn encode(&self) -> Result<Bytes> {
+        serde_json::to_vec(self).map(Bytes::from).map_err(|error| corrupt(&error.to_string()))
+    }
+
+    /// From the control topic. Another version is refused: this program must not guess what it says.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u8,
+        }
+        let versioned: Versioned = serde_json::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))?;
+        if versioned.v != VERSION {
+            return Err(corrupt(&format!("version {} is not {VERSION}", versioned.v)));
+        }
+        serde_json::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))
+    }
+}
+
+fn corrupt(why: &str) -> Error {
+    Error::Corrupt { what: "a command of the control topic".to_owned(), why: why.to_owned() }
+}

@@ -1,0 +1,161 @@
+//! Follows the control topic: applies commands in order, makes the topics they need, publishes the view, and answers
+//! whoever asked.
+//!
+//! Subscribers of the view may count on it: every topic that a published view names exists. Does not own what a
+//! command means ([`crate::view`]) or who may give one (the API).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fpaas_core::crashpoint::{self, Point};
+use fpaas_core::topics::Topics;
+use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_log::{FetchBounds, Log, Record, TopicSpec, Transaction, Writer};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{Command, Outcome};
+use crate::view::View;
+use crate::{Error, Result};
+
+mod provision;
+
+use provision::Provisioner;
+
+/// How often topics of deleted subscriptions are looked at again until nobody uses them.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The control topic and the view that follows it.
+#[derive(Debug)]
+pub struct Control {
+    log: Arc<dyn Log>,
+    at: TopicPartition,
+    writer: Arc<dyn Writer>,
+    views: watch::Sender<Arc<View>>,
+    waiting: Mutex<HashMap<String, Vec<oneshot::Sender<Outcome>>>>,
+    names: Topics,
+}
+
+impl Control {
+    /// Opens the control topic, making it where it is missing. The view is empty until [`Control::follow`] runs.
+    pub async fn open(log: Arc<dyn Log>, names: Topics, node: &str) -> Result<Arc<Self>> {
+        let topic = names.control();
+        log.create_topic(&topic, &TopicSpec::kept(1)).await?;
+        let writer = log.writer(&format!("{node}.control"), None).await?;
+        let (views, _) = watch::channel(Arc::default());
+        let at = TopicPartition::new(topic, 0);
+        Ok(Arc::new(Self { log, at, writer, views, waiting: Mutex::default(), names }))
+    }
+
+    /// The view as it stands.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.views.borrow())
+    }
+
+    /// The view and every later one.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.views.subscribe()
+    }
+
+    /// Appends a command and waits until it is applied: then it is durable and what it needs is there.
+    pub async fn submit(&self, command: Command) -> Result<Outcome> {
+        let applied = self.wait_for(&command.id);
+        let record = Record {
+            key: Some(command.path().into()),
+            value: Some(command.encode()?),
+            timestamp: command.time,
+            ..Record::default()
+        };
+        let mut transaction = Transaction::new();
+        transaction.append(self.at.clone(), record);
+        self.writer.commit(transaction).await.map_err(|rejected| rejected.error)?;
+        crashpoint::hit(Point::ControlAppended);
+        match tokio::time::timeout(limits::API_APPLY_WAIT, applied).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_)) | Err(_) => Err(Error::NotApplied),
+        }
+    }
+
+    /// Brings the view up to what the log holds now and makes the topics it names. Run before the stages start.
+    pub async fn restore(&self) -> Result<Follower<'_>> {
+        let mut follower = Follower {
+            control: self,
+            next: Offset::ZERO,
+            view: View::default(),
+            provisioner: Provisioner::new(Arc::clone(&self.log), self.names.clone()),
+        };
+        let end = self.log.watermarks(&self.at).await?.end;
+        let mut answers = Vec::new();
+        while follower.next < end {
+            follower.step(Duration::ZERO, &mut answers).await?;
+        }
+        follower.provisioner.remove_orphans(&follower.view).await?;
+        follower.publish(answers).await?;
+        Ok(follower)
+    }
+
+    fn wait_for(&self, id: &str) -> oneshot::Receiver<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
+        waiting.entry(id.to_owned()).or_default().push(sender);
+        receiver
+    }
+
+    fn answer(&self, id: &str, outcome: &Outcome) {
+        let senders = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        for sender in senders.into_iter().flatten() {
+            // Whoever asked may have gone away; the change holds all the same.
+            drop(sender.send(outcome.clone()));
+        }
+    }
+}
+
+/// A view that is up to date and goes on following.
+#[derive(Debug)]
+pub struct Follower<'a> {
+    control: &'a Control,
+    next: Offset,
+    view: View,
+    provisioner: Provisioner,
+}
+
+impl Follower<'_> {
+    /// Follows until `shutdown`.
+    pub async fn follow(mut self, shutdown: &CancellationToken) -> Result<()> {
+        loop {
+            let mut answers = Vec::new();
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                stepped = self.step(SWEEP, &mut answers) => stepped?,
+            }
+            if !answers.is_empty() {
+                self.publish(answers).await?;
+            }
+            self.provisioner.sweep().await?;
+        }
+    }
+
+    /// Applies what is there, waiting at most `wait` for it. Cancel-safe: nothing is applied before the fetch is done.
+    async fn step(&mut self, wait: Duration, answers: &mut Vec<(String, Outcome)>) -> Result<()> {
+        let fetched = self.control.log.fetch(&self.control.at, self.next, FetchBounds::waiting(wait)).await?;
+        for stored in &fetched.records {
+            let command = Command::decode(stored.record.value.as_deref().unwrap_or_default())?;
+            let outcome = self.view.apply(&command);
+            answers.push((command.id, outcome));
+        }
+        self.next = fetched.next;
+        Ok(())
+    }
+
+    async fn publish(&mut self, answers: Vec<(String, Outcome)>) -> Result<()> {
+        crashpoint::hit(Point::TopicsMissing);
+        self.provisioner.make_topics(&self.view).await?;
+        self.control.views.send_replace(Arc::new(self.view.clone()));
+        for (id, outcome) in answers {
+            self.control.answer(&id, &outcome);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Makes the topics a view names and removes those of deleted subscriptions once nobody uses them.
+//!
+//! Both are done again after a crash: making finds what is there, and a start removes what no subscription owns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use fpaas_core::topic::TopicSettings;
+use fpaas_core::topics::Topics;
+use fpaas_core::{Incarnation, SubscriptionId, TenantId, TopicName};
+use fpaas_log::{Created, Log, Retention, TopicSpec};
+use tracing::{info, warn};
+
+use crate::Result;
+use crate::view::{SubscriptionEntry, View};
+
+type Key = (TenantId, SubscriptionId, Incarnation);
+
+#[derive(Debug)]
+pub(super) struct Provisioner {
+    log: Arc<dyn Log>,
+    names: Topics,
+    subscriptions: BTreeMap<Key, Weak<SubscriptionEntry>>,
+    /// Deleted subscriptions that a stage may still work for: their topics go when the last one lets go.
+    retired: Vec<(Key, Weak<SubscriptionEntry>)>,
+    topics: BTreeMap<(TenantId, TopicName), TopicSettings>,
+}
+
+impl Provisioner {
+    pub(super) fn new(log: Arc<dyn Log>, names: Topics) -> Self {
+        let (subscriptions, retired, topics) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Self { log, names, subscriptions, retired, topics }
+    }
+
+    /// After this, every topic that `view` names exists with its settings.
+    pub(super) async fn make_topics(&mut self, view: &View) -> Result<()> {
+        self.make_tenant_topics(view).await?;
+        let mut before = std::mem::take(&mut self.subscriptions);
+        for entry in view.subscriptions.values() {
+            let key = (entry.tenant.clone(), entry.id.clone(), entry.incarnation);
+            if before.remove(&key).is_none() {
+                self.make_internal(entry).await?;
+            }
+            self.subscriptions.insert(key, Arc::downgrade(entry));
+        }
+        self.retired.extend(before);
+        Ok(())
+    }
+
+    /// Removes the topics of deleted subscriptions that no stage holds on to any more.
+    pub(super) async fn sweep(&mut self) -> Result<()> {
+        let (free, held) =
+            std::mem::take(&mut self.retired).into_iter().partition(|(_, entry)| entry.strong_count() == 0);
+        self.retired = held;
+        let free: Vec<(Key, Weak<SubscriptionEntry>)> = free;
+        for ((tenant, id, incarnation), _) in free {
+            self.log.delete_topic(&self.names.deliveries(&tenant, &id, incarnation)).await?;
+            self.log.delete_topic(&self.names.dead_letters(&tenant, &id, incarnation)).await?;
+            info!(%tenant, subscription = %id, "removed the deliveries and dead letters of a deleted subscription");
+        }
+        Ok(())
+    }
+
+    /// Removes internal topics that no subscription of `view` owns: what a crash left behind. Only before stages run.
+    pub(super) async fn remove_orphans(&self, view: &View) -> Result<()> {
+        let owned: BTreeSet<String> = view.subscriptions.values().flat_map(|entry| self.internal(entry)).collect();
+        for topic in self.log.list_topics("").await? {
+            if self.names.parse_internal(&topic).is_some() && !owned.contains(&topic) {
+                self.log.delete_topic(&topic).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn internal(&self, entry: &SubscriptionEntry) -> [String; 2] {
+        let (tenant, id, incarnation) = (&entry.tenant, &entry.id, entry.incarnation);
+        [self.names.deliveries(tenant, id, incarnation), self.names.dead_letters(tenant, id, incarnation)]
+    }
+
+    async fn make_internal(&self, entry: &SubscriptionEntry) -> Result<()> {
+        let [deliveries, dead_letters] = self.internal(entry);
+        let lanes = entry.config.lanes;
+        self.log.create_topic(&deliveries, &TopicSpec::kept(lanes)).await?;
+        self.log.create_topic(&dead_letters, &TopicSpec::kept(lanes)).await?;
+        Ok(())
+    }
+
+    async fn make_tenant_topics(&mut self, view: &View) -> Result<()> {
+        for (key, entry) in &view.topics {
+            if self.topics.get(key) != Some(&entry.settings) {
+                self.make_tenant_topic(&self.names.of_tenant(&key.0, &key.1), &entry.settings).await?;
+                self.topics.insert(key.clone(), entry.settings.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_tenant_topic(&self, name: &str, settings: &TopicSettings) -> Result<()> {
+        let spec = spec(settings);
+        if let Created::Different(found) = self.log.create_topic(name, &spec).await? {
+            warn!(topic = name, ?found, "the topic is there with other settings and is used as it is");
+        }
+        Ok(self.log.alter_topic(name, &spec.retention).await?)
+    }
+}
+
+fn spec(settings: &TopicSettings) -> TopicSpec {
+    let time = settings.retention_ms.map(Duration::from_millis);
+    let retention = Retention { time, bytes: settings.retention_bytes };
+    TopicSpec { partitions: settings.partitions, compacted: settings.compacted, retention }
+}

@@ -1,0 +1,21 @@
+//! What follows the log: the control view, the stages' tables, and the board that says how subscriptions fare.
+//!
+//! Everything here can be thrown away and is rebuilt from topics: the log is written first, and what is kept here follows.
+//! Invariant: log-before-store. Does not own the log's files or any stage's decisions.
+
+pub mod board;
+pub mod command;
+pub mod context;
+pub mod control;
+mod error;
+pub mod rows;
+pub mod tables;
+pub mod view;
+
+pub use board::{Board, Counters, LastOutcome};
+pub use command::{Change, Command, Outcome};
+pub use context::Context;
+pub use control::Control;
+pub use error::{Error, Result};
+pub use tables::{Mutations, Tables};
+pub use view::{SubscriptionEntry, TopicEntry, View};

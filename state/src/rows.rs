@@ -1,0 +1,130 @@
+//! The rows of the stages' tables: key codec and value codec side by side.
+//!
+//! | table | key | value | kept by |
+//! |---|---|---|---|
+//! | `scan` | subscription, incarnation, source partition | [`ScanRow`] | router |
+//! | `started` | source partition | [`StartedRow`] | router, dispatcher |
+//! | `batch` | subscription, incarnation, lane, first offset | [`BatchRow`] | dispatcher |
+//!
+//! Values are JSON with a version that is compared strictly: they are few and small, and a person can read them in the
+//! changelog topic.
+
+use bytes::Bytes;
+use fpaas_core::subscription::{Compression, Format};
+use fpaas_core::{Offset, Timestamp, TopicPartition};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::view::SubscriptionEntry;
+use crate::{Error, Result};
+
+const VERSION: u8 = 1;
+
+/// Where a subscription stands on one partition of its source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScanRow {
+    /// The next offset, while it is not in the scan; where it joined otherwise.
+    pub position: Offset,
+    /// True once the scan carries it. Changes only in the scan's transactions.
+    pub in_scan: bool,
+}
+
+/// Says that a position was committed on this partition: from then on, a missing position is lost and not new.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartedRow {}
+
+/// A frozen batch: what it holds and what shapes its body. Its bytes, whole, are what the batch's id is derived from.
+/// Invariant: frozen-batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BatchRow {
+    /// Its offsets in the deliveries, as inclusive ranges in order; gaps are not in it.
+    pub offsets: Vec<(Offset, Offset)>,
+    /// How many events that is.
+    pub events: u32,
+    /// When it was frozen: `maxElapsedMs` counts from here.
+    pub frozen_at: Timestamp,
+    /// The body's format.
+    pub format: Format,
+    /// The body's compression.
+    pub compression: Compression,
+    /// Which serialiser made its body: a newer program keeps the old one until no such batch is left.
+    pub serialiser: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u8,
+    #[serde(flatten)]
+    row: T,
+}
+
+/// A row as the changelog holds it.
+pub fn encode<T: Serialize>(row: &T) -> Result<Bytes> {
+    let versioned = Versioned { v: VERSION, row };
+    serde_json::to_vec(&versioned).map(Bytes::from).map_err(|error| corrupt("a row", &error.to_string()))
+}
+
+/// A row from the changelog. Invariant: crash-on-corruption.
+pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| corrupt(key, &error.to_string()))?;
+    let serde_json::Value::Object(mut fields) = value else { return Err(corrupt(key, "not an object")) };
+    match fields.remove("v").and_then(|version| version.as_u64()) {
+        Some(version) if version == u64::from(VERSION) => {}
+        version => return Err(corrupt(key, &format!("version {version:?} is not {VERSION}"))),
+    }
+    serde_json::from_value(serde_json::Value::Object(fields)).map_err(|error| corrupt(key, &error.to_string()))
+}
+
+fn corrupt(key: &str, why: &str) -> Error {
+    Error::Corrupt { what: format!("the row {key}"), why: why.to_owned() }
+}
+
+/// The key of a [`ScanRow`].
+pub fn scan_key(entry: &SubscriptionEntry, source: &TopicPartition) -> String {
+    format!("scan/{}/{}/{}/{}/{}", entry.tenant, entry.id, entry.incarnation, source.topic, source.partition)
+}
+
+/// What the keys of all [`ScanRow`]s of a subscription start with.
+pub fn scan_prefix(entry: &SubscriptionEntry) -> String {
+    format!("scan/{}/{}/{}/", entry.tenant, entry.id, entry.incarnation)
+}
+
+/// The key of a [`StartedRow`].
+pub fn started_key(at: &TopicPartition) -> String {
+    format!("started/{}/{}", at.topic, at.partition)
+}
+
+/// The key of a [`BatchRow`]: it sorts by the batch's first offset.
+pub fn batch_key(deliveries: &TopicPartition, first: Offset) -> String {
+    format!("{}{:020}", batch_prefix(deliveries), first.0)
+}
+
+/// What the keys of all [`BatchRow`]s of a lane start with; the deliveries' name holds subscription and incarnation.
+pub fn batch_prefix(deliveries: &TopicPartition) -> String {
+    format!("batch/{}/{}/", deliveries.topic, deliveries.partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_read_as_it_was_written_and_another_version_is_refused() {
+        let row = ScanRow { position: Offset(7), in_scan: true };
+        let bytes = encode(&row).unwrap();
+        assert_eq!(&bytes[..], br#"{"v":1,"position":7,"inScan":true}"#);
+        assert_eq!(decode::<ScanRow>("k", &bytes).unwrap(), row);
+        assert!(decode::<ScanRow>("k", br#"{"v":2,"position":7,"inScan":true}"#).is_err());
+        assert!(decode::<ScanRow>("k", b"{}").is_err());
+    }
+
+    #[test]
+    fn batches_of_a_lane_sort_by_their_first_offset() {
+        let lane = TopicPartition::new("fpaas.acme.d.likes.3", 0);
+        assert!(batch_key(&lane, Offset(9)) < batch_key(&lane, Offset(10)));
+        assert!(batch_key(&lane, Offset(10)).starts_with(&batch_prefix(&lane)));
+    }
+}
