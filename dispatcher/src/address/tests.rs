@@ -1,0 +1,171 @@
+//! Address forms and what becomes of them, as URLs: a form that the URL parser turns into another one counts as that one.
+
+use super::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum May {
+    /// Everywhere.
+    Always,
+    /// In dev.
+    Dev,
+    /// Nowhere.
+    Never,
+}
+
+fn may(host: &str) -> May {
+    let url = url::Url::parse(&format!("https://{host}/")).unwrap_or_else(|error| panic!("{host}: {error}"));
+    assert!(!matches!(url.host(), Some(url::Host::Domain(_))), "{host} is a name");
+    let allowed = |allow_private| Guard { allow_private }.check_host(&url).is_ok();
+    match (allowed(false), allowed(true)) {
+        (true, true) => May::Always,
+        (false, true) => May::Dev,
+        (false, false) => May::Never,
+        (true, false) => panic!("{host}: dev may less than production"),
+    }
+}
+
+fn check_all(expected: May, hosts: &[&str]) {
+    for host in hosts {
+        assert_eq!(may(host), expected, "{host}");
+    }
+}
+
+#[test]
+fn global_addresses_are_called() {
+    check_all(
+        May::Always,
+        &[
+            "1.1.1.1",
+            "8.8.8.8",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.0.1.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "134744072",
+            "[2606:4700:4700::1111]",
+            "[2001:4860:4860::8888]",
+            "[2a00:1450:4001:800::200e]",
+        ],
+    );
+}
+
+#[test]
+fn loopback_and_private_networks_are_called_in_dev_only() {
+    check_all(
+        May::Dev,
+        &[
+            "127.0.0.1",
+            "127.1",
+            "127.255.255.255",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "017700000001",
+            "0177.0.0.1",
+            "127.0.0.1.",
+            "%31%32%37.0.0.1",
+            "１２７.0.0.1",
+            "10.0.0.0",
+            "10.255.255.255",
+            "172.16.0.0",
+            "172.31.255.255",
+            "192.168.0.0",
+            "192.168.255.255",
+            "3232235521",
+            "100.64.0.0",
+            "100.127.255.255",
+            "[::1]",
+            "[0:0:0:0:0:0:0:1]",
+            "[fc00::]",
+            "[fdff:ffff::1]",
+        ],
+    );
+}
+
+#[test]
+fn everything_else_is_never_called() {
+    check_all(
+        May::Never,
+        &[
+            "0.0.0.0",
+            "0",
+            "0.255.255.255",
+            "169.254.0.0",
+            "169.254.169.254",
+            "2852039166",
+            "0xa9fea9fe",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.1",
+            "192.0.0.192",
+            "192.0.2.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.88.99.1",
+            "192.175.48.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "254.255.255.255",
+            "255.255.255.255",
+            "[::]",
+            "[::2]",
+            "[::127.0.0.1]",
+            "[::8.8.8.8]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[::ffff:169.254.169.254]",
+            "[::ffff:8.8.8.8]",
+            "[::ffff:0:127.0.0.1]",
+            "[64:ff9b::169.254.169.254]",
+            "[64:ff9b::8.8.8.8]",
+            "[64:ff9b:1::7f00:1]",
+            "[100::1]",
+            "[2001::1]",
+            "[2001:0:4136:e378:8000:63bf:3fff:fdd2]",
+            "[2001:2::1]",
+            "[2001:10::1]",
+            "[2001:20::1]",
+            "[2001:db8::1]",
+            "[2002:7f00:1::]",
+            "[2002:a9fe:a9fe::1]",
+            "[2620:4f:8000::1]",
+            "[3fff::1]",
+            "[4000::1]",
+            "[5f00::1]",
+            "[fd00:ec2::254]",
+            "[fe80::1]",
+            "[febf::1]",
+            "[fec0::1]",
+            "[feff::1]",
+            "[ff02::1]",
+            "[ff0e::1]",
+        ],
+    );
+}
+
+#[test]
+fn a_name_resolves_to_those_of_its_addresses_that_may_be_called() {
+    let all: Vec<SocketAddr> = vec!["10.0.0.1:0".parse().unwrap(), "1.1.1.1:0".parse().unwrap()];
+    let guard = Guard { allow_private: false };
+    assert_eq!(permitted(guard, all.clone()).unwrap(), all[1..]);
+    let refused = permitted(guard, all[..1].to_vec()).unwrap_err();
+    assert_eq!(refused.to_string(), "10.0.0.1 is private, which may not be called");
+    assert!(permitted(guard, Vec::new()).unwrap().is_empty());
+}

@@ -1,0 +1,102 @@
+//! The collector against what its documentation says.
+
+use super::*;
+use crate::body::tests::delivery;
+use proptest::prelude::*;
+
+fn policy(max_events: u32, max_bytes: u32) -> Collector {
+    Collector { max_events, max_bytes, max_wait_ms: 1000 }
+}
+
+/// Offsets of the batches that come of `sizes`, arriving in chunks of `chunk`, when no timer ends one.
+fn batches(policy: Collector, sizes: &[usize], chunk: usize) -> Vec<Vec<u64>> {
+    let events: Vec<_> = (0..).zip(sizes).map(|(at, size)| delivery(at, "id", Some(&vec![b'1'; *size]))).collect();
+    let (mut waiting, mut done, mut batcher) = (VecDeque::new(), Vec::new(), Batcher::new(policy));
+    let mut push = |batcher: Batcher| {
+        done.push(batcher.into_events().iter().map(|event| event.offset.0).collect::<Vec<_>>());
+    };
+    for chunk in events.chunks(chunk) {
+        waiting.extend(chunk.iter().cloned());
+        batcher.fill(&mut waiting, Instant::now());
+        while batcher.is_full() {
+            push(std::mem::replace(&mut batcher, Batcher::new(policy)));
+            batcher.fill(&mut waiting, Instant::now());
+        }
+    }
+    assert!(waiting.is_empty());
+    push(batcher);
+    done.retain(|batch| !batch.is_empty());
+    done
+}
+
+/// Sizes of events and the offsets of the batches they make.
+type Case<'a> = (Collector, &'a [usize], &'a [&'a [u64]]);
+
+#[test]
+fn the_first_bound_reached_wins() {
+    let overhead = delivery(0, "id", Some(b"1")).body_bytes() - 1;
+    let sized = |bytes: usize| bytes - overhead;
+    let cases: [Case<'_>; 6] = [
+        (policy(2, 1024), &[1, 1, 1, 1, 1], &[&[0, 1], &[2, 3], &[4]]),
+        (policy(9, 1024), &[sized(512), sized(512), 1], &[&[0, 1], &[2]]),
+        (policy(9, 1024), &[sized(512), sized(513), 1], &[&[0], &[1, 2]]),
+        (policy(9, 1024), &[sized(1024), 1], &[&[0], &[1]]),
+        (policy(9, 1024), &[1, sized(5000), 1], &[&[0], &[1], &[2]]),
+        (policy(1, 1024), &[1, sized(5000), 1], &[&[0], &[1], &[2]]),
+    ];
+    for (policy, sizes, expected) in cases {
+        assert_eq!(batches(policy, sizes, 3), expected, "{policy:?} {sizes:?}");
+    }
+}
+
+#[test]
+fn the_timer_starts_at_the_first_event() {
+    let mut batcher = Batcher::new(policy(9, 1024));
+    let start = Instant::now();
+    let after = |millis| start + Duration::from_millis(millis);
+    assert_eq!(batcher.wait(after(60_000)), None, "nothing waits while there is no event");
+    batcher.fill(&mut VecDeque::from([delivery(0, "a", None)]), after(60_000));
+    batcher.fill(&mut VecDeque::from([delivery(1, "b", None)]), after(60_400));
+    assert_eq!(batcher.wait(after(60_400)), Some(Duration::from_millis(600)));
+    assert_eq!(batcher.wait(after(70_000)), Some(Duration::ZERO));
+}
+
+#[test]
+fn keys_and_headers_count_towards_memory() {
+    let mut large = delivery(0, "a", None);
+    large.record.key = Some(vec![0; limits::BATCH_RECORD_BYTES_MAX / 2].into());
+    let mut waiting = VecDeque::from([large.clone(), large.clone(), large]);
+    let mut batcher = Batcher::new(policy(9, 1024));
+    batcher.fill(&mut waiting, Instant::now());
+    assert!(batcher.is_full());
+    assert_eq!((batcher.into_events().len(), waiting.len()), (1, 2));
+}
+
+proptest! {
+    #[test]
+    fn batches_hold_every_event_once_in_order_within_their_bounds(
+        max_events in 1u32..6, max_bytes in 1024u32..1400, sizes in proptest::collection::vec(1usize..700, 0..40), chunk in 1usize..9,
+    ) {
+        let policy = policy(max_events, max_bytes);
+        let found = batches(policy, &sizes, chunk);
+        prop_assert_eq!(found.concat(), (0..sizes.len() as u64).collect::<Vec<_>>());
+        let bytes = |at: &u64| delivery(*at, "id", Some(&vec![b'1'; sizes[*at as usize]])).body_bytes();
+        for (at, batch) in found.iter().enumerate() {
+            let total: usize = batch.iter().map(bytes).sum();
+            prop_assert!(batch.len() <= max_events as usize);
+            prop_assert!(batch.len() == 1 || total <= max_bytes as usize);
+            // None is smaller than it had to be: one more event would have overflowed it.
+            if let Some(next) = found.get(at + 1) {
+                prop_assert!(batch.len() == max_events as usize || total + bytes(&next[0]) > max_bytes as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn how_events_were_fetched_changes_no_batch(
+        max_events in 1u32..6, sizes in proptest::collection::vec(1usize..700, 0..40), one in 1usize..9, other in 1usize..9,
+    ) {
+        let policy = policy(max_events, 1024);
+        prop_assert_eq!(batches(policy, &sizes, one), batches(policy, &sizes, other));
+    }
+}

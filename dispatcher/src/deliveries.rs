@@ -1,0 +1,119 @@
+//! Reading a lane's deliveries: into new batches, and a frozen batch once more.
+//!
+//! Holds at most one fetch beyond the batch that is being collected; nothing is fetched twice. Invariant: bounded.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fpaas_core::subscription::Collector;
+use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_log::{FetchBounds, Log};
+use fpaas_state::Counters;
+use fpaas_state::rows::BatchRow;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::batch::Batcher;
+use crate::body::Delivery;
+use crate::error::Step;
+use crate::lane::ask;
+
+/// The deliveries of one lane from a position on.
+#[derive(Debug)]
+pub(crate) struct Deliveries {
+    log: Arc<dyn Log>,
+    at: TopicPartition,
+    next: Offset,
+    /// Fetched and in no batch yet.
+    waiting: VecDeque<Delivery>,
+    stop: CancellationToken,
+    counters: Arc<Counters>,
+}
+
+impl Deliveries {
+    /// Those of the lane `at`, from its first one on until [`Deliveries::seek`].
+    pub(crate) fn new(log: Arc<dyn Log>, at: TopicPartition, stop: CancellationToken, counters: Arc<Counters>) -> Self {
+        Self { log, at, next: Offset::ZERO, waiting: VecDeque::new(), stop, counters }
+    }
+
+    /// Goes on at `next`.
+    pub(crate) fn seek(&mut self, next: Offset) {
+        self.next = next;
+        self.waiting.clear();
+    }
+
+    /// The next batch's events: never none. A backlog fills batches up to their bounds whatever `maxWaitMs` says; at
+    /// the tail the timer counts from the first event.
+    pub(crate) async fn collect(&mut self, policy: Collector) -> Step<Vec<Delivery>> {
+        let mut batcher = Batcher::new(policy);
+        let mut backlog = None;
+        loop {
+            batcher.fill(&mut self.waiting, Instant::now());
+            if batcher.is_full() {
+                return Ok(batcher.into_events());
+            }
+            let wait = match batcher.wait(Instant::now()) {
+                None => limits::FETCH_WAIT_MAX,
+                Some(_) if backlog.is_none_or(|end| self.next < end) => Duration::ZERO,
+                Some(Duration::ZERO) => return Ok(batcher.into_events()),
+                Some(left) => left,
+            };
+            let (found, end) = self.fetch(wait).await?;
+            if found {
+                // What was there when the batch began; what comes later waits for the timer.
+                backlog.get_or_insert(end);
+            } else {
+                backlog = batcher.wait(Instant::now()).map(|_| self.next);
+            }
+        }
+    }
+
+    /// The events of a frozen batch, or `None` where the log does not hold exactly them any more.
+    pub(crate) async fn again(&mut self, row: &BatchRow) -> Step<Option<Vec<Delivery>>> {
+        let (Some((first, _)), Some((_, last))) = (row.offsets.first(), row.offsets.last()) else { return Ok(None) };
+        let mut events = Vec::new();
+        self.seek(*first);
+        while self.next <= *last {
+            let (found, end) = self.fetch(Duration::ZERO).await?;
+            let batch = self.waiting.iter().take_while(|event| event.offset <= *last).count();
+            events.extend(self.waiting.drain(..batch).filter(|event| contains(row, event.offset)));
+            if !found && self.next >= end {
+                break;
+            }
+        }
+        Ok((events.len() == row.events as usize).then_some(events))
+    }
+
+    /// Whether anything was found, and the partition's end.
+    async fn fetch(&mut self, wait: Duration) -> Step<(bool, Offset)> {
+        let (log, at, next) = (&self.log, &self.at, self.next);
+        let fetched = ask(&self.stop, || log.fetch(at, next, FetchBounds::waiting(wait))).await?;
+        if let Some(until) = fetched.lost_until {
+            self.counters.lost.add(until.0.saturating_sub(next.0));
+            error!(lane = %at, from = %next, %until, "deliveries were removed before they were read");
+        }
+        let found = !fetched.records.is_empty();
+        self.waiting.extend(fetched.records.into_iter().map(|stored| Delivery::new(at, stored)));
+        self.next = fetched.next;
+        Ok((found, fetched.end))
+    }
+}
+
+/// The offsets of `events` as inclusive ranges in order.
+pub(crate) fn ranges(events: &[Delivery]) -> Vec<(Offset, Offset)> {
+    let mut ranges: Vec<(Offset, Offset)> = Vec::new();
+    for event in events {
+        match ranges.last_mut() {
+            Some((_, last)) if last.next() == event.offset => *last = event.offset,
+            _ => ranges.push((event.offset, event.offset)),
+        }
+    }
+    ranges
+}
+
+fn contains(row: &BatchRow, offset: Offset) -> bool {
+    let at = row.offsets.partition_point(|(_, last)| *last < offset);
+    row.offsets.get(at).is_some_and(|(first, _)| *first <= offset)
+}

@@ -1,0 +1,189 @@
+//! A batch is done: results or dead letters, the end of its row and the lane's position, in one transaction.
+//!
+//! The answer stays in memory until the transaction's outcome is known, so that an endpoint is never called again because
+//! the log could not be written. Invariant: offsets-with-effects.
+
+use std::collections::BTreeMap;
+
+use fpaas_core::crashpoint::{self, Point};
+use fpaas_core::event::header;
+use fpaas_core::{Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, partition, rfc3339};
+use fpaas_log::{Culprit, Error as LogError, Record, TopicSpec, Transaction};
+use fpaas_state::{Mutations, SubscriptionEntry};
+
+use crate::body::Delivery;
+use crate::deliver::{Finish, GivenUp};
+use crate::error::Step;
+use crate::freeze::Batch;
+use crate::lane::Lane;
+use crate::response::{Failure, OutputRecord, Reason};
+
+/// In `fpaas.error.stage`.
+const STAGE: &str = "dispatcher";
+
+/// Where results go in the log: full name and number of partitions, by the tenant's name.
+type Places = BTreeMap<TopicName, (String, u32)>;
+
+impl Lane {
+    /// Makes `finish` durable and answers the lane's position after it.
+    pub(crate) async fn commit(&self, batch: Batch, mut finish: Finish) -> Step<Offset> {
+        loop {
+            let places = match self.places(&finish).await? {
+                Ok(places) => places,
+                Err(missing) => {
+                    finish = self.refused(missing, &finish);
+                    continue;
+                }
+            };
+            let (transaction, mutations) = self.transaction(&batch, &finish, &places)?;
+            crashpoint::hit(Point::LaneBeforeCommit);
+            let Err(rejected) = self.shared.writer.commit(transaction).await else {
+                crashpoint::hit(Point::LaneAfterCommit);
+                return Ok(self.committed_batch(&batch, &finish, mutations));
+            };
+            match rejected.error {
+                LogError::Retry(_) => self.pause_for_log().await?,
+                LogError::Unknown if self.committed().await? >= Some(batch.next()) => {
+                    return Ok(self.committed_batch(&batch, &finish, mutations));
+                }
+                LogError::Unknown => self.pause_for_log().await?,
+                LogError::Abort(culprit @ Culprit::Append { .. }) if finish.has_results() => {
+                    finish = self.refused(culprit.to_string(), &finish);
+                }
+                error => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A result that the log does not take: the batch's events are kept, and its subscription goes on.
+    fn refused(&self, why: String, finish: &Finish) -> Finish {
+        let attempts = if let Finish::Acknowledged { attempts, .. } = finish { *attempts } else { 1 };
+        let now = self.shared.context.clock.now();
+        let failure = Failure { retryable: false, ..Failure::new(Reason::Output, why) };
+        self.note_failure(&failure, attempts);
+        Finish::DeadLetters(GivenUp { failure, attempts, first_failed: now, last_failed: now })
+    }
+
+    /// Where the results of `finish` go, or which topic is not there.
+    async fn places(&self, finish: &Finish) -> Step<Result<Places, String>> {
+        let mut places = Places::new();
+        let Finish::Acknowledged { records, .. } = finish else { return Ok(Ok(places)) };
+        let context = &self.shared.context;
+        let tenant = self.current().tenant.clone();
+        for record in records {
+            if places.contains_key(&record.topic) {
+                continue;
+            }
+            let name = context.topics.of_tenant(&tenant, &record.topic);
+            let Some(spec) = self.describe(&name).await? else {
+                return Ok(Err(format!("there is no topic {}", record.topic)));
+            };
+            places.insert(record.topic.clone(), (name, spec.partitions));
+        }
+        Ok(Ok(places))
+    }
+
+    /// Asked even when the lane is to stop: an answer that is in memory is worth a commit.
+    async fn describe(&self, topic: &str) -> Step<Option<TopicSpec>> {
+        loop {
+            match self.shared.context.log.describe_topic(topic).await {
+                Err(LogError::Retry(_)) => self.pause_for_log().await?,
+                found => return Ok(found?),
+            }
+        }
+    }
+
+    fn transaction(&self, batch: &Batch, finish: &Finish, places: &Places) -> Step<(Transaction, Mutations)> {
+        let now = self.shared.context.clock.now();
+        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
+        match finish {
+            Finish::Acknowledged { records, .. } => {
+                for record in records {
+                    let Some((topic, partitions)) = places.get(&record.topic) else { continue };
+                    let at = TopicPartition::new(topic.as_str(), result_partition(batch, record, *partitions));
+                    transaction.append(at, result(batch, record, now));
+                }
+            }
+            Finish::DeadLetters(given_up) => {
+                let at = self.dead_letters(&self.current());
+                let error = error_headers(batch, given_up);
+                for event in &batch.events {
+                    transaction.append(at.clone(), dead_letter(event, &error, now));
+                }
+            }
+            Finish::Dropped => {}
+        }
+        self.shared.tables.remove(&mut transaction, &mut mutations, self.lease.slot, batch.key.clone(), now);
+        transaction.advance(self.at.clone(), batch.next(), self.shared.writer_id.clone());
+        Ok((transaction, mutations))
+    }
+
+    fn dead_letters(&self, entry: &SubscriptionEntry) -> TopicPartition {
+        let topics = &self.shared.context.topics;
+        TopicPartition::new(topics.dead_letters(&entry.tenant, &entry.id, entry.incarnation), self.at.partition.0)
+    }
+
+    fn committed_batch(&self, batch: &Batch, finish: &Finish, mutations: Mutations) -> Offset {
+        self.shared.tables.apply(mutations);
+        let events = batch.events.len() as u64;
+        match finish {
+            Finish::Acknowledged { records, .. } => {
+                self.counters.acknowledged.add(events);
+                self.counters.results.add(records.len() as u64);
+            }
+            Finish::DeadLetters(_) => self.counters.dead_letters.add(events),
+            Finish::Dropped => self.counters.dropped.add(events),
+        }
+        batch.next()
+    }
+}
+
+/// By key; results without one go where the batch's id says, so that they stay together and in order.
+fn result_partition(batch: &Batch, record: &OutputRecord, partitions: u32) -> u32 {
+    let key = record.key.as_deref().unwrap_or(batch.id.as_str());
+    partition::of_key(key.as_bytes(), partitions).0
+}
+
+fn result(batch: &Batch, record: &OutputRecord, now: Timestamp) -> Record {
+    let mut headers = HeadersBuilder::new();
+    for (name, value) in &record.headers {
+        headers.push(name, value.as_bytes());
+    }
+    Record {
+        key: record.key.clone().map(Into::into),
+        value: Some(record.value.clone()),
+        headers: headers.with(header::BATCH_ID, batch.id.as_str()).build(),
+        timestamp: now,
+    }
+}
+
+/// `fpaas.error.*` (design §7, Dead letter).
+fn error_headers(batch: &Batch, given_up: &GivenUp) -> Headers {
+    let GivenUp { failure, attempts, first_failed, last_failed } = given_up;
+    let fields = [
+        ("stage", Some(STAGE.to_owned())),
+        ("reason", Some(failure.reason.as_str().to_owned())),
+        ("status", failure.status.map(|status| status.to_string())),
+        ("message", Some(failure.message.clone())),
+        ("attempts", Some(attempts.to_string())),
+        ("firstFailedAt", Some(rfc3339::format(*first_failed))),
+        ("lastFailedAt", Some(rfc3339::format(*last_failed))),
+        ("batchId", Some(batch.id.to_string())),
+    ];
+    let mut headers = HeadersBuilder::new();
+    for (name, value) in fields {
+        if let Some(value) = value {
+            headers.push(&[header::ERROR_PREFIX, name].concat(), value.as_bytes());
+        }
+    }
+    headers.build()
+}
+
+/// The event as it was delivered, and why it is here.
+fn dead_letter(event: &Delivery, error: &Headers, now: Timestamp) -> Record {
+    let mut headers = HeadersBuilder::from_headers(&event.record.headers);
+    for (name, value) in error.iter() {
+        headers.push(name, value);
+    }
+    Record { headers: headers.build(), timestamp: now, ..event.record.clone() }
+}

@@ -1,0 +1,97 @@
+//! The frozen batch: written down before its first attempt, and made again as it was after a restart.
+//!
+//! Invariant: frozen-batch. The id is a hash over the row's bytes, so they are kept as they are and never encoded again.
+
+use bytes::Bytes;
+use fpaas_core::crashpoint::{self, Point};
+use fpaas_core::subscription::{Compression, Format};
+use fpaas_core::{BatchId, Offset};
+use fpaas_log::Transaction;
+use fpaas_state::Mutations;
+use fpaas_state::rows::{self, BatchRow};
+
+use crate::body::{self, Delivery, SERIALISER};
+use crate::deliveries::ranges;
+use crate::error::{Error, Halt, Step};
+use crate::lane::Lane;
+
+/// A batch whose row is durable: its content, bytes and id do not change any more.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// What the webhook sees as `webhook-id`.
+    pub(crate) id: BatchId,
+    /// The key of its row.
+    pub(crate) key: String,
+    /// What the row says.
+    pub(crate) row: BatchRow,
+    /// Never none.
+    pub(crate) events: Vec<Delivery>,
+    /// What is sent, each time.
+    pub(crate) body: Bytes,
+}
+
+impl Batch {
+    /// The lane's position once it is finished.
+    pub(crate) fn next(&self) -> Offset {
+        self.events.last().map_or(Offset::ZERO, |event| event.offset.next())
+    }
+}
+
+impl Lane {
+    /// The frozen batch that was in flight when the lane last stopped, if there is one; what follows it is read next.
+    pub(crate) async fn restore(&mut self) -> Step<Option<Batch>> {
+        let position = self.position().await?;
+        self.trimmer.passed(position).await?;
+        let mut found = self.shared.tables.scan(self.lease.slot, &rows::batch_prefix(&self.at));
+        let Some((key, bytes)) = found.pop() else {
+            self.deliveries.seek(position);
+            return Ok(None);
+        };
+        let row: BatchRow = rows::decode(&key, &bytes)?;
+        if !found.is_empty() || row.offsets.first().is_none_or(|(first, _)| *first < position) {
+            return Err(unusable(key, "it stands beside another one, or below the lane's position"));
+        }
+        let known = row.serialiser == SERIALISER && row.format == Format::Json && row.compression == Compression::None;
+        if !known {
+            return Err(unusable(key, "a newer version of fpaas made it"));
+        }
+        match self.deliveries.again(&row).await? {
+            Some(events) => Ok(Some(self.batch(key, &bytes, row, events))),
+            None => Err(unusable(key, "its deliveries are not all there")),
+        }
+    }
+
+    /// Makes a batch of `events` durable. No attempt is made before this is done.
+    pub(crate) async fn freeze(&self, events: Vec<Delivery>) -> Step<Batch> {
+        let now = self.shared.context.clock.now();
+        let row = BatchRow {
+            offsets: ranges(&events),
+            events: u32::try_from(events.len()).unwrap_or(u32::MAX),
+            frozen_at: now,
+            format: Format::Json,
+            compression: Compression::None,
+            serialiser: SERIALISER,
+        };
+        let bytes = rows::encode(&row)?;
+        let key = rows::batch_key(&self.at, events.first().map_or(Offset::ZERO, |event| event.offset));
+        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
+        let (tables, slot) = (&self.shared.tables, self.lease.slot);
+        tables.put_bytes(&mut transaction, &mut mutations, slot, key.clone(), Some(bytes.clone()), now);
+        crashpoint::hit(Point::LaneBeforeFreeze);
+        self.commit_repeatable(transaction, mutations).await?;
+        crashpoint::hit(Point::LaneAfterFreeze);
+        self.counters.batches.add(1);
+        Ok(self.batch(key, &bytes, row, events))
+    }
+
+    fn batch(&self, key: String, bytes: &Bytes, row: BatchRow, events: Vec<Delivery>) -> Batch {
+        let entry = self.current();
+        let id = BatchId::derive(&entry.tenant, &entry.id, entry.incarnation, self.at.partition, bytes);
+        let body = body::build(&entry.id, &id, &self.at, &events);
+        Batch { id, key, row, events, body }
+    }
+}
+
+fn unusable(key: String, why: &str) -> Halt {
+    Halt::Failed(Error::Frozen { key, why: why.to_owned() })
+}

@@ -1,0 +1,186 @@
+//! One lane: collect, freeze, call until done, commit. Nothing else.
+//!
+//! Owns the position of one partition of a subscription's deliveries and its frozen batch. Does not own which lanes run
+//! ([`crate::lanes`]). One batch is in flight at a time, so the lane waits for it (`ordering: partition`).
+//! Invariants: frozen-batch, offsets-with-effects, key-order.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fpaas_core::{Offset, TopicPartition};
+use fpaas_log::{Error as LogError, Lease, Transaction, Writer};
+use fpaas_state::rows::{self, StartedRow};
+use fpaas_state::{Context, Counters, Mutations, SubscriptionEntry, Tables};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::client::Client;
+use crate::deliveries::Deliveries;
+use crate::error::{Error, Halt, Step};
+use crate::trim::Trimmer;
+
+/// How long a lane waits before it asks a log again that was not available.
+const LOG_PAUSE: Duration = Duration::from_millis(200);
+
+/// What all lanes of a pool share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) context: Context,
+    pub(crate) tables: Tables,
+    pub(crate) writer: Arc<dyn Writer>,
+    /// Noted beside each position: who committed it.
+    pub(crate) writer_id: Bytes,
+    pub(crate) group: Arc<str>,
+    pub(crate) client: Client,
+    /// Of the program.
+    pub(crate) version: String,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lease: Lease,
+    /// The partition of the deliveries that it is.
+    pub(crate) at: TopicPartition,
+    /// The current revision of its subscription.
+    pub(crate) entry: watch::Receiver<Arc<SubscriptionEntry>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) deliveries: Deliveries,
+    pub(crate) trimmer: Trimmer,
+    /// The last call came to an answer: a connection may have been kept, and may be stale by now.
+    pub(crate) warm: bool,
+}
+
+impl Lane {
+    /// Runs until it is asked to stop, or cannot go on. What it was doing is found again by whoever runs it next.
+    pub(crate) async fn run(mut self) -> Result<(), Error> {
+        let why = match self.work().await {
+            Ok(never) => match never {},
+            Err(Halt::Stopped | Halt::Fenced) => return Ok(()),
+            // Usually its subscription was deleted, and nobody reads this.
+            Err(Halt::Gone) => Cow::Borrowed("its topics are gone"),
+            Err(Halt::Stuck(why)) => why,
+            Err(Halt::Failed(error)) => return Err(error),
+        };
+        warn!(lane = %self.at, %why, "a lane stands still");
+        self.counters.note_stopped(Some(why.into_owned()));
+        Ok(())
+    }
+
+    async fn work(&mut self) -> Step<std::convert::Infallible> {
+        let mut frozen = self.restore().await?;
+        loop {
+            let batch = match frozen.take() {
+                Some(batch) => batch,
+                None => {
+                    let policy = self.current().config.collector;
+                    let events = self.deliveries.collect(policy).await?;
+                    self.freeze(events).await?
+                }
+            };
+            let finish = self.deliver(&batch).await?;
+            let position = self.commit(batch, finish).await?;
+            self.trimmer.passed(position).await?;
+        }
+    }
+
+    /// Where it stands. A position that should be there and is not is lost, and no default takes its place.
+    pub(crate) async fn position(&self) -> Step<Offset> {
+        if let Some(position) = self.committed().await? {
+            return Ok(position);
+        }
+        let started = rows::started_key(&self.at);
+        if self.shared.tables.get::<StartedRow>(self.lease.slot, &started)?.is_some() {
+            return Err(Halt::Stuck("positionLost: the log has no position of a lane that had one".into()));
+        }
+        self.start(started).await
+    }
+
+    /// The group's position, where there is one.
+    pub(crate) async fn committed(&self) -> Step<Option<Offset>> {
+        let Shared { context, group, .. } = &*self.shared;
+        let at = std::slice::from_ref(&self.at);
+        let positions = ask(&self.stop, || context.log.positions(group, at)).await?;
+        Ok(positions.into_iter().flatten().next().map(|position| position.offset))
+    }
+
+    async fn start(&self, key: String) -> Step<Offset> {
+        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
+        let now = self.shared.context.clock.now();
+        let tables = &self.shared.tables;
+        tables.put(&mut transaction, &mut mutations, self.lease.slot, key, &StartedRow {}, now)?;
+        transaction.advance(self.at.clone(), Offset::ZERO, self.shared.writer_id.clone());
+        self.commit_repeatable(transaction, mutations).await?;
+        Ok(Offset::ZERO)
+    }
+
+    /// Commits what may be committed twice without harm: rows that are the same each time.
+    pub(crate) async fn commit_repeatable(&self, transaction: Transaction, mutations: Mutations) -> Step<()> {
+        commit_repeatable(&self.shared, &self.stop, transaction, mutations).await
+    }
+
+    /// The subscription as it is now. Held for a step, never over a wait for the next one: its topics stay for as long.
+    pub(crate) fn current(&self) -> Arc<SubscriptionEntry> {
+        Arc::clone(&self.entry.borrow())
+    }
+
+    /// Waits, or stops.
+    pub(crate) async fn pause(&self, wait: Duration) -> Step<()> {
+        pause(&self.stop, wait).await
+    }
+
+    /// Before the log is asked again.
+    pub(crate) async fn pause_for_log(&self) -> Step<()> {
+        self.pause(LOG_PAUSE).await
+    }
+}
+
+/// See [`Lane::commit_repeatable`].
+pub(crate) async fn commit_repeatable(
+    shared: &Shared,
+    stop: &CancellationToken,
+    mut transaction: Transaction,
+    mutations: Mutations,
+) -> Step<()> {
+    loop {
+        // Not given up when asked to stop: it may be committed all the same, and then the rows must follow.
+        let Err(rejected) = shared.writer.commit(transaction).await else {
+            shared.tables.apply(mutations);
+            return Ok(());
+        };
+        let (LogError::Retry(_) | LogError::Unknown) = rejected.error else { return Err(rejected.error.into()) };
+        transaction = *rejected.transaction;
+        pause(stop, LOG_PAUSE).await?;
+    }
+}
+
+/// Asks the log until it answers. Only for what is dropped without harm when asked to stop.
+pub(crate) async fn ask<T, F>(stop: &CancellationToken, mut question: impl FnMut() -> F) -> Step<T>
+where
+    F: Future<Output = fpaas_log::Result<T>>,
+{
+    loop {
+        let answer = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Halt::Stopped),
+            answer = question() => answer,
+        };
+        match answer {
+            Err(LogError::Retry(_)) => pause(stop, LOG_PAUSE).await?,
+            answer => return Ok(answer?),
+        }
+    }
+}
+
+async fn pause(stop: &CancellationToken, wait: Duration) -> Step<()> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Halt::Stopped),
+        () = tokio::time::sleep(wait) => Ok(()),
+    }
+}

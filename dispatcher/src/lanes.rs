@@ -1,0 +1,170 @@
+//! Which lanes run: one task for each lane of the pool's subscriptions whose slot is ours.
+//!
+//! Follows the view and the leases. Does not own what a lane does ([`crate::lane`]) or the group's membership
+//! ([`crate::service`]). No task is detached: whoever drops this ends them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fpaas_core::partition::Slot;
+use fpaas_core::{Incarnation, Partition, PoolId, SubscriptionId, TenantId, TopicPartition};
+use fpaas_log::Lease;
+use fpaas_state::{SubscriptionEntry, View};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::deliveries::Deliveries;
+use crate::error::Result;
+use crate::lane::{Lane, Shared};
+use crate::trim::Trimmer;
+
+/// The leases we hold.
+pub(crate) type Leases = BTreeMap<Slot, Lease>;
+
+/// A lane of a subscription as it was made: deleting and making it again is another one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    tenant: TenantId,
+    subscription: SubscriptionId,
+    incarnation: Incarnation,
+    lane: Partition,
+}
+
+#[derive(Debug)]
+struct Running {
+    slot: Slot,
+    /// Its task follows the revisions given here. Holds the subscription's topics for as long as the lane is there.
+    entry: watch::Sender<Arc<SubscriptionEntry>>,
+    stop: CancellationToken,
+    /// The task is over though nobody asked it to stop; `/status` says why.
+    over: bool,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    shared: Arc<Shared>,
+    pool: PoolId,
+    tasks: JoinSet<(Key, Result<()>)>,
+    running: BTreeMap<Key, Running>,
+}
+
+impl Lanes {
+    /// None yet.
+    pub(crate) fn new(shared: Arc<Shared>, pool: PoolId) -> Self {
+        Self { shared, pool, tasks: JoinSet::new(), running: BTreeMap::new() }
+    }
+
+    /// Starts what is missing, tells what changed, asks what should not run to stop. Answers the slots of lanes that
+    /// had ended before and are not wanted any more.
+    pub(crate) fn follow(&mut self, view: &View, leases: &Leases) -> BTreeSet<Slot> {
+        let wanted = self.wanted(view, leases);
+        for (key, (entry, lease)) in &wanted {
+            self.want(key, entry, lease);
+        }
+        let mut left = BTreeSet::new();
+        self.running.retain(|key, running| {
+            let keep = wanted.contains_key(key);
+            if !keep {
+                running.stop.cancel();
+            }
+            if !keep && running.over {
+                left.insert(running.slot);
+            }
+            // One that is still at work stays until its task is over.
+            keep || !running.over
+        });
+        left
+    }
+
+    fn wanted<'a>(&self, view: &'a View, leases: &'a Leases) -> BTreeMap<Key, (&'a Arc<SubscriptionEntry>, &'a Lease)> {
+        let entries = view.subscriptions.values();
+        let ours = entries.filter(|entry| entry.pool == self.pool && entry.config.webhook().is_some());
+        let lanes = ours.flat_map(|entry| (0..entry.config.lanes).map(move |lane| (entry, Partition(lane))));
+        let held = lanes.filter_map(|(entry, lane)| {
+            let slot = Slot::of_lane(entry.tenant.as_str(), entry.id.as_str(), lane);
+            leases.get(&slot).map(|lease| (key(entry, lane), (entry, lease)))
+        });
+        held.collect()
+    }
+
+    /// The next lane that is over: its slot, or what went wrong with it. Waits for ever when there is none.
+    pub(crate) async fn over(&mut self) -> Result<Slot> {
+        let Some(joined) = self.tasks.join_next().await else { return std::future::pending().await };
+        let (key, result) = joined?;
+        result?;
+        Ok(self.note_over(&key))
+    }
+
+    /// Stops the lanes of `slots`: after this they commit nothing more.
+    pub(crate) async fn stop(&mut self, slots: &BTreeSet<Slot>) -> Result<()> {
+        let ours = |running: &Running| slots.contains(&running.slot);
+        self.running.values().filter(|running| ours(running)).for_each(|running| running.stop.cancel());
+        while self.running.values().any(|running| ours(running) && !running.over) {
+            self.over().await?;
+        }
+        self.running.retain(|_, running| !ours(running));
+        Ok(())
+    }
+
+    fn note_over(&mut self, key: &Key) -> Slot {
+        match self.running.get_mut(key) {
+            Some(running) if !running.stop.is_cancelled() => {
+                running.over = true;
+                running.slot
+            }
+            _ => self.running.remove(key).map_or(Slot(0), |running| running.slot),
+        }
+    }
+
+    fn want(&mut self, key: &Key, entry: &Arc<SubscriptionEntry>, lease: &Lease) {
+        let Some(running) = self.running.get(key) else { return self.start(key.clone(), entry, lease) };
+        let changed = running.entry.borrow().revision != entry.revision;
+        if changed && running.over {
+            // It stood still for a reason, which the change may have removed.
+            self.start(key.clone(), entry, lease);
+        } else if changed {
+            running.entry.send_replace(Arc::clone(entry));
+        }
+    }
+
+    fn start(&mut self, key: Key, entry: &Arc<SubscriptionEntry>, lease: &Lease) {
+        let (sender, receiver) = watch::channel(Arc::clone(entry));
+        let stop = CancellationToken::new();
+        let lane = self.lane(&key, receiver, lease, stop.clone());
+        let running = Running { slot: lease.slot, entry: sender, stop, over: false };
+        self.running.insert(key.clone(), running);
+        self.tasks.spawn(async move { (key, lane.run().await) });
+    }
+
+    fn lane(
+        &self,
+        key: &Key,
+        entry: watch::Receiver<Arc<SubscriptionEntry>>,
+        lease: &Lease,
+        stop: CancellationToken,
+    ) -> Lane {
+        let context = &self.shared.context;
+        let deliveries = context.topics.deliveries(&key.tenant, &key.subscription, key.incarnation);
+        let at = TopicPartition::new(deliveries, key.lane.0);
+        let counters = context.board.of(&key.tenant, &key.subscription, key.incarnation);
+        counters.note_stopped(None);
+        Lane {
+            deliveries: Deliveries::new(Arc::clone(&context.log), at.clone(), stop.clone(), Arc::clone(&counters)),
+            trimmer: Trimmer::new(Arc::clone(&context.log), at.clone()),
+            shared: Arc::clone(&self.shared),
+            lease: lease.clone(),
+            at,
+            entry,
+            counters,
+            stop,
+            warm: false,
+        }
+    }
+}
+
+fn key(entry: &SubscriptionEntry, lane: Partition) -> Key {
+    let (tenant, subscription) = (entry.tenant.clone(), entry.id.clone());
+    Key { tenant, subscription, incarnation: entry.incarnation, lane }
+}

@@ -1,0 +1,169 @@
+//! What an endpoint's answer means. Pure (design §7, Webhook response).
+//!
+//! Does not own when a failure is tried again ([`crate::retry`]) or how results are read ([`results`]).
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fpaas_core::{Timestamp, TopicName};
+
+mod results;
+
+pub(crate) use results::{Allowed, OutputRecord};
+
+/// An answer as the client read it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    /// `Retry-After`, if it is text.
+    pub(crate) retry_after: Option<String>,
+    /// `webhook-delivery`, if it is text.
+    pub(crate) delivery: Option<String>,
+    /// What was read of its body.
+    pub(crate) body: Body,
+}
+
+/// Of an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    /// Nobody needs it.
+    Unread,
+    /// All of it.
+    Whole(Bytes),
+    /// It is longer than `limits::RESPONSE_BYTES_MAX`.
+    TooLong,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The batch is done; these are its results.
+    Acknowledged(Vec<OutputRecord>),
+    /// It is not.
+    Failed(Failure),
+}
+
+/// Why a call did not acknowledge its batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Named.
+    pub(crate) reason: Reason,
+    /// The answer's status, if there was one.
+    pub(crate) status: Option<u16>,
+    /// A sentence, free of secrets.
+    pub(crate) message: String,
+    /// Whether the same call may succeed later.
+    pub(crate) retryable: bool,
+    /// How long the endpoint asked to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// The names of failures, as in `/status` and in dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// No whole answer before the deadline.
+    Timeout,
+    /// No connection: name, network, TLS.
+    Connect,
+    /// The endpoint's address may not be called.
+    Address,
+    /// The URL cannot be called.
+    Url,
+    /// The connection ended in the middle of the call.
+    Cut,
+    /// A status that does not acknowledge.
+    Status,
+    /// The endpoint says that it is no more.
+    Gone,
+    /// A redirect: never followed.
+    Redirect,
+    /// The endpoint asked for no more attempts.
+    Aborted,
+    /// A body that cannot be read as results.
+    BadResponse,
+    /// A result that the log refuses.
+    Output,
+}
+
+impl Reason {
+    /// As it is written.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Address => "address",
+            Self::Url => "url",
+            Self::Cut => "cut",
+            Self::Status => "status",
+            Self::Gone => "gone",
+            Self::Redirect => "redirect",
+            Self::Aborted => "aborted",
+            Self::BadResponse => "badResponse",
+            Self::Output => "output",
+        }
+    }
+}
+
+impl Failure {
+    /// Without an answer; it may go better next time.
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, status: None, message: message.into(), retryable: true, retry_after: None }
+    }
+}
+
+/// Reads `answer`. `allowed` is where results may go; without it any 2xx acknowledges, whatever its body.
+pub(crate) fn outcome(answer: &Answer, allowed: Option<&Allowed<'_>>, now: Timestamp) -> Outcome {
+    if !(200..300).contains(&answer.status) {
+        return Outcome::Failed(failure(answer, now));
+    }
+    let Some(allowed) = allowed else { return Outcome::Acknowledged(Vec::new()) };
+    let read = match &answer.body {
+        _ if answer.status == 204 => Ok(Vec::new()),
+        Body::Unread => Ok(Vec::new()),
+        Body::Whole(body) => results::read(body, allowed),
+        Body::TooLong => Err("the answer's body is too long".to_owned()),
+    };
+    match read {
+        Ok(records) => Outcome::Acknowledged(records),
+        Err(why) => Outcome::Failed(bad_response(answer.status, why)),
+    }
+}
+
+fn bad_response(status: u16, why: String) -> Failure {
+    Failure { status: Some(status), ..Failure::new(Reason::BadResponse, why) }
+}
+
+fn failure(answer: &Answer, now: Timestamp) -> Failure {
+    let status = answer.status;
+    let answered = format!("the endpoint answered {status}");
+    let (reason, retryable) = match (status, answer.delivery.as_deref().map(str::trim)) {
+        (410, _) | (_, Some("disable")) => (Reason::Gone, false),
+        (_, Some("abort-message")) => (Reason::Aborted, false),
+        (300..400, _) => (Reason::Redirect, false),
+        (408 | 429, _) => (Reason::Status, true),
+        (501, _) => (Reason::Status, false),
+        (500..600, _) => (Reason::Status, true),
+        _ => (Reason::Status, false),
+    };
+    let retry_after = answer.retry_after.as_deref().and_then(|text| retry_after(text, now));
+    Failure { status: Some(status), retryable, retry_after, ..Failure::new(reason, answered) }
+}
+
+/// Seconds, or an HTTP date (RFC 9110 §10.2.3). What is neither counts as absent.
+fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let since_epoch = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_millis(0).plus(since_epoch).since(now))
+}
+
+/// True of names that results may carry: the tenant's topics, never the built-in ones.
+pub(crate) fn may_receive(topic: &TopicName, source: &TopicName) -> bool {
+    !topic.is_reserved() && topic != source
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! A subscription changes, goes and comes back while its lane is at work.
+
+use std::collections::BTreeMap;
+
+use fpaas_core::partition::Slot;
+use fpaas_core::topics::Stage;
+use fpaas_core::{Offset, Partition, PoolId, TopicPartition};
+use fpaas_log::{FetchBounds, Log as _, Record};
+use serde_json::json;
+
+use crate::support::receiver::{Receiver, Reply, status};
+use crate::support::{PATIENCE, World, event, subscription, tenant, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_url_is_called_from_the_next_attempt_on_with_the_same_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(folder.path()).await;
+    let mut old = Receiver::start((0..10_000).map(|_| status(503))).await;
+    let mut new = Receiver::start([]).await;
+    world.put(subscription(&old.url, &json!({}))).await;
+    world.deliver(0..2).await;
+    let first = old.request().await;
+    world.put(subscription(&new.url, &json!({"collector": {"maxEvents": 1}}))).await;
+    let repeat = new.request().await;
+    assert_eq!(repeat.headers["webhook-id"], first.headers["webhook-id"]);
+    assert_eq!(repeat.body, first.body);
+    // The collector's change holds from the next batch on.
+    world.deliver(2..4).await;
+    assert_eq!([new.request().await.events(), new.request().await.events()], [["e2"], ["e3"]]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_subscription_is_forgotten_and_made_again_starts_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start([]).await);
+    (0..10_000).for_each(|_| receiver.then(status(503)));
+    world
+        .put(subscription(&receiver.url, &json!({"retry": {"maxBackoffMs": 3_600_000, "initialBackoffMs": 3_600_000}})))
+        .await;
+    world.deliver(0..2).await;
+    let first = receiver.request().await;
+    let (old, tables) = (world.lane(0), world.context.topics.tables(&PoolId::of_tenant(&tenant()), Stage::Dispatcher));
+    world.delete().await;
+    let mut fresh = Receiver::start([]).await;
+    world.put(subscription(&fresh.url, &json!({}))).await;
+    assert_ne!(world.lane(0), old);
+    world.deliver(0..2).await;
+    let again = fresh.request().await;
+    assert_eq!(again.events(), first.events());
+    assert_ne!(again.headers["webhook-id"], first.headers["webhook-id"]);
+    let results = world.read(&world.results(), 2).await;
+    assert_eq!(results.iter().map(|stored| text(&stored.record)).collect::<Vec<_>>(), [r#"{"n":0}"#, r#"{"n":1}"#]);
+    removed(&world, &tables, &old.topic).await;
+    world.stop().await;
+    // A start finds nothing of it either.
+    let world = World::open(folder.path()).await;
+    assert_eq!(world.log.describe_topic(&old.topic).await.unwrap(), None);
+    world.stop().await;
+}
+
+/// Returns once the tables' changelog holds no row of `topic` any more, and it did hold some.
+async fn removed(world: &World, tables: &str, topic: &str) {
+    let slot = Slot::of_lane("acme", "likes", Partition(0));
+    let (at, mut next, mut rows) = (TopicPartition::new(tables, slot.0), Offset::ZERO, BTreeMap::new());
+    while rows.is_empty() || rows.values().any(|present| *present) {
+        let fetching = world.log.fetch(&at, next, FetchBounds::waiting(PATIENCE));
+        let fetched = tokio::time::timeout(PATIENCE, fetching).await.expect("the rows are removed").unwrap();
+        next = fetched.next;
+        for Record { key, value, .. } in fetched.records.into_iter().map(|stored| stored.record) {
+            let key = String::from_utf8(key.unwrap().to_vec()).unwrap();
+            if key.contains(topic) {
+                rows.insert(key, value.is_some());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_lane_goes_its_own_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start([Reply::Hang]).await);
+    let lanes = json!({"lanes": 2, "processor": {"webhook": {"timeoutMs": 20_000}}});
+    world.put(subscription(&receiver.url, &lanes)).await;
+    world.deliver(0..1).await;
+    assert_eq!(receiver.request().await.json()["batch"]["lane"], 0);
+    world.append(1, vec![event(9)]).await;
+    // While lane 0 hangs.
+    assert_eq!(receiver.request().await.json()["batch"]["lane"], 1);
+    assert_eq!(text(&world.read(&world.results(), 1).await[0].record), r#"{"n":9}"#);
+    // A stop does not wait for the call that hangs for longer than it may.
+    world.stop().await;
+}

@@ -1,0 +1,72 @@
+//! A lane dies at each of its crash points: what comes out is the same, and repeated calls are the same calls.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use fpaas_core::crashpoint::{self, Point};
+use fpaas_dispatcher::Error;
+use serde_json::json;
+
+use crate::support::receiver::{Receiver, status};
+use crate::support::{World, subscription, text};
+
+/// The name of the threads that may die: other tests hit the same points.
+const THREADS: &str = "crash";
+
+/// One more than the index of the armed point; 0 for none.
+static ARMED: AtomicUsize = AtomicUsize::new(0);
+
+/// The task dies where the process would: nothing after the point is done.
+fn die_if_armed(point: Point) {
+    let ours = thread::current().name() == Some(THREADS);
+    if ours && ARMED.compare_exchange(index(point), 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        panic!("crash point {}", point.name());
+    }
+}
+
+fn index(point: Point) -> usize {
+    Point::ALL.iter().position(|other| *other == point).unwrap() + 1
+}
+
+#[test]
+fn a_crash_at_any_point_of_a_lane_loses_nothing_and_doubles_nothing() {
+    crashpoint::install(die_if_armed);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.thread_name(THREADS).worker_threads(2).enable_all().build().unwrap();
+    for (point, calls) in [
+        (Point::LaneBeforeFreeze, 4),
+        (Point::LaneAfterFreeze, 4),
+        (Point::LaneInBackoff, 4),
+        (Point::LaneAfterAnswer, 4),
+        (Point::LaneBeforeCommit, 5),
+        (Point::LaneAfterCommit, 4),
+    ] {
+        runtime.block_on(check_crash(point, calls));
+    }
+}
+
+/// Seven events in three batches, the first call fails: `calls` in all, counting those that the crash repeats.
+async fn check_crash(point: Point, calls: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start([status(503)]).await;
+    let mut world = World::open_with(folder.path(), |config| config.gap_every = Some(3)).await;
+    ARMED.store(index(point), Ordering::SeqCst);
+    world.put(subscription(&receiver.url, &json!({}))).await;
+    world.deliver(0..7).await;
+    assert!(matches!(world.ended().await, Err(Error::Panicked(_))), "{}", point.name());
+    assert_eq!(ARMED.load(Ordering::SeqCst), 0, "{} was hit", point.name());
+
+    let world = World::open_with(folder.path(), |config| config.gap_every = Some(3)).await;
+    let results = world.read(&world.results(), 7).await;
+    let values: Vec<_> = results.iter().map(|stored| text(&stored.record)).collect();
+    assert_eq!(values, (0..7).map(|n| format!(r#"{{"n":{n}}}"#)).collect::<Vec<_>>(), "{}", point.name());
+    let requests = receiver.requests();
+    let mut bodies = BTreeMap::new();
+    for request in &requests {
+        let id = request.headers["webhook-id"].clone();
+        assert_eq!(*bodies.entry(id).or_insert_with(|| request.body.clone()), request.body, "{}", point.name());
+    }
+    assert_eq!((bodies.len(), requests.len()), (3, calls), "{}", point.name());
+    world.stop().await;
+}

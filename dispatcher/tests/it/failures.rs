@@ -1,0 +1,154 @@
+//! Calls that fail: what is tried again, and what becomes of what is given up on.
+
+use fpaas_log::Log as _;
+use serde_json::{Value, json};
+
+use crate::support::receiver::{Receiver, Reply, ok, status};
+use crate::support::{World, subscription, text};
+
+/// Seven events against `script`: all results, and the requests. Every repeat has the id and the bytes of its first.
+async fn check_recovers(script: Vec<Reply>, calls: u64, failures: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start(script.clone()).await);
+    world.put(subscription(&receiver.url, &json!({}))).await;
+    world.deliver(0..7).await;
+    let results = world.read(&world.results(), 7).await;
+    let values: Vec<_> = results.iter().map(|stored| text(&stored.record)).collect();
+    assert_eq!(values, (0..7).map(|n| format!(r#"{{"n":{n}}}"#)).collect::<Vec<_>>(), "{script:?}");
+    let mut bodies = std::collections::BTreeMap::new();
+    for request in receiver.requests() {
+        let id = request.headers["webhook-id"].clone();
+        assert_eq!(*bodies.entry(id).or_insert_with(|| request.body.clone()), request.body);
+    }
+    assert_eq!(bodies.len(), 3);
+    let counters = world.counters();
+    assert_eq!((counters.calls.get(), counters.failures.get()), (calls, failures), "{script:?}");
+    assert_eq!(counters.dead_letters.get(), 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_is_repeated_with_the_same_id_and_the_same_bytes() {
+    check_recovers(vec![status(503)], 4, 1).await;
+    check_recovers(vec![status(500), status(429), status(408)], 6, 3).await;
+    check_recovers(vec![Reply::Cut], 4, 1).await;
+    check_recovers(vec![Reply::Echo, Reply::Cut, Reply::Cut], 5, 2).await;
+    check_recovers(vec![Reply::CutBody], 4, 1).await;
+    check_recovers(vec![Reply::Hang], 4, 1).await;
+    check_recovers(vec![ok("<html>"), ok(r#"{"results":[1]}"#)], 5, 2).await;
+    check_recovers(vec![Reply::Answer { status: 503, headers: "retry-after: 0\r\n", body: "busy".to_owned() }], 4, 1)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_connection_is_tried_again_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = [Reply::Echo, Reply::Cut];
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start(script).await);
+    let slow = json!({"retry": {"initialBackoffMs": 3_600_000, "maxBackoffMs": 3_600_000}});
+    world.put(subscription(&receiver.url, &slow)).await;
+    world.deliver(0..6).await;
+    world.read(&world.results(), 6).await;
+    let attempts: Vec<_> = receiver.requests().iter().map(|request| request.headers["fpaas-attempt"].clone()).collect();
+    assert_eq!(attempts, ["1", "1", "2"]);
+    world.stop().await;
+}
+
+/// One event against `script` with `more` in its subscription: the headers of the dead letter it becomes.
+async fn check_dead_letter(script: Vec<Reply>, more: &Value, reason: &str, code: Option<&str>, attempts: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start(script).await);
+    world.put(subscription(&receiver.url, more)).await;
+    world.deliver(0..1).await;
+    let dead = world.read(&world.dead_letters(), 1).await.remove(0).record;
+    let header = |name: &str| dead.headers.get_str(&format!("fpaas.error.{name}"));
+    assert_eq!((header("reason"), header("status"), header("attempts")), (Some(reason), code, Some(attempts)));
+    assert_eq!(header("stage"), Some("dispatcher"));
+    let request = receiver.request().await;
+    assert_eq!(header("batchId"), Some(request.headers["webhook-id"].as_str()));
+    assert!(header("firstFailedAt") <= header("lastFailedAt") && header("firstFailedAt").is_some());
+    assert!(!header("message").unwrap().contains("token"), "{dead:?}");
+    assert_eq!((dead.headers.get_str("id"), dead.headers.get_str("kind")), (Some("e0"), Some("commit")));
+    assert_eq!((text(&dead).as_str(), dead.key.as_deref()), (r#"{"n": 0}"#, Some(&b"did:plc:0"[..])));
+    // The lane goes on.
+    world.deliver(1..2).await;
+    assert_eq!(text(&world.read(&world.results(), 1).await[0].record), r#"{"n":1}"#);
+    assert_eq!(world.counters().dead_letters.get(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_on_is_kept_with_the_reason() {
+    let none = json!({});
+    let once = json!({"retry": {"maxElapsedMs": 0}});
+    check_dead_letter(vec![status(400)], &none, "status", Some("400"), "1").await;
+    check_dead_letter(vec![status(503), status(410)], &none, "gone", Some("410"), "2").await;
+    check_dead_letter(vec![status(301)], &none, "redirect", Some("301"), "1").await;
+    check_dead_letter(vec![status(501)], &none, "status", Some("501"), "1").await;
+    check_dead_letter(vec![status(503)], &once, "status", Some("503"), "1").await;
+    check_dead_letter(vec![ok("<html>")], &once, "badResponse", Some("200"), "1").await;
+    check_dead_letter(vec![Reply::Cut], &once, "cut", None, "1").await;
+    check_dead_letter(vec![Reply::CutBody], &once, "cut", None, "1").await;
+    let hasty = json!({"retry": {"maxElapsedMs": 0}, "processor": {"webhook": {"timeoutMs": 100}}});
+    check_dead_letter(vec![Reply::Hang], &hasty, "timeout", None, "1").await;
+    let abort = Reply::Answer { status: 500, headers: "webhook-delivery: abort-message\r\n", body: String::new() };
+    check_dead_letter(vec![abort], &none, "aborted", Some("500"), "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_above_the_limit_is_a_bad_response() {
+    let long = format!("[\"{}\"]", "a".repeat(fpaas_core::limits::RESPONSE_BYTES_MAX));
+    let once = json!({"retry": {"maxElapsedMs": 0}, "processor": {"webhook": {"timeoutMs": 20_000}}});
+    check_dead_letter(vec![ok(&long)], &once, "badResponse", Some("200"), "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exhausted_batch_is_dropped_or_blocks_where_the_subscription_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start([status(400)]).await);
+    let retry = |on_exhausted| json!({"retry": {"maxElapsedMs": 0, "onExhausted": on_exhausted}});
+    world.put(subscription(&receiver.url, &retry("drop"))).await;
+    world.deliver(0..1).await;
+    receiver.request().await;
+    world.deliver(1..2).await;
+    assert_eq!(text(&world.read(&world.results(), 1).await.last().unwrap().record), r#"{"n":1}"#);
+    assert_eq!(world.counters().dropped.get(), 1);
+
+    world.put(subscription(&receiver.url, &retry("block"))).await;
+    (0..5).for_each(|_| receiver.then(status(400)));
+    world.deliver(2..3).await;
+    world.read(&world.results(), 2).await;
+    assert_eq!((world.counters().failures.get(), world.counters().dead_letters.get()), (6, 0));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_address_is_not_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(folder.path()).await;
+    let urls = ["http://169.254.169.254/latest/meta-data", "http://[::ffff:127.0.0.1]:9/", "http://0.0.0.0:9/"];
+    for (url, count) in urls.iter().zip(1..) {
+        let once = json!({"retry": {"maxElapsedMs": 0}, "collector": {"maxEvents": 1}});
+        world.put(subscription(url, &once)).await;
+        world.deliver(0..1).await;
+        let dead = world.read(&world.dead_letters(), count).await.pop().unwrap().record;
+        assert_eq!(dead.headers.get_str("fpaas.error.reason"), Some("address"), "{url}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_the_log_does_not_take_make_dead_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start([status(503)]).await);
+    world.put(subscription(&receiver.url, &json!({}))).await;
+    world.log.delete_topic(&world.results().topic).await.unwrap();
+    world.deliver(0..2).await;
+    let dead = world.read(&world.dead_letters(), 2).await;
+    let headers = &dead[1].record.headers;
+    let header = |name: &str| headers.get_str(&format!("fpaas.error.{name}"));
+    assert_eq!((header("reason"), header("attempts")), (Some("output"), Some("2")));
+    assert_eq!(header("message"), Some("there is no topic results"));
+    assert_eq!(receiver.requests().len(), 2, "the endpoint is not called again for it");
+    world.stop().await;
+}

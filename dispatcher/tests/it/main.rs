@@ -1,0 +1,17 @@
+//! A pool's dispatcher from the outside: deliveries in, calls out, results and dead letters in the log.
+
+// Clippy takes what is under `cfg(test)` for tests, helpers included.
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod changes;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod owners;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod support;

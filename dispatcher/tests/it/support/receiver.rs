@@ -1,0 +1,169 @@
+//! An endpoint on a socket: what it does with each request is scripted, what it was sent is recorded.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::PATIENCE;
+
+/// What it does with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Answer {
+        status: u16,
+        headers: &'static str,
+        body: String,
+    },
+    /// `{"records":[{"key": id, "value": event}]}` of what it was sent.
+    Echo,
+    /// Closes the connection without an answer.
+    Cut,
+    /// Closes the connection in the middle of its body.
+    CutBody,
+    /// Never answers.
+    Hang,
+}
+
+/// `200` with `body`.
+pub(crate) fn ok(body: &str) -> Reply {
+    Reply::Answer { status: 200, headers: "", body: body.to_owned() }
+}
+
+/// `status` without a body.
+pub(crate) const fn status(status: u16) -> Reply {
+    Reply::Answer { status, headers: "", body: String::new() }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    /// Which connection it came on.
+    pub(crate) connection: u64,
+}
+
+impl Request {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The ids of its events.
+    pub(crate) fn events(&self) -> Vec<String> {
+        let body = self.json();
+        body["events"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+type Script = Arc<Mutex<VecDeque<Reply>>>;
+
+pub(crate) struct Receiver {
+    pub(crate) url: String,
+    script: Script,
+    requests: mpsc::Receiver<Request>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Receiver {
+    /// Does what `script` says, one after the other, then echoes.
+    pub(crate) async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?token=secret", listener.local_addr().unwrap());
+        let script: Script = Arc::new(Mutex::new(script.into_iter().collect()));
+        let (sender, requests) = mpsc::channel(10_000);
+        let task = tokio::spawn(accept(listener, Arc::clone(&script), sender));
+        Self { url, script, requests, task }
+    }
+
+    pub(crate) fn then(&self, reply: Reply) {
+        self.script.lock().unwrap().push_back(reply);
+    }
+
+    pub(crate) async fn request(&mut self) -> Request {
+        tokio::time::timeout(PATIENCE, self.requests.recv()).await.expect("a request arrives").unwrap()
+    }
+
+    /// What has arrived so far.
+    pub(crate) fn requests(&mut self) -> Vec<Request> {
+        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
+    }
+}
+
+async fn accept(listener: TcpListener, script: Script, sender: mpsc::Sender<Request>) {
+    for connection in 0.. {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (script, sender) = (Arc::clone(&script), sender.clone());
+        tokio::spawn(async move { serve(stream, connection, &script, &sender).await });
+    }
+}
+
+/// Ends with the connection, whoever closes it.
+async fn serve(mut stream: TcpStream, connection: u64, script: &Script, sender: &mpsc::Sender<Request>) -> Option<()> {
+    let mut buffer = Vec::new();
+    loop {
+        let mut request = read(&mut stream, &mut buffer).await?;
+        request.connection = connection;
+        let reply = script.lock().unwrap().pop_front().unwrap_or(Reply::Echo);
+        let echo = echo(&request);
+        sender.try_send(request).ok()?;
+        let (status, headers, body) = match reply {
+            Reply::Answer { status, headers, body } => (status, headers, body),
+            Reply::Echo => (200, "", echo),
+            Reply::Cut => return None,
+            Reply::CutBody => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"records\":").await.ok()?;
+                return None;
+            }
+            Reply::Hang => {
+                // Until the caller gives up.
+                stream.read_u8().await.ok()?;
+                return None;
+            }
+        };
+        let length = if status == 204 { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let answer = format!("HTTP/1.1 {status} X\r\n{length}{headers}\r\n{body}");
+        stream.write_all(answer.as_bytes()).await.ok()?;
+    }
+}
+
+fn echo(request: &Request) -> String {
+    let body = request.json();
+    let events = body["events"].as_array().unwrap().iter();
+    let records: Vec<Value> =
+        events.map(|event| serde_json::json!({"key": event["id"], "value": event["event"]})).collect();
+    serde_json::json!({ "records": records }).to_string()
+}
+
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
+    let end = loop {
+        if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at;
+        }
+        (stream.read_buf(buffer).await.ok()? > 0).then_some(())?;
+    };
+    let head = String::from_utf8(buffer[..end].to_vec()).ok()?;
+    let mut lines = head.lines();
+    let path = lines.next()?.split(' ').nth(1)?.to_owned();
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let length: usize = headers.get("content-length")?.parse().ok()?;
+    while buffer.len() < end + 4 + length {
+        (stream.read_buf(buffer).await.ok()? > 0).then_some(())?;
+    }
+    let rest = buffer.split_off(end + 4 + length);
+    let body = std::mem::replace(buffer, rest).split_off(end + 4);
+    Some(Request { path, headers, body, connection: 0 })
+}
