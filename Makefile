@@ -1,0 +1,52 @@
+# What a person runs, and exactly what CI runs. `make help` lists it.
+#
+# One cargo profile (`dev`, opt-level 3) and one feature set for all of it, so that RocksDB compiles once.
+# Build output goes to `target`, or to CARGO_TARGET_DIR where that is set.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# How long the long forms run.
+FPAAS_CRASH_ROUNDS ?= 200
+FPAAS_FUZZ_FRAMES ?= 5000000
+
+.PHONY: help setup build demo test test-crash test-worker fuzz check tidy advisories bench
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what the build needs and is missing (Debian, Ubuntu); elsewhere say what to install
+	@bash scripts/setup.sh
+
+build: setup ## Build everything; leaves the program at bin/fpaas
+	@bash scripts/build.sh
+
+demo: build ## Likes of a real PDS to batches to webhook calls to a topic, through a kill -9; RELAY=wss://… does it live
+	@exec bash scripts/demo.sh
+
+test: build ## Every test (at most 15 minutes after the build)
+	@bash scripts/test.sh
+
+test-crash: build ## The crash test in its long form: FPAAS_CRASH_ROUNDS=200 kills
+	@FPAAS_CRASH_ROUNDS=$(FPAAS_CRASH_ROUNDS) bash scripts/test.sh --test crash -- --nocapture --test-threads 1
+
+test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
+	@bash scripts/test-worker.sh
+
+fuzz: build ## Hostile frames: FPAAS_FUZZ_FRAMES=5000000 mutations of recorded ones
+	@FPAAS_FUZZ_FRAMES=$(FPAAS_FUZZ_FRAMES) bash scripts/test.sh --test it hostile:: -- --nocapture
+
+check: setup tidy ## Format, lints, tidiness, licences and sources of dependencies, docs
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	@bash scripts/deny.sh
+
+tidy: setup ## File and function length, dependency edges, links
+	@bash scripts/test.sh --test tidy
+
+bench: build ## Ratios against a peer or a limit, taken in one run
+	@bash scripts/bench.sh

@@ -1,0 +1,20 @@
+# What the scripts share: where things are, and how they speak. Sourced, not run.
+
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$ROOT"
+CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$ROOT/target}"
+# Relative means: seen from the checkout, wherever the script was called.
+case "$CARGO_TARGET_DIR" in /*) ;; *) CARGO_TARGET_DIR="$ROOT/$CARGO_TARGET_DIR" ;; esac
+export CARGO_TARGET_DIR
+# The profile `dev` of Cargo.toml: cargo names its folder so.
+PROGRAMS="$CARGO_TARGET_DIR/debug"
+
+# What every build and test is asked for: the same packages and features, so that nothing compiles twice (a tidy test
+# compares what cargo makes of it).
+flags=(--workspace --features fpaas-log/test-util)
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }

@@ -1,0 +1,137 @@
+//! The demo itself, as `make demo` runs it: to its end, live, cut short, and without a relay.
+//!
+//! Needs `fpaas` and `receiver`, which `make build` has built; without them it says so and skips, except where
+//! `FPAAS_BIN` names a program, as `make test` does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use fpaas_testkit::demo::TIPS;
+use fpaas_testkit::process::program;
+use fpaas_testkit::relay::{Pace, Script};
+use fpaas_testkit::{Client, Dev, Process, Recording, Relay, checkout};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+
+/// A performance takes half a minute; the machine may be busy.
+const LONG: Duration = Duration::from_secs(150);
+const KEY: &str = "tips-test-key-0123456789";
+
+fn built() -> bool {
+    let built = ["fpaas", "receiver"].iter().all(|name| program(name).is_ok());
+    if !built {
+        eprintln!("SKIPPED: the demo was not tested, since fpaas is not built: run `make build`");
+    }
+    built
+}
+
+fn demo(folder: &Path, arguments: &[&str]) -> Result<Process> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    Process::spawn("the demo", command.args(arguments).env("TMPDIR", folder))
+}
+
+/// Ends with that exit code, leaving no file; answers what it said.
+async fn ends(mut demo: Process, folder: &Path, code: i32) -> Result<String> {
+    let status = demo.wait(LONG).await?;
+    let said = demo.lines().join("\n");
+    ensure!(status.code() == Some(code), "the demo ended with {status}:\n{said}");
+    ensure!(std::fs::read_dir(folder)?.next().is_none(), "the demo left files behind");
+    Ok(said)
+}
+
+#[tokio::test]
+async fn the_recording_comes_out_exactly_through_a_failure_and_a_kill() -> Result<()> {
+    if !built() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let said = ends(demo(folder.path(), &[])?, folder.path(), 0).await?;
+    for expected in ["719 expected, 719 found, 0 lost, 0 doubled", "answers 503", "SIGKILL", "CPU-seconds", "Try next"]
+    {
+        ensure!(said.contains(expected), "{expected:?} is missing:\n{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_live_relay_comes_out_as_its_firehose_topic_says() -> Result<()> {
+    if !built() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let script = Script { pace: Pace::Times(1.0), ..Script::default() };
+    let relay = Relay::start(Recording::bundled()?, script).await?;
+    let said = ends(demo(folder.path(), &["--relay", &relay.url()])?, folder.path(), 0).await?;
+    ensure!(said.contains("by the firehose topic: 719 expected, 719 found, 0 lost, 0 doubled"), "{said}");
+    ensure!(relay.cursors().len() >= 2, "the restart did not connect again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_relay_that_cannot_be_reached_is_one_sentence_and_69() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for relay in ["ws://127.0.0.1:1", "wss://relay.invalid", "relay"] {
+        let said = ends(demo(folder.path(), &["--relay", relay])?, folder.path(), 69).await?;
+        ensure!(said.starts_with(&format!("the relay {relay} cannot be reached: ")), "{said}");
+        ensure!(said.lines().count() == 1, "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_nothing_behind() -> Result<()> {
+    if !built() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let demo = demo(folder.path(), &[])?;
+    demo.line(0, LONG, |line| line.contains("fpaas dev is up").then_some(())).await?;
+    let pid = demo.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+    let children = children(demo.id());
+    ensure!(children.len() == 2, "the receiver and fpaas are children of the demo: {children:?}");
+    kill_process(pid.ok_or_else(|| anyhow::anyhow!("the demo has ended"))?, Signal::INT)?;
+    ends(demo, folder.path(), 130).await?;
+    let left: Vec<_> = children.iter().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect();
+    ensure!(left.is_empty(), "left running: {left:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_tips_that_the_demo_prints_work() -> Result<()> {
+    if !built() {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let dev = Dev::new(folder.path(), KEY)?;
+    let tip = |at: usize| TIPS[at].0.strip_prefix("bin/fpaas ").unwrap_or_default().split(' ');
+    // As it stands, with a folder and a port of its own, from the folder a person is in.
+    let run = |arguments: &mut dyn Iterator<Item = &str>| {
+        let mut command = dev.command();
+        command.args(arguments).current_dir(checkout());
+        command
+    };
+    let mut first = run(&mut tip(0));
+    first.arg("--data").arg(dev.data()).args(["--listen", "127.0.0.1:0", "--api-key", KEY]);
+    let mut server = Process::spawn("fpaas dev", &mut first)?;
+    let url = server
+        .line(0, LONG, |line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
+    let mut tail = Client::new(&url.await?, KEY)?.tail("firehose", "from=earliest").await?;
+    for _ in 0..3 {
+        tail.next().await?;
+    }
+    let mut tap = Process::spawn("fpaas tap", &mut run(&mut tip(1)))?;
+    ensure!(tap.wait(LONG).await?.success() && tap.lines().len() == 3, "{:?}", tap.lines());
+    let mut help = Process::spawn("fpaas --help", &mut run(&mut tip(2)))?;
+    ensure!(help.wait(LONG).await?.success() && help.lines().len() > 20, "{:?}", help.lines());
+    ensure!(server.stop(LONG).await?.success());
+    Ok(())
+}
+
+/// The processes that a process has started (proc(5)).
+fn children(pid: Option<u32>) -> Vec<String> {
+    let pid = pid.unwrap_or_default();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+    threads.flat_map(|thread| of(thread).split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
