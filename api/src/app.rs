@@ -1,0 +1,110 @@
+//! What every handler is given, and what several of them ask of it.
+
+use std::sync::Arc;
+
+use fpaas_core::{SubscriptionId, TopicName, limits};
+use fpaas_state::{Change, Command, Context, Outcome, SubscriptionEntry};
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::Config;
+use crate::problem::{Kind, Problem};
+use crate::standings::Standings;
+
+/// Made once; shared by all requests.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) context: Context,
+    pub(crate) config: Config,
+    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) tails: Arc<Semaphore>,
+    pub(crate) standings: Standings,
+}
+
+/// A topic that can be read.
+#[derive(Debug)]
+pub(crate) struct Readable {
+    /// Its full name in the log.
+    pub(crate) topic: Arc<str>,
+    /// How many.
+    pub(crate) partitions: u32,
+}
+
+impl App {
+    pub(crate) fn new(context: Context, config: Config, ready: watch::Receiver<bool>) -> Self {
+        let tails = Arc::new(Semaphore::new(limits::TAILS_MAX));
+        Self { context, config, ready, tails, standings: Standings::default() }
+    }
+
+    /// The tenant's subscription of that name.
+    pub(crate) fn subscription(&self, name: &str) -> Result<Arc<SubscriptionEntry>, Problem> {
+        let id = SubscriptionId::parse(name).ok();
+        let view = self.context.control.view();
+        let entry = id.and_then(|id| view.subscription(&self.config.tenant, &id).cloned());
+        entry.ok_or_else(|| Problem::not_found("subscription", name))
+    }
+
+    /// The tenant's topic of that name, or the built-in source.
+    pub(crate) fn topic_name(&self, name: &str) -> Result<TopicName, Problem> {
+        let parsed = TopicName::parse(name).ok();
+        let found = parsed.filter(|name| self.has_topic(name));
+        found.ok_or_else(|| Problem::not_found("topic", name))
+    }
+
+    /// True of the built-in source and the tenant's topics.
+    pub(crate) fn has_topic(&self, name: &TopicName) -> bool {
+        name.is_firehose() || self.context.control.view().topic(&self.config.tenant, name).is_some()
+    }
+
+    /// The topic of that name, to be read.
+    pub(crate) async fn readable(&self, name: &str) -> Result<Readable, Problem> {
+        let name = self.topic_name(name)?;
+        self.describe(self.context.topics.of_tenant(&self.config.tenant, &name)).await
+    }
+
+    /// A topic of the log, to be read.
+    pub(crate) async fn describe(&self, topic: String) -> Result<Readable, Problem> {
+        let spec = self.context.log.describe_topic(&topic).await?;
+        let partitions = spec.ok_or_else(|| fpaas_log::Error::NoSuchTopic(topic.clone()))?.partitions;
+        Ok(Readable { topic: topic.into(), partitions })
+    }
+
+    /// Asks for a change and waits until it is applied and durable.
+    pub(crate) async fn submit(&self, change: Change) -> Result<Outcome, Problem> {
+        let id: String = random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let command = Command::new(id, self.context.clock.now(), self.config.tenant.clone(), change);
+        Ok(self.context.control.submit(command).await?)
+    }
+}
+
+/// There are `theirs` of a kind already: may there be another one?
+pub(crate) fn check_quota(what: &str, theirs: usize, most: usize) -> Result<(), Problem> {
+    if theirs < most {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::QuotaExceeded, format!("there may be {most} {what}")))
+}
+
+/// Bytes nobody can guess.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Problem::internal(&error))?;
+    Ok(bytes)
+}
+
+/// An outcome that its change cannot have.
+pub(crate) fn unexpected(outcome: &Outcome) -> Problem {
+    tracing::error!(?outcome, "a command came to something else than it can");
+    Problem::new(Kind::Internal, "the request failed; the log of the server says why")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse as _;
+
+    #[test]
+    fn a_quota_is_used_up_when_as_many_are_there() {
+        assert!(check_quota("topics", 2, 3).is_ok());
+        assert_eq!(check_quota("topics", 3, 3).unwrap_err().into_response().status(), 403);
+    }
+}

@@ -1,0 +1,56 @@
+//! A request's body: JSON, of a bounded size, in a bounded time.
+
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::{Bytes, BytesMut};
+use fpaas_core::limits;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, header};
+
+use crate::problem::{Kind, Problem};
+
+/// What is read and thrown away of a body that is too large, so that its sender gets to read the answer.
+const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Reads it whole.
+pub(crate) async fn read(request: Request) -> Result<Bytes, Problem> {
+    check_headers(request.headers())?;
+    let collected = tokio::time::timeout(limits::API_BODY_WAIT, collect(request.into_body())).await;
+    collected.map_err(|_| {
+        let seconds = limits::API_BODY_WAIT.as_secs();
+        Problem::new(Kind::RequestTimeout, format!("the body did not arrive within {seconds} s"))
+    })?
+}
+
+/// A body of which nothing is said is taken as JSON.
+fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    let refuse = |detail| Err(Problem::new(Kind::UnsupportedMediaType, detail));
+    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    if essence.is_some_and(|essence| essence != "application/json" && !essence.ends_with("+json")) {
+        return refuse("send the body as JSON, with `Content-Type: application/json`");
+    }
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return refuse("send the body as it is, without Content-Encoding");
+    }
+    Ok(())
+}
+
+async fn collect(body: Body) -> Result<Bytes, Problem> {
+    let (mut chunks, mut whole, mut seen) = (body.into_data_stream(), BytesMut::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body broke off"))?;
+        seen += chunk.len();
+        if seen <= limits::API_BODY_BYTES_MAX {
+            whole.extend_from_slice(&chunk);
+        } else if seen > DISCARD_BYTES_MAX {
+            break;
+        }
+    }
+    if seen > limits::API_BODY_BYTES_MAX {
+        let detail = format!("the body must be at most {} bytes", limits::API_BODY_BYTES_MAX);
+        return Err(Problem::new(Kind::ContentTooLarge, detail));
+    }
+    Ok(whole.freeze())
+}

@@ -1,0 +1,64 @@
+//! The REST API over the control topic and its views.
+//!
+//! Commands go to the control topic and are answered once they are applied; everything that is read comes from the
+//! view, the board and the log. Owns HTTP, what a request may say and what an answer looks like (`docs/api.md`,
+//! `docs/errors.md`). Does not own what a command means (`state`) or what is wrong with a subscription (`core`). The only
+//! crate that knows axum.
+
+mod app;
+mod auth;
+mod body;
+mod browse;
+mod config;
+mod cursor;
+mod dead_letters;
+mod error;
+mod health;
+mod item;
+mod list;
+mod params;
+mod problem;
+mod server;
+mod stall;
+mod standings;
+mod starts;
+mod status;
+mod strict;
+mod subscriptions;
+mod tail;
+mod topics;
+
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Router, middleware};
+use fpaas_state::Context;
+use tokio::sync::watch;
+
+pub use config::{ApiKey, Config};
+pub use error::{Error, Result};
+pub use server::serve;
+
+use app::App;
+
+/// Every route. What needs the key is under `/v1`; it answers 503 until `ready`.
+pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
+    let app = Arc::new(App::new(context, config, ready));
+    let v1 = Router::new()
+        .route("/v1/subscriptions", get(subscriptions::list))
+        .route("/v1/subscriptions/{id}", get(subscriptions::get).put(subscriptions::put).delete(subscriptions::delete))
+        .route("/v1/subscriptions/{id}/status", get(status::get))
+        .route("/v1/subscriptions/{id}/deadLetters", get(dead_letters::get))
+        .route("/v1/subscriptions/{id}/secret", get(subscriptions::secret))
+        .route("/v1/topics", get(topics::list))
+        .route("/v1/topics/{name}", get(topics::get).put(topics::put))
+        .route("/v1/topics/{name}/records", get(topics::records))
+        .route("/v1/topics/{name}/tail", get(tail::get))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::require));
+    let open = Router::new()
+        .route("/healthz", get(health::healthy))
+        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    v1.merge(open).fallback(problem::no_such_route).with_state(app)
+}

@@ -1,0 +1,176 @@
+//! `/v1/subscriptions`: put, get, list, delete, and the secret.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use fpaas_core::subscription::{Secret, Subscription};
+use fpaas_core::{SubscriptionId, Violation, limits};
+use fpaas_expression::Expression;
+use fpaas_state::{Change, Outcome, SubscriptionEntry};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::{self, App};
+use crate::list::{Page, Wanted};
+use crate::params::{Name, Params};
+use crate::problem::{Kind, Problem};
+use crate::strict::Parsed;
+use crate::{body, starts, topics};
+
+/// A subscription as it is given back, in the shape in which it can be put again.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    config: &'a Subscription,
+    /// In the answer that creates it, and in no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+pub(crate) async fn put(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    mut params: Params,
+    request: Request,
+) -> Result<Response, Problem> {
+    params.not_yet("dryRun");
+    params.finish()?;
+    refuse_conditions(request.headers())?;
+    let (id, subscription) = read(&app, &name, &body::read(request).await?)?;
+    check_quota(&app, &id, &subscription)?;
+    let source = app.readable(subscription.source.topic.as_str()).await?;
+    let starts = starts::of_subscription(&app, &source, &subscription.start_from).await?;
+    let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
+    match app.submit(Change::PutSubscription { id, subscription, secret, starts }).await? {
+        Outcome::Created => answer_put(&app, &name, StatusCode::CREATED),
+        Outcome::Replaced => answer_put(&app, &name, StatusCode::OK),
+        Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
+        outcome => Err(app::unexpected(&outcome)),
+    }
+}
+
+/// The body, once everything about it is right.
+fn read(app: &App, name: &str, bytes: &Bytes) -> Result<(SubscriptionId, Subscription), Problem> {
+    let id = SubscriptionId::parse(name);
+    let checked = Parsed::<Subscription>::of(bytes).checked(|subscription| {
+        let mut found = subscription.violations(app.config.allow_http);
+        found.extend(id_violation(id.as_ref().ok(), subscription.id.as_ref()));
+        found.extend(match_violation(subscription));
+        found.extend(source_violation(app, subscription));
+        found
+    });
+    match (id, checked) {
+        (Ok(id), Ok(subscription)) => Ok((id, subscription)),
+        (Err(error), checked) => {
+            let mut found = vec![Violation::new("/id", format!("in the path {error}"))];
+            found.extend(checked.err().unwrap_or_default());
+            Err(Problem::invalid(found))
+        }
+        (Ok(_), Err(found)) => Err(Problem::invalid(found)),
+    }
+}
+
+fn id_violation(path: Option<&SubscriptionId>, given: Option<&SubscriptionId>) -> Option<Violation> {
+    let (path, given) = (path?, given?);
+    (path != given).then(|| Violation::new("/id", format!("must be {path}, as in the path, or left out")))
+}
+
+fn match_violation(subscription: &Subscription) -> Option<Violation> {
+    let text = subscription.filter.expression.as_deref()?;
+    // One that is too long is refused for that already.
+    let short = text.len() <= limits::EXPRESSION_BYTES_MAX;
+    let error = Some(text).filter(|_| short).map(Expression::compile)?.err()?;
+    Some(Violation::new("/filter/match", format!("must be a JMESPath: {error}")))
+}
+
+fn source_violation(app: &App, subscription: &Subscription) -> Option<Violation> {
+    let source = &subscription.source.topic;
+    (!app.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
+}
+
+/// Until revisions can be compared, whoever asks for it must not believe that they were.
+pub(crate) fn refuse_conditions(headers: &HeaderMap) -> Result<(), Problem> {
+    let conditions = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE];
+    let found = conditions.iter().filter(|name| headers.contains_key(*name));
+    let found: Vec<_> = found.map(|name| Violation::not_yet("", format!("{name} is not supported yet"))).collect();
+    if found.is_empty() { Ok(()) } else { Err(Problem::invalid(found)) }
+}
+
+fn check_quota(app: &App, id: &SubscriptionId, subscription: &Subscription) -> Result<(), Problem> {
+    if let Some(output) = &subscription.output {
+        topics::check_quota(app, &output.topic)?;
+    }
+    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+    if view.subscription(tenant, id).is_some() {
+        return Ok(());
+    }
+    let theirs = view.subscriptions.keys().filter(|(owner, _)| owner == tenant).count();
+    app::check_quota("subscriptions", theirs, limits::SUBSCRIPTIONS_MAX)
+}
+
+fn answer_put(app: &App, name: &str, status: StatusCode) -> Result<Response, Problem> {
+    let Ok(entry) = app.subscription(name) else {
+        let detail = format!("the subscription {name} was deleted by somebody else in the same moment");
+        return Err(Problem::new(Kind::Conflict, detail));
+    };
+    let new = status == StatusCode::CREATED;
+    let secret = new.then(|| entry.secret.reveal());
+    let mut response = (status, shown(&entry, secret)).into_response();
+    if new && let Ok(location) = HeaderValue::try_from(format!("/v1/subscriptions/{}", entry.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+fn shown(entry: &SubscriptionEntry, secret: Option<String>) -> Response {
+    let mut response = Json(Shown { config: &entry.config, secret }).into_response();
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", entry.revision)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+pub(crate) async fn get(State(app): State<Arc<App>>, Name(name): Name, params: Params) -> Result<Response, Problem> {
+    params.finish()?;
+    Ok(shown(&*app.subscription(&name)?, None))
+}
+
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    params.finish()?;
+    refuse_conditions(&headers)?;
+    let id = app.subscription(&name)?.id.clone();
+    match app.submit(Change::DeleteSubscription { id }).await? {
+        Outcome::Deleted => Ok(StatusCode::NO_CONTENT),
+        Outcome::NotFound => Err(Problem::not_found("subscription", &name)),
+        outcome => Err(app::unexpected(&outcome)),
+    }
+}
+
+pub(crate) async fn secret(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    params.finish()?;
+    Ok(Json(json!({"secret": app.subscription(&name)?.secret.reveal()})))
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page<Subscription>>, Problem> {
+    let wanted = Wanted::parse(params)?;
+    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+    // A cursor of another list may hold what is no id: then nothing is behind it that was not before.
+    let after = SubscriptionId::parse(&wanted.after).ok();
+    let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded((tenant.clone(), id)));
+    let behind = view.subscriptions.range((from, Bound::Unbounded)).filter(|((owner, _), _)| owner == tenant);
+    Ok(Json(wanted.page(behind.map(|((_, id), entry)| (id.to_string(), entry.config.clone())))))
+}

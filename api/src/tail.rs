@@ -1,0 +1,172 @@
+//! `/v1/topics/{name}/tail`: records as they come, as server-sent events (HTML Living Standard, section 9.2).
+//!
+//! One long poll per partition, all in the connection's own task; nothing is read ahead of a client that does not read.
+//! Each event's id says where every partition goes on, so that `Last-Event-ID` resumes without a gap or a double.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use fpaas_core::{Offset, TopicPartition, Violation, limits};
+use fpaas_log::{FetchBounds, Fetched, Log, Stored};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
+use http::HeaderMap;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::app::{App, Readable};
+use crate::browse::from_param;
+use crate::cursor::From;
+use crate::params::{Name, Params};
+use crate::problem::{Kind, Problem};
+use crate::{item, starts};
+
+/// Tails end when it is cancelled; the server puts it into every request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shutdown(pub(crate) CancellationToken);
+
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    mut params: Params,
+    headers: HeaderMap,
+    shutdown: Option<Extension<Shutdown>>,
+) -> Result<Response, Problem> {
+    let readable = app.readable(&name).await?;
+    let from = from_param(&mut params, From::Latest).unwrap_or(From::Latest);
+    params.finish()?;
+    let Ok(permit) = Arc::clone(&app.tails).try_acquire_owned() else {
+        return Err(Problem::new(Kind::TooManyTails, format!("{} tails are open already", limits::TAILS_MAX)));
+    };
+    let places = match headers.get("last-event-id") {
+        Some(id) => resume(id.to_str().unwrap_or_default(), readable.partitions)?,
+        None => starts::resolve_all(&*app.context.log, &readable, from).await?,
+    };
+    let tail = Tail::new(Arc::clone(&app.context.log), &readable, places, permit);
+    let Extension(Shutdown(token)) = shutdown.unwrap_or_default();
+    let events = tail.events().take_until(token.cancelled_owned());
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::TAIL_HEARTBEAT)).into_response())
+}
+
+/// An id is the next offsets of all partitions.
+fn resume(id: &str, partitions: u32) -> Result<Vec<Offset>, Problem> {
+    let offsets: Option<Vec<_>> = id.split('-').map(|offset| offset.parse().ok().map(Offset)).collect();
+    offsets.filter(|offsets| offsets.len() == partitions as usize).ok_or_else(|| {
+        let detail = "Last-Event-ID is not the id of an event of this tail";
+        Problem::invalid(vec![Violation::new("", detail)])
+    })
+}
+
+fn id(places: &[Offset]) -> String {
+    let offsets: Vec<_> = places.iter().map(ToString::to_string).collect();
+    offsets.join("-")
+}
+
+type Poll = BoxFuture<'static, (usize, fpaas_log::Result<Fetched>)>;
+
+/// The state of one tail.
+struct Tail {
+    log: Arc<dyn Log>,
+    partitions: Vec<TopicPartition>,
+    bounds: FetchBounds,
+    /// Where each partition goes on behind what was sent.
+    places: Vec<Offset>,
+    polls: FuturesUnordered<Poll>,
+    /// Of the partition whose poll came back last.
+    waiting: VecDeque<Stored>,
+    from: usize,
+    /// Where that partition is polled again once all of `waiting` is sent.
+    next: Option<Offset>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Tail {
+    fn new(log: Arc<dyn Log>, readable: &Readable, places: Vec<Offset>, permit: OwnedSemaphorePermit) -> Self {
+        let partition = |number| TopicPartition::new(Arc::clone(&readable.topic), number);
+        let partitions: Vec<_> = (0..readable.partitions).map(partition).collect();
+        let share = limits::TAIL_BYTES_MAX / partitions.len().max(1);
+        let bounds = FetchBounds { bytes: share, ..FetchBounds::waiting(limits::FETCH_WAIT_MAX) };
+        let polls = FuturesUnordered::new();
+        let waiting = VecDeque::new();
+        let tail = Self { log, partitions, bounds, places, polls, waiting, from: 0, next: None, _permit: permit };
+        (0..tail.partitions.len()).for_each(|number| tail.poll(number));
+        tail
+    }
+
+    /// The first event has an id and no data: from then on nothing is missed, also by whoever resumes.
+    fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        let first = Event::default().comment("tail").id(id(&self.places));
+        let rest = futures_util::stream::unfold(self, |mut tail| async move {
+            let event = tail.event().await?;
+            Some((event, tail))
+        });
+        futures_util::stream::iter([first]).chain(rest).map(Ok)
+    }
+
+    fn poll(&self, number: usize) {
+        let (Some(at), Some(from)) = (self.partitions.get(number).cloned(), self.places.get(number).copied()) else {
+            return;
+        };
+        let (log, bounds) = (Arc::clone(&self.log), self.bounds);
+        self.polls.push(Box::pin(async move { (number, log.fetch(&at, from, bounds).await) }));
+    }
+
+    /// The next record; none when the topic is gone, or the log.
+    async fn event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(stored) = self.waiting.pop_front() {
+                return Some(self.sent(&stored));
+            }
+            if let Some(next) = self.next.take() {
+                self.advance(next);
+                self.poll(self.from);
+            }
+            let (number, fetched) = self.polls.next().await?;
+            match fetched {
+                Ok(fetched) => {
+                    (self.from, self.next) = (number, Some(fetched.next));
+                    self.waiting = fetched.records.into();
+                }
+                Err(error) => {
+                    warn!(topic = %self.partitions.first()?.topic, %error, "a tail ends");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn sent(&mut self, stored: &Stored) -> Event {
+        self.advance(stored.offset.next());
+        let partition = self.partitions.get(self.from).map_or(0, |at| at.partition.0);
+        let mut json = serde_json::to_vec(&item::plain(partition, stored)).unwrap_or_default();
+        // In JSON they can only be white space between tokens, and they would cut the event in pieces.
+        json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        Event::default().id(id(&self.places)).data(String::from_utf8(json).unwrap_or_default())
+    }
+
+    fn advance(&mut self, next: Offset) {
+        if let Some(place) = self.places.get_mut(self.from) {
+            *place = next.max(*place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_back_and_others_are_refused() {
+        let places = [Offset(0), Offset(u64::MAX), Offset(7)];
+        assert_eq!(resume(&id(&places), 3).unwrap(), places);
+        for text in ["", "1-2", "1-2-3-4", "1-2-x", "1--2", "-1-2-3"] {
+            assert!(resume(text, 3).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `/v1/topics`: put, get, list, and browsing records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use fpaas_core::topic::TopicSettings;
+use fpaas_core::{TopicName, Violation, limits};
+use fpaas_log::TopicSpec;
+use fpaas_state::{Change, Outcome};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::app::{self, App};
+use crate::browse::{self, Wanted as WantedRecords};
+use crate::list::{Page, Wanted};
+use crate::params::{Name, Params};
+use crate::problem::Problem;
+use crate::strict::Parsed;
+use crate::{body, item, subscriptions};
+
+/// A topic as it is put and given back: its settings and its name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Topic {
+    /// Must equal the path; absent, it is the path's.
+    name: Option<TopicName>,
+    partitions: u32,
+    retention_ms: Option<u64>,
+    retention_bytes: Option<u64>,
+    compacted: bool,
+}
+
+impl Default for Topic {
+    fn default() -> Self {
+        Self::new(None, TopicSettings::default())
+    }
+}
+
+impl Topic {
+    fn new(name: Option<TopicName>, settings: TopicSettings) -> Self {
+        let TopicSettings { partitions, retention_ms, retention_bytes, compacted } = settings;
+        Self { name, partitions, retention_ms, retention_bytes, compacted }
+    }
+
+    /// As it is in the log, the built-in source like any other.
+    fn described(name: TopicName, spec: &TopicSpec) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            name: Some(name),
+            partitions: spec.partitions,
+            retention_ms: spec.retention.time.map(millis),
+            retention_bytes: spec.retention.bytes,
+            compacted: spec.compacted,
+        }
+    }
+
+    fn settings(&self) -> TopicSettings {
+        TopicSettings {
+            partitions: self.partitions,
+            retention_ms: self.retention_ms,
+            retention_bytes: self.retention_bytes,
+            compacted: self.compacted,
+        }
+    }
+}
+
+pub(crate) async fn put(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+    request: Request,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    subscriptions::refuse_conditions(request.headers())?;
+    let (name, settings) = read(&name, &body::read(request).await?)?;
+    check_quota(&app, &name)?;
+    match app.submit(Change::PutTopic { name: name.clone(), settings }).await? {
+        Outcome::Created => answer_put(&app, name, StatusCode::CREATED).await,
+        Outcome::Replaced => answer_put(&app, name, StatusCode::OK).await,
+        Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
+        outcome => Err(app::unexpected(&outcome)),
+    }
+}
+
+/// The body, once everything about it and the name in the path is right.
+fn read(name: &str, bytes: &Bytes) -> Result<(TopicName, TopicSettings), Problem> {
+    let path = TopicName::parse(name);
+    let checked = Parsed::<Topic>::of(bytes).checked(|topic| {
+        let mut found = topic.settings().violations();
+        found.extend(name_violation(path.as_ref().ok(), topic.name.as_ref()));
+        found
+    });
+    let in_path = match &path {
+        Ok(path) if path.is_reserved() => Some(format!("{path} is reserved: choose another name")),
+        Ok(_) => None,
+        Err(error) => Some(format!("in the path {error}")),
+    };
+    let in_path = in_path.map(|detail| Violation::new("/name", detail));
+    match (path, checked) {
+        (Ok(path), Ok(topic)) if in_path.is_none() => Ok((path, topic.settings())),
+        (_, checked) => Err(Problem::invalid(in_path.into_iter().chain(checked.err().unwrap_or_default()).collect())),
+    }
+}
+
+fn name_violation(path: Option<&TopicName>, given: Option<&TopicName>) -> Option<Violation> {
+    let (path, given) = (path?, given?);
+    (path != given).then(|| Violation::new("/name", format!("must be {path}, as in the path, or left out")))
+}
+
+/// Also asked for the output of a subscription, which is made with it.
+pub(crate) fn check_quota(app: &App, name: &TopicName) -> Result<(), Problem> {
+    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+    if view.topic(tenant, name).is_some() {
+        return Ok(());
+    }
+    let theirs = view.topics.keys().filter(|(owner, _)| owner == tenant).count();
+    app::check_quota("topics", theirs, limits::TOPICS_MAX)
+}
+
+async fn answer_put(app: &App, name: TopicName, status: StatusCode) -> Result<Response, Problem> {
+    Ok((status, Json(shown(app, name).await?)).into_response())
+}
+
+async fn shown(app: &App, name: TopicName) -> Result<Topic, Problem> {
+    let topic = app.context.topics.of_tenant(&app.config.tenant, &name);
+    let spec = app.context.log.describe_topic(&topic).await?;
+    Ok(Topic::described(name, &spec.ok_or(fpaas_log::Error::NoSuchTopic(topic))?))
+}
+
+pub(crate) async fn get(State(app): State<Arc<App>>, Name(name): Name, params: Params) -> Result<Json<Topic>, Problem> {
+    params.finish()?;
+    Ok(Json(shown(&app, app.topic_name(&name)?).await?))
+}
+
+/// The tenant's topics and the built-in source, by name.
+pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page<Topic>>, Problem> {
+    let wanted = Wanted::parse(params)?;
+    let firehose = app.topic_name(TopicName::FIREHOSE)?;
+    let firehose = (firehose.to_string(), shown(&app, firehose).await?);
+    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+    let theirs = view.topics.values().filter(|entry| entry.tenant == *tenant);
+    let theirs =
+        theirs.map(|entry| (entry.name.to_string(), Topic::new(Some(entry.name.clone()), entry.settings.clone())));
+    let mut all: Vec<_> = theirs.chain([firehose]).filter(|(name, _)| *name > wanted.after).collect();
+    all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(Json(wanted.page(all.into_iter())))
+}
+
+pub(crate) async fn records(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+) -> Result<Response, Problem> {
+    let readable = app.readable(&name).await?;
+    let wanted = WantedRecords::parse(params, readable.partitions)?;
+    Ok(browse::page(&*app.context.log, &readable, wanted).await?.answer(item::plain))
+}

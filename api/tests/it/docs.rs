@@ -1,0 +1,48 @@
+//! `docs/api.md` is true: each of its shell blocks runs, in order, against a server, and each route is in it.
+
+use std::process::Stdio;
+
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{KEY, World, record};
+
+const PAGE: &str = include_str!("../../../docs/api.md");
+
+fn blocks() -> impl Iterator<Item = &'static str> {
+    PAGE.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap())
+}
+
+#[tokio::test]
+async fn every_command_of_the_page_runs() {
+    let world = World::new().await;
+    world.append(&world.context.topics.firehose(), 3, (0..9).map(|n| record("did:x:y", "{}", n))).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(fpaas_api::serve(listener, world.routes.clone(), shutdown.clone()));
+    for block in blocks() {
+        let mut bash = Command::new("bash");
+        bash.args(["-euo", "pipefail", "-c", block]).env("FPAAS_SERVER", &server).env("FPAAS_API_KEY", KEY);
+        let ran = bash.stdin(Stdio::null()).output().await.unwrap();
+        let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.status.success() && !out.contains("urn:fpaas:problem"), "{block}\n{out}\n{err}");
+    }
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+#[test]
+fn every_route_is_on_the_page_with_a_command() {
+    let routes = include_str!("../../src/lib.rs").split('"').skip(1).step_by(2);
+    let mut count = 0;
+    for route in routes {
+        assert!(PAGE.contains(&format!("{route}`")), "{route} is not described");
+        let path = route.replace("{id}", "likes").replace("{name}", "");
+        let called = path.split("//").all(|part| blocks().any(|block| block.contains(part)));
+        assert!(called, "no command calls {route}");
+        count += 1;
+    }
+    assert_eq!(count, 11);
+}

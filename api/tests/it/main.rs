@@ -1,0 +1,14 @@
+//! The API as its users see it: every route over the embedded log, with the control topic followed as in the program.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests share may panic as tests may")]
+
+mod browse;
+mod docs;
+mod problems;
+mod secrecy;
+mod server;
+mod status;
+mod subscriptions;
+mod tail;
+mod topics;
+mod world;

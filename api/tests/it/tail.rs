@@ -1,0 +1,173 @@
+//! Tails.
+
+use axum::body::{Body, BodyDataStream};
+use fpaas_core::limits;
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+use crate::world::{World, record, request};
+
+const TAIL: &str = "/v1/topics/firehose/tail";
+
+/// Reads server-sent events.
+pub(crate) struct Events {
+    stream: BodyDataStream,
+    buffer: String,
+}
+
+/// One of them: its fields by name; a comment has the name "".
+#[derive(Debug)]
+pub(crate) struct Event(Vec<(String, String)>);
+
+impl Event {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    fn item(&self) -> Value {
+        serde_json::from_str(self.field("data").unwrap()).unwrap()
+    }
+}
+
+impl Events {
+    async fn open(world: &World, path: &str, last: Option<&str>) -> Self {
+        let mut request = request("GET", path, Body::empty());
+        if let Some(last) = last {
+            request.headers_mut().insert("last-event-id", last.parse().unwrap());
+        }
+        let response = world.send(request).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut events = Self { stream: response.into_body().into_data_stream(), buffer: String::new() };
+        let first = events.next().await.unwrap();
+        assert!(first.field("").is_some() && first.field("id").is_some() && first.field("data").is_none(), "{first:?}");
+        events
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.buffer.split_once("\n\n") {
+                let field = |line: &str| {
+                    let (name, value) = line.split_once(':').unwrap();
+                    (name.to_owned(), value.trim_start().to_owned())
+                };
+                let event = Event(event.lines().map(field).collect());
+                self.buffer = rest.to_owned();
+                return Some(event);
+            }
+            let chunk = self.stream.next().await?.unwrap();
+            self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    async fn numbers(&mut self, count: usize) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while numbers.len() < count {
+            numbers.push(self.next().await.unwrap().item()["value"]["n"].as_u64().unwrap());
+        }
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+async fn append(world: &World, numbers: std::ops::Range<u32>) {
+    let firehose = world.context.topics.firehose();
+    for n in numbers {
+        world.append(&firehose, n % 16, [record("k", format!("{{\"n\":{n}}}"), i64::from(n))]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_after_the_tail_was_opened_is_sent_from_all_partitions() {
+    let world = World::new().await;
+    append(&world, 0..20).await;
+    let mut tail = Events::open(&world, TAIL, None).await;
+    append(&world, 20..60).await;
+    assert_eq!(tail.numbers(40).await, (20..60).collect::<Vec<_>>());
+    append(&world, 60..61).await;
+    assert_eq!(tail.numbers(1).await, [60]);
+}
+
+#[tokio::test]
+async fn a_tail_from_earliest_or_a_time_begins_there() {
+    let world = World::new().await;
+    append(&world, 0..40).await;
+    let mut tail = Events::open(&world, &format!("{TAIL}?from=earliest"), None).await;
+    assert_eq!(tail.numbers(40).await, (0..40).collect::<Vec<_>>());
+    let mut tail = Events::open(&world, &format!("{TAIL}?from=2026-11-23T20:00:00.030Z"), None).await;
+    assert_eq!(tail.numbers(10).await, (30..40).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_last_id_resumes_without_a_gap_or_a_double() {
+    let world = World::new().await;
+    append(&world, 0..40).await;
+    for taken in [1, 17, 39] {
+        let mut tail = Events::open(&world, &format!("{TAIL}?from=earliest"), None).await;
+        let (mut seen, mut last) = (Vec::new(), String::new());
+        for _ in 0..taken {
+            let event = tail.next().await.unwrap();
+            seen.push(event.item()["value"]["n"].as_u64().unwrap());
+            last = event.field("id").unwrap().to_owned();
+        }
+        drop(tail);
+        let mut tail = Events::open(&world, TAIL, Some(&last)).await;
+        seen.extend(tail.numbers(40 - taken).await);
+        seen.sort_unstable();
+        assert_eq!(seen, (0..40).collect::<Vec<_>>());
+    }
+    let mut wrong = request("GET", TAIL, Body::empty());
+    wrong.headers_mut().insert("last-event-id", "1-2".parse().unwrap());
+    world.call(wrong).await.refused(400, "invalid-request", &[""]);
+}
+
+#[tokio::test]
+async fn an_item_is_one_line_and_the_same_as_when_browsed() {
+    let world = World::new().await;
+    let firehose = world.context.topics.firehose();
+    world.append(&firehose, 3, [record("k", "{\"a\":\r\n  1,\n\"b\":\"\\n\"}", 0)]).await;
+    let mut tail = Events::open(&world, &format!("{TAIL}?from=earliest"), None).await;
+    let event = tail.next().await.unwrap();
+    assert_eq!(event.0.iter().filter(|(name, _)| name == "data").count(), 1);
+    let page = world.get("/v1/topics/firehose/records").await.json(200);
+    assert_eq!(event.item(), page["items"][0]);
+}
+
+#[tokio::test]
+async fn a_silent_tail_shows_that_it_is_there() {
+    let world = World::new().await;
+    let mut tail = Events::open(&world, TAIL, None).await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let heartbeat = tail.next().await.unwrap();
+    assert!(heartbeat.field("").is_some() && heartbeat.field("data").is_none(), "{heartbeat:?}");
+    assert_eq!(begun.elapsed().as_secs(), limits::TAIL_HEARTBEAT.as_secs());
+}
+
+#[tokio::test]
+async fn tails_are_bounded_and_a_closed_one_makes_room() {
+    let world = World::new().await;
+    world.put("/v1/topics/out", "{}").await.json(201);
+    let mut tails = Vec::new();
+    for _ in 0..limits::TAILS_MAX {
+        tails.push(Events::open(&world, "/v1/topics/out/tail", None).await);
+    }
+    world.get("/v1/topics/out/tail").await.refused(429, "too-many-tails", &[]);
+    tails.pop();
+    tails.push(Events::open(&world, "/v1/topics/out/tail", None).await);
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_pointed_at() {
+    let world = World::new().await;
+    world.get(&format!("{TAIL}?from=now&offset=1")).await.refused(400, "invalid-request", &["/from", "/offset"]);
+    world.get("/v1/topics/nowhere/tail").await.refused(404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn a_tail_ends_with_its_topic() {
+    let world = World::new().await;
+    world.put("/v1/topics/out", "{}").await.json(201);
+    let mut tail = Events::open(&world, "/v1/topics/out/tail", None).await;
+    world.context.log.delete_topic("fpaas.local.t.out").await.unwrap();
+    assert!(tail.next().await.is_none());
+}

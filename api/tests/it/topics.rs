@@ -1,0 +1,69 @@
+//! Putting, reading and listing topics.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[tokio::test]
+async fn a_topic_is_given_back_as_it_can_be_put() {
+    let world = World::new().await;
+    let defaults =
+        json!({"name": "out", "partitions": 1, "retentionMs": 604_800_000, "retentionBytes": null, "compacted": false});
+    assert_eq!(world.put("/v1/topics/out", "{}").await.json(201), defaults);
+    let shown = world.get("/v1/topics/out").await;
+    assert_eq!(shown.json(200), defaults);
+    assert_eq!(world.put("/v1/topics/out", shown.body).await.json(200), defaults);
+    let changed = world.put("/v1/topics/out", r#"{"retentionMs":null,"retentionBytes":2097152}"#).await.json(200);
+    assert_eq!((&changed["retentionMs"], &changed["retentionBytes"]), (&Value::Null, &json!(2_097_152)));
+    assert_eq!(world.get("/v1/topics/out").await.json(200), changed);
+}
+
+#[tokio::test]
+async fn the_firehose_is_read_like_a_topic_and_not_written() {
+    let world = World::new().await;
+    assert_eq!(world.get("/v1/topics/firehose").await.json(200)["partitions"], 16);
+    world.put("/v1/topics/firehose", "{}").await.refused(400, "invalid-request", &["/name"]);
+}
+
+#[tokio::test]
+async fn names_are_checked_where_something_is_made_and_not_found_elsewhere() {
+    let world = World::new().await;
+    for name in ["Out", "a%2Fb", "-a", "system", "%2e%2e", "a%20b"] {
+        world.put(&format!("/v1/topics/{name}"), "{}").await.refused(400, "invalid-request", &["/name"]);
+        world.get(&format!("/v1/topics/{name}")).await.refused(404, "not-found", &[]);
+    }
+    world.put("/v1/topics/out", r#"{"name":"other"}"#).await.refused(400, "invalid-request", &["/name"]);
+    let both = world.put("/v1/topics/Out", r#"{"partitions":0,"retention":1}"#).await;
+    both.refused(400, "invalid-request", &["/name", "/retention", "/partitions"]);
+    world.get("/v1/topics/%ff").await.refused(404, "not-found", &[]);
+}
+
+#[tokio::test]
+async fn what_cannot_change_or_collides_is_a_conflict() {
+    let world = World::new().await;
+    world.put("/v1/topics/a.b", r#"{"partitions":2}"#).await.json(201);
+    world.put("/v1/topics/a.b", r#"{"partitions":3,"compacted":true}"#).await.refused(
+        409,
+        "conflict",
+        &["/partitions", "/compacted"],
+    );
+    world.put("/v1/topics/a_b", "{}").await.refused(409, "conflict", &[""]);
+}
+
+#[tokio::test]
+async fn a_list_holds_the_firehose_among_the_tenants_topics() {
+    let world = World::new().await;
+    for name in ["a", "z.z_z-z"] {
+        world.put(&format!("/v1/topics/{name}"), "{}").await.json(201);
+    }
+    let (mut names, mut query) = (Vec::new(), String::new());
+    loop {
+        let page = world.get(&format!("/v1/topics?limit=1{query}")).await.json(200);
+        names.extend(page["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()));
+        match page["cursor"].as_str() {
+            Some(cursor) => query = format!("&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(names, ["a", "firehose", "z.z_z-z"]);
+}

@@ -1,0 +1,163 @@
+//! A log in a folder of its own, the view that follows it, and the routes over both.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use fpaas_api::{ApiKey, Config};
+use fpaas_core::topics::Topics;
+use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicPartition};
+use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, TopicSpec, Transaction, Writer};
+use fpaas_state::{Board, Context, Control};
+use http::{HeaderMap, Request, StatusCode};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+pub(crate) const KEY: &str = "a-key-of-this-test";
+pub(crate) const HOOK: &str = r#"{"webhook":{"url":"http://127.0.0.1:1/"}}"#;
+/// 2026-11-23T20:00:00Z.
+pub(crate) const NOW: i64 = 1_795_464_000_000;
+
+pub(crate) struct World {
+    pub(crate) context: Context,
+    pub(crate) routes: Router,
+    pub(crate) log: Arc<Embedded>,
+    pub(crate) ready: watch::Sender<bool>,
+    pub(crate) writer: Arc<dyn Writer>,
+    _tasks: JoinSet<()>,
+    _folder: TempDir,
+}
+
+/// What a request was answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl World {
+    /// With a firehose of 16 partitions and gaps in the offsets.
+    pub(crate) async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at_micros(NOW * 1000));
+        let config =
+            EmbeddedConfig { fsync: Fsync::Never, gap_every: Some(5), ..EmbeddedConfig::new(Arc::clone(&clock)) };
+        let embedded = Embedded::open(folder.path(), config).unwrap();
+        let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
+        let topics = Topics::default();
+        log.create_topic(&topics.firehose(), &TopicSpec::kept(16)).await.unwrap();
+        let control = Control::open(Arc::clone(&log), topics.clone(), "node").await.unwrap();
+        let writer = log.writer("test", None).await.unwrap();
+        let context = Context { log, topics, control, board: Arc::new(Board::default()), clock, node: "node".into() };
+        let tasks = follow(&context).await;
+        let (ready, watching) = watch::channel(true);
+        let tenant = TenantId::parse("local").unwrap();
+        let config = Config { tenant, key: ApiKey::new(KEY), allow_http: true, version: "1.2.3".to_owned() };
+        let routes = fpaas_api::routes(context.clone(), config, watching);
+        Self { context, routes, log: embedded, ready, writer, _tasks: tasks, _folder: folder }
+    }
+
+    /// Any request, as it is.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response {
+        self.routes.clone().oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn call(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = self.send(request).await.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(request("GET", path, Body::empty())).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.call(request("PUT", path, body.into())).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(request("DELETE", path, Body::empty())).await
+    }
+
+    /// A subscription with these fields beside a webhook.
+    pub(crate) async fn subscribe(&self, id: &str, fields: &str) -> Answer {
+        let body = format!(r#"{{"processor":{HOOK}{}{fields}}}"#, if fields.is_empty() { "" } else { "," });
+        self.put(&format!("/v1/subscriptions/{id}"), body).await
+    }
+
+    /// Records of one partition.
+    pub(crate) async fn append(&self, topic: &str, partition: u32, values: impl IntoIterator<Item = Record>) {
+        let mut transaction = Transaction::new();
+        for record in values {
+            transaction.append(TopicPartition::new(topic, partition), record);
+        }
+        self.writer.commit(transaction).await.unwrap();
+    }
+}
+
+async fn follow(context: &Context) -> JoinSet<()> {
+    let (control, shutdown) = (Arc::clone(&context.control), CancellationToken::new());
+    let (restored, wait) = oneshot::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let follower = control.restore().await.unwrap();
+        restored.send(()).unwrap();
+        follower.follow(&shutdown).await.unwrap();
+    });
+    wait.await.unwrap();
+    tasks
+}
+
+pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {KEY}"));
+    request.header("content-type", "application/json").body(body).unwrap()
+}
+
+/// A record received so many milliseconds after [`NOW`].
+pub(crate) fn record(key: &str, value: impl Into<Bytes>, after: i64) -> Record {
+    Record {
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        value: Some(value.into()),
+        headers: HeadersBuilder::new().with("kind", "commit").build(),
+        timestamp: Timestamp::from_millis(NOW + after),
+    }
+}
+
+impl Answer {
+    /// The JSON of an answer with this status.
+    #[track_caller]
+    pub(crate) fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.body));
+        assert_eq!(self.headers["content-type"], "application/json");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Name of the problem and pointers of its errors; that it is well-formed is checked.
+    #[track_caller]
+    pub(crate) fn problem(&self) -> (String, Vec<String>) {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", String::from_utf8_lossy(&self.body));
+        let problem: Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem["status"], self.status.as_u16());
+        assert!(!problem["title"].as_str().unwrap().is_empty() && !problem["detail"].as_str().unwrap().is_empty());
+        let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+        let pointers = errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect();
+        assert!(errors.iter().all(|error| !error["detail"].as_str().unwrap().is_empty()));
+        let name = problem["type"].as_str().unwrap().strip_prefix("urn:fpaas:problem:").unwrap();
+        (name.to_owned(), pointers)
+    }
+
+    /// The same, compared.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, name: &str, pointers: &[&str]) {
+        let found = self.problem();
+        assert_eq!((found.0.as_str(), found.1), (name, pointers.iter().map(|&pointer| pointer.to_owned()).collect()));
+        assert_eq!(self.status.as_u16(), status);
+    }
+}
