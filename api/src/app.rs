@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use fpaas_core::{SubscriptionId, TopicName, limits};
-use fpaas_state::{Change, Command, Context, Outcome, SubscriptionEntry};
+use fpaas_state::{Change, Command, Context, Outcome, Standings, SubscriptionEntry};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::Config;
 use crate::problem::{Kind, Problem};
-use crate::standings::Standings;
 
 /// Made once; shared by all requests.
 #[derive(Debug)]

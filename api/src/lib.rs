@@ -20,7 +20,6 @@ mod params;
 mod problem;
 mod server;
 mod stall;
-mod standings;
 mod starts;
 mod status;
 mod strict;

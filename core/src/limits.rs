@@ -9,6 +9,26 @@ pub const DID_BYTES_MAX: usize = 2048;
 pub const FRAME_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Frames waiting between the socket and the decoder.
 pub const FRAMES_WAITING_MAX: usize = 512;
+/// The same in bytes: frames above it wait in the socket.
+pub const FRAMES_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The events of one frame in bytes: JSON can be several times its CBOR, and ops may share a block.
+pub const FRAME_EVENTS_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+/// The first wait before a lost upstream is dialled again; it doubles from there.
+pub const RECONNECT_WAIT_MIN: Duration = Duration::from_millis(500);
+/// The longest wait before a lost upstream is dialled again.
+pub const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The longest that dialling an upstream takes: name, connection, TLS and upgrade.
+pub const UPSTREAM_DIAL_MAX: Duration = Duration::from_secs(10);
+/// How often an upstream is pinged.
+pub const UPSTREAM_PING: Duration = Duration::from_secs(15);
+/// How long an upstream may be silent, pongs included, until it is dialled again.
+pub const UPSTREAM_SILENCE_MAX: Duration = Duration::from_secs(45);
+/// The longest that a recording's play waits for one frame, whatever its time says.
+pub const RECORDING_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Repos and statements remembered to tell what several upstreams bring twice.
+pub const SEEN_ELSEWHERE_MAX: usize = 1_000_000;
+/// How far back, by receipt, a restart reads to remember them: one upstream may lag the other by so much.
+pub const SEEN_ELSEWHERE_HORIZON: Duration = Duration::from_secs(600);
 /// What one ingest transaction carries at most, so that its memory and its latency are bounded.
 pub const INGEST_TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The deepest nesting of a record that is decoded; what is deeper is dropped under a reason.
@@ -41,15 +61,45 @@ pub const PAGE_ITEMS_DEFAULT: usize = 100;
 pub const API_APPLY_WAIT: Duration = Duration::from_secs(10);
 /// Open SSE tails of one process.
 pub const TAILS_MAX: usize = 256;
+/// Open connections of the API; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// The most bytes of a request's head.
+pub const API_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// How long a client may take to send a request's head, and how long a connection may be idle.
+pub const API_HEAD_WAIT: Duration = Duration::from_secs(30);
+/// How long a client may take to send a request's body.
+pub const API_BODY_WAIT: Duration = Duration::from_secs(30);
+/// How long a client may read nothing of what is written to it.
+pub const API_WRITE_WAIT: Duration = Duration::from_secs(30);
+/// What is wrong with one request: more is not looked for.
+pub const API_VIOLATIONS_MAX: usize = 50;
+/// A page ends with the record that reaches it.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The deepest nesting of a record's value that is shown as JSON: most parsers give up at 128.
+pub const PAGE_DEPTH_MAX: usize = 100;
+/// What a tail holds of all its partitions at most, unless single records are larger.
+pub const TAIL_BYTES_MAX: usize = 1024 * 1024;
+/// How often a tail that has nothing to say shows that it is there.
+pub const TAIL_HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Subscriptions of one tenant, until quotas are there.
 pub const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// Topics of one tenant, until quotas are there.
+pub const TOPICS_MAX: usize = 10_000;
 /// Entries of one list of a filter (collections, operations, kinds).
 pub const FILTER_ENTRIES_MAX: usize = 100;
 /// DIDs of one filter.
 pub const FILTER_DIDS_MAX: usize = 10_000;
 /// The longest JMESPath.
 pub const EXPRESSION_BYTES_MAX: usize = 8 * 1024;
+/// How deep brackets of a JMESPath may nest: parsing and walking it recurse.
+pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// How many `[`, `*`, `!` and `&` it may have: each may be a level of recursion of its own.
+pub const EXPRESSION_RECURSIONS_MAX: usize = 256;
+/// How many operator characters it may have: chains such as `a.b.c` are trees as deep as they are long.
+pub const EXPRESSION_OPERATORS_MAX: usize = 1024;
+/// What evaluating one on one document may cost: nodes evaluated, elements collected, 16 bytes of text each.
+pub const EXPRESSION_STEPS_MAX: usize = 1_000_000;
 /// Lanes of one subscription.
 pub const LANES_MAX: u32 = 64;
 /// Custom headers of one webhook, and the bytes of one of them.
@@ -63,6 +113,8 @@ pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
 pub const BATCH_EVENTS: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// `collector.maxBytes`: 1 KiB to 6 MiB.
 pub const BATCH_BYTES: std::ops::RangeInclusive<u32> = 1024..=6 * 1024 * 1024;
+/// What the records of one batch take in memory at most, keys and headers included, unless a single one is larger.
+pub const BATCH_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// `collector.maxWaitMs`.
 pub const BATCH_WAIT_MS: std::ops::RangeInclusive<u64> = 0..=300_000;
 /// `processor.webhook.timeoutMs`: as long as a serverless function may run (15 minutes).
@@ -82,10 +134,24 @@ pub const OVERLOAD_WAIT_MIN: Duration = Duration::from_secs(60);
 
 /// How often a scan that matched nothing commits its position: re-reading has no effect.
 pub const IDLE_SCAN_COMMIT: Duration = Duration::from_secs(2);
+/// What one transaction of a scan or a catch-up lane carries: after the record that reaches it, the next one begins.
+pub const ROUTE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The same in deliveries.
+pub const ROUTE_DELIVERIES_MAX: usize = 10_000;
+/// Catch-up lanes of a pool that read at the same time on one node; the others wait for their turn.
+pub const CATCH_UP_LANES_MAX: usize = 32;
+/// The longest a scan stands at a border for a catch-up lane that joins.
+pub const JOIN_WAIT: Duration = Duration::from_secs(1);
+/// The first and the longest wait before a stage asks a log again that was not available.
+pub const LOG_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
 /// How long a stop may take before what still runs is cut off.
 pub const DRAIN: Duration = Duration::from_secs(8);
 
 const _: () = assert!(*BATCH_BYTES.end() as usize <= RECORD_BYTES_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < TRANSACTION_BYTES_MAX / 2);
 const _: () = assert!(FRAME_BYTES_MAX < RECORD_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX < FRAMES_WAITING_BYTES_MAX);
+const _: () = assert!(FRAME_EVENTS_BYTES_MAX + RECORD_BYTES_MAX <= FRAME_BYTES_MAX * 4);
+const _: () = assert!(UPSTREAM_PING.as_secs() * 2 < UPSTREAM_SILENCE_MAX.as_secs());
 const _: () = assert!(INGEST_TRANSACTION_BYTES_MAX + FRAME_BYTES_MAX * 4 < TRANSACTION_BYTES_MAX);
+const _: () = assert!(ROUTE_BYTES_MAX + RECORD_BYTES_MAX < TRANSACTION_BYTES_MAX);

@@ -9,6 +9,7 @@ pub mod context;
 pub mod control;
 mod error;
 pub mod rows;
+mod standings;
 pub mod tables;
 pub mod view;
 
@@ -17,5 +18,6 @@ pub use command::{Change, Command, Outcome};
 pub use context::Context;
 pub use control::Control;
 pub use error::{Error, Result};
+pub use standings::Standings;
 pub use tables::{Mutations, Tables};
 pub use view::{SubscriptionEntry, TopicEntry, View};

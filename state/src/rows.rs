@@ -20,6 +20,9 @@ use crate::{Error, Result};
 
 const VERSION: u8 = 1;
 
+/// What the keys of all [`ScanRow`]s start with.
+pub const SCAN: &str = "scan/";
+
 /// Where a subscription stands on one partition of its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -84,12 +87,12 @@ fn corrupt(key: &str, why: &str) -> Error {
 
 /// The key of a [`ScanRow`].
 pub fn scan_key(entry: &SubscriptionEntry, source: &TopicPartition) -> String {
-    format!("scan/{}/{}/{}/{}/{}", entry.tenant, entry.id, entry.incarnation, source.topic, source.partition)
+    format!("{SCAN}{}/{}/{}/{}/{}", entry.tenant, entry.id, entry.incarnation, source.topic, source.partition)
 }
 
 /// What the keys of all [`ScanRow`]s of a subscription start with.
 pub fn scan_prefix(entry: &SubscriptionEntry) -> String {
-    format!("scan/{}/{}/{}/", entry.tenant, entry.id, entry.incarnation)
+    format!("{SCAN}{}/{}/{}/", entry.tenant, entry.id, entry.incarnation)
 }
 
 /// The key of a [`StartedRow`].

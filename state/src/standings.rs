@@ -10,15 +10,14 @@ use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{FetchBounds, Log, Stored};
-use fpaas_state::rows::{self, ScanRow};
-use fpaas_state::{Context, SubscriptionEntry};
 use tokio::sync::Mutex;
 
-use crate::problem::Problem;
+use crate::rows::{self, ScanRow};
+use crate::{Context, Result, SubscriptionEntry};
 
 /// See the module's head.
 #[derive(Debug, Default)]
-pub(crate) struct Standings(Mutex<HashMap<TopicPartition, Followed>>);
+pub struct Standings(Mutex<HashMap<TopicPartition, Followed>>);
 
 /// The rows of one slot, up to `next`.
 #[derive(Debug, Default)]
@@ -29,12 +28,12 @@ struct Followed {
 
 impl Standings {
     /// What the router wrote about `entry` on a partition of its source, if it did yet.
-    pub(crate) async fn of(
+    pub async fn of(
         &self,
         context: &Context,
         entry: &SubscriptionEntry,
         source: &TopicPartition,
-    ) -> Result<Option<ScanRow>, Problem> {
+    ) -> Result<Option<ScanRow>> {
         let tables = context.topics.tables(&entry.pool, Stage::Router);
         let changelog = TopicPartition::new(tables, Slot::of_source(source).0);
         let key = rows::scan_key(entry, source);
@@ -45,7 +44,7 @@ impl Standings {
             Err(fpaas_log::Error::NoSuchTopic(_)) => return Ok(None),
             caught_up => caught_up?,
         }
-        Ok(followed.rows.get(&key).map(|row| rows::decode(&key, row)).transpose()?)
+        followed.rows.get(&key).map(|row| rows::decode(&key, row)).transpose()
     }
 }
 
@@ -65,7 +64,7 @@ impl Followed {
 
     fn apply(&mut self, stored: Stored) {
         let key = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        let Some(key) = key.filter(|key| key.starts_with("scan/")) else { return };
+        let Some(key) = key.filter(|key| key.starts_with(rows::SCAN)) else { return };
         match stored.record.value {
             Some(row) => self.rows.insert(key.to_owned(), row),
             None => self.rows.remove(key),

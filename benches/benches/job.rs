@@ -1,0 +1,66 @@
+//! The whole job: a recording through decoding, the durable firehose topic, a filter, batches and a webhook, in one
+//! `fpaas dev`; the endpoint runs beside it on the same cores and answers at once.
+//!
+//! The peers' figures for the same work are Tap's (firehose to webhook) and Jetstream's (firehose to socket).
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use fpaas_benches::{amplify, endpoint};
+use fpaas_testkit::Dev;
+use serde_json::json;
+
+const COPIES: u64 = 60;
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let recording = folder.path().join("long.bin");
+    let frames = amplify::write(&recording, COPIES)?;
+    println!("{frames} frames, {} MB\n", recording.metadata()?.len() / 1_000_000);
+    let upstream = format!("file:{}", recording.display());
+    run("socket to topic, no subscription", &upstream, frames, None).await?;
+    for batch in [1, 100, 1000] {
+        run(&format!("likes to a webhook, batch {batch}"), &upstream, frames, Some((batch, "app.bsky.feed.like")))
+            .await?;
+    }
+    run("every commit to a webhook, batch 100", &upstream, frames, Some((100, "app.bsky.*"))).await
+}
+
+async fn run(name: &str, upstream: &str, frames: u64, batch: Option<(u32, &str)>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (address, counts) = endpoint::start().await?;
+    let mut dev = Dev::new(folder.path(), "bench-key-0123456789")?.upstream(upstream).arg("--exit-when-idle");
+    if let Some((max_events, collection)) = batch {
+        let subscription = json!({"subscription": {
+            "id": "bench", "startFrom": "earliest", "filter": {"collections": [collection]},
+            "collector": {"maxEvents": max_events, "maxWaitMs": 100},
+            "processor": {"webhook": {"url": format!("http://{address}/")}},
+        }});
+        let file = folder.path().join("bench.yaml");
+        std::fs::write(&file, subscription.to_string())?;
+        dev = dev.arg("--apply").arg(file.display().to_string());
+    }
+    let start = Instant::now();
+    let mut process = dev.spawn()?;
+    let mut usage = fpaas_testkit::process::Usage::default();
+    let status = loop {
+        usage = process.usage().unwrap_or(usage);
+        if let Ok(status) = process.wait(Duration::from_millis(20)).await {
+            break status;
+        }
+        ensure!(start.elapsed() < LONG, "it does not end");
+    };
+    ensure!(status.success(), "{}", process.lines().join("\n"));
+    let (wall, calls, events) =
+        (start.elapsed(), counts.calls.load(Ordering::Relaxed), counts.events.load(Ordering::Relaxed));
+    println!(
+        "{name:<40} {:>9.0} frames/s  {:>6.1} CPU-s per million frames  {:>4} MB peak  {events} events in {calls} calls, {wall:.1?}",
+        frames as f64 / wall.as_secs_f64(),
+        usage.cpu.as_secs_f64() * 1e6 / frames as f64,
+        usage.memory_peak / 1_000_000,
+    );
+    Ok(())
+}

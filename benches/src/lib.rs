@@ -1,0 +1,66 @@
+//! What the benches share: time, CPU and memory of a piece of work, and how a figure is printed.
+//!
+//! Benches print ratios against a peer or a limit measured in the same run; nothing passes or fails by time.
+
+pub mod amplify;
+pub mod endpoint;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// What a piece of work cost this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// How long it took.
+    pub wall: Duration,
+    /// User and system time of all threads.
+    pub cpu: Duration,
+}
+
+/// Runs `work` and says what it cost.
+pub fn cost<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    let (start, cpu) = (Instant::now(), cpu_of("self"));
+    let result = work();
+    (result, Cost { wall: start.elapsed(), cpu: cpu_of("self").saturating_sub(cpu) })
+}
+
+/// User and system time of a process, from /proc (Linux; zero elsewhere).
+pub fn cpu_of(process: &str) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name, in parentheses, may hold spaces: fields are counted behind it (proc(5): utime and stime are 14 and 15).
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The most memory a process had resident, in bytes, from /proc (Linux; zero elsewhere).
+pub fn peak_memory_of(process: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+impl Cost {
+    /// How many of `n` things per second.
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    pub fn rate(&self, n: u64) -> f64 {
+        n as f64 / self.wall.as_secs_f64()
+    }
+
+    /// CPU-seconds per million of `n` things.
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    pub fn cpu_per_million(&self, n: u64) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / n as f64
+    }
+}
+
+/// One line of a bench's report.
+pub fn report(name: &str, n: u64, unit: &str, cost: Cost) {
+    let (rate, cpu) = (cost.rate(n), cost.cpu_per_million(n));
+    println!("{name:<44} {rate:>12.0} {unit}/s   {cpu:>7.2} CPU-s per million   ({n} in {:.2?})", cost.wall);
+}
+
+/// A ratio, in words.
+pub fn ratio(name: &str, ours: Cost, theirs: Cost) {
+    println!("{name:<44} {:>12.2} times", theirs.wall.as_secs_f64() / ours.wall.as_secs_f64());
+}

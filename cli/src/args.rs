@@ -1,0 +1,150 @@
+//! What a person can type, and the help that teaches it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use fpaas_core::TopicName;
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FPAAS_COMMIT"), ")");
+
+/// The relay of the network at large, run by Bluesky.
+const PUBLIC_RELAY: &str = "wss://relay1.us-west.bsky.network";
+
+const EXAMPLES: &str = "\
+Examples:
+  fpaas dev                                     everything on this machine, from the public relay
+  fpaas dev --upstream file:frames.bin.zst      the same from a recording
+  fpaas apply -f likes.yaml                     create or change subscriptions and topics
+  fpaas status likes                            is it moving, and if not, why
+  fpaas tap like-results --from earliest        read a topic
+
+Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the server cannot be reached,
+73 the data folder cannot be used, 77 wrong key.";
+
+/// The ATProto firehose as configuration: filter, batch, call your endpoint, keep the results.
+#[derive(Debug, Parser)]
+#[command(name = "fpaas", version = VERSION, after_help = EXAMPLES, propagate_version = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// What is logged, such as `info` or `warn,fpaas_router=debug`
+    #[arg(long, global = true, env = "FPAAS_LOG", default_value = "info", value_name = "FILTER")]
+    pub(crate) log: String,
+    /// Log as JSON, one object a line
+    #[arg(long, global = true, env = "FPAAS_LOG_JSON")]
+    pub(crate) log_json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which server the commands talk to; without these, the one that `fpaas dev` started last on this machine.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct Server {
+    /// Address of the API, such as http://127.0.0.1:8080
+    #[arg(long, global = true, env = "FPAAS_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Key of the API; for `dev`: 16 to 200 printable ASCII characters that replace the key in the data folder
+    #[arg(long, global = true, env = "FPAAS_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: relay, filters, webhooks, topics and API in one process
+    Dev(Dev),
+    /// Create or change the subscriptions and topics of a YAML file
+    Apply(Apply),
+    /// Show a subscription, or list all of them
+    Get(Get),
+    /// Delete a subscription with its deliveries and dead letters (its output topic stays)
+    Delete(Delete),
+    /// Say whether a subscription moves, how far behind it is, and how its last call ended
+    Status(Get),
+    /// Show a topic, or list all of them
+    Topics(Topics),
+    /// Read a topic, one JSON object a line
+    Tap(Tap),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Without --upstream the public relay is read. Stop with Ctrl-C: everything is kept in the data folder, and the next
+start goes on where this one stopped. Even kill -9 costs nothing.")]
+pub(crate) struct Dev {
+    /// Folder for topics, positions and the key; made if it is not there
+    #[arg(long, env = "FPAAS_DATA", default_value = "fpaas-data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Address of the API; port 0 picks a free one
+    #[arg(long, env = "FPAAS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// Where frames come from: ws://…, wss://… or file:PATH[?speed=max|Nx]; may be given again
+    #[arg(long, env = "FPAAS_UPSTREAM", value_name = "URL", default_value = PUBLIC_RELAY)]
+    pub(crate) upstream: Vec<String>,
+    /// Apply this file before the first frame is read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) apply: Option<PathBuf>,
+    /// Stop once the recordings are read and everything is delivered
+    #[arg(long)]
+    pub(crate) exit_when_idle: bool,
+    /// When the log is flushed to the disk: always, never, or every so often (such as 50ms)
+    #[arg(long, env = "FPAAS_FSYNC", default_value = "50ms", value_name = "WHEN")]
+    pub(crate) fsync: String,
+    /// Partitions of the firehose topic, fixed when the data folder is made
+    #[arg(long, env = "FPAAS_PARTITIONS", default_value_t = 4, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) partitions: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+The file holds YAML documents, each one `subscription: {…}` or `topic: {…}`:
+
+  subscription:
+    id: likes
+    filter: {collections: [app.bsky.feed.like], operations: [create]}
+    processor: {webhook: {url: http://127.0.0.1:8787/}}
+    output: {topic: like-results}")]
+pub(crate) struct Apply {
+    /// The file, or - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Get {
+    /// Its id; without one, all of them
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Delete {
+    /// Its id
+    pub(crate) id: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Topics {
+    /// Its name; without one, all of them
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Tap {
+    /// The topic: `firehose`, or one of yours
+    #[arg(value_parser = topic_name)]
+    pub(crate) topic: TopicName,
+    /// Where to begin: earliest, latest, or a time such as 2026-11-23T20:00:00Z
+    #[arg(long, default_value = "earliest")]
+    pub(crate) from: String,
+    /// Wait for what comes
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Stop after so many records
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+fn topic_name(text: &str) -> Result<TopicName, String> {
+    TopicName::parse(text).map_err(|error| error.to_string())
+}

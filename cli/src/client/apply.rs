@@ -1,0 +1,113 @@
+//! `fpaas apply`: YAML documents, each one resource, put one after the other.
+
+use std::path::Path;
+
+use reqwest::Method;
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{Client, Target};
+use crate::args::{Apply, Server};
+use crate::exit::Failure;
+use crate::out;
+
+/// One document of the file.
+struct Document {
+    kind: &'static str,
+    id: String,
+    body: Value,
+}
+
+pub(crate) async fn run(server: &Server, apply: &Apply) -> Result<(), Failure> {
+    put_all(&Client::find(server)?, &apply.file).await
+}
+
+/// Applies a file to a server that is known.
+pub(crate) async fn file(target: &Target, file: &Path) -> Result<(), Failure> {
+    put_all(&Client::new(target.clone())?, file).await
+}
+
+async fn put_all(client: &Client, file: &Path) -> Result<(), Failure> {
+    // All documents are read before the first is applied: a typo in the last one changes nothing.
+    let documents = parse(&read(file)?).map_err(|why| Failure::Usage(format!("{}: {why}", file.display())))?;
+    for Document { kind, id, body } in documents {
+        let answer = client.send(Method::PUT, &format!("/v1/{kind}s/{id}"), Some(&body)).await?;
+        let done = if answer.status() == reqwest::StatusCode::CREATED { "created" } else { "updated" };
+        if out::line(format_args!("{kind} {id} {done}"))?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let text =
+        if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    text.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))
+}
+
+fn parse(text: &str) -> Result<Vec<Document>, String> {
+    let mut documents = Vec::new();
+    for (at, document) in serde_norway::Deserializer::from_str(text).enumerate() {
+        let value = Value::deserialize(document).map_err(|error| format!("document {}: {error}", at + 1))?;
+        // What stands behind the last `---`, or only a comment, is no document.
+        if !value.is_null() {
+            documents.push(resource(value).map_err(|why| format!("document {}: {why}", at + 1))?);
+        }
+    }
+    if documents.is_empty() { Err("there is nothing in it".to_owned()) } else { Ok(documents) }
+}
+
+fn resource(value: Value) -> Result<Document, String> {
+    const SHAPE: &str = "must be one `subscription: {…}` or one `topic: {…}`";
+    let Value::Object(fields) = value else { return Err(SHAPE.to_owned()) };
+    let mut fields = fields.into_iter();
+    let (Some((name, mut body)), None) = (fields.next(), fields.next()) else { return Err(SHAPE.to_owned()) };
+    let (kind, id_field) = match name.as_str() {
+        "subscription" => ("subscription", "id"),
+        "topic" => ("topic", "name"),
+        _ => return Err(SHAPE.to_owned()),
+    };
+    let id = body.get(id_field).and_then(Value::as_str).ok_or_else(|| format!("{kind}: {id_field} is missing"))?;
+    // It becomes a part of the URL's path: the server says what is wrong with a name, but it must arrive as one.
+    let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if id.is_empty() || !id.bytes().all(well_formed) {
+        return Err(format!("{kind}: {id_field} {id:?} must be of a–z, 0–9 and -"));
+    }
+    let id = id.to_owned();
+    if kind == "topic"
+        && let Some(fields) = body.as_object_mut()
+    {
+        fields.remove(id_field);
+    }
+    Ok(Document { kind, id, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_one_resource_each() {
+        let documents = parse("subscription: {id: likes}\n---\ntopic: {name: out, partitions: 2}\n---\n").unwrap();
+        let shape: Vec<_> = documents.iter().map(|document| (document.kind, document.id.as_str())).collect();
+        assert_eq!(shape, [("subscription", "likes"), ("topic", "out")]);
+        assert_eq!(documents[1].body.to_string(), r#"{"partitions":2}"#);
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_its_place() {
+        for (text, expected) in [
+            ("", "there is nothing"),
+            ("likes", "document 1: must be one"),
+            ("subscription: {id: a}\ntopic: {name: b}", "document 1: must be one"),
+            ("subscription: {id: a}\n---\nother: {}", "document 2: must be one"),
+            ("subscription: {}", "id is missing"),
+            ("subscription: {id: ../x}", "must be of"),
+            ("subscription: [", "document 1"),
+        ] {
+            let Err(why) = parse(text) else { panic!("{text:?} was accepted") };
+            assert!(why.contains(expected), "{text:?}: {why}");
+        }
+    }
+}

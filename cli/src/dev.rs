@@ -1,0 +1,196 @@
+//! `fpaas dev`: everything in one process, on the embedded log.
+//!
+//! Order matters: the folder is locked, the control view restored and its topics made, then the API and the stages
+//! start, then `--apply` takes effect, and only then the first frame is read.
+
+mod banner;
+mod folder;
+mod idle;
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fpaas_core::topics::Topics;
+use fpaas_core::{Clock, PoolId, TenantId};
+use fpaas_ingest::Upstream;
+use fpaas_log::{Created, Embedded, EmbeddedConfig, Fsync, Log, Retention, TopicSpec};
+use fpaas_state::{Board, Context, Control};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::args::Dev;
+use crate::client;
+use crate::clock::WallClock;
+use crate::exit::Failure;
+use crate::signal;
+use crate::supervise::Supervisor;
+use folder::Folder;
+
+pub(crate) use folder::store;
+
+/// The tenant of a dev installation.
+const TENANT: &str = "local";
+/// What dev keeps of the firehose, first reached, so that a live feed never fills a laptop.
+const FIREHOSE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+const FIREHOSE_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Runs until a signal, a failure, or, with `--exit-when-idle`, until all is done.
+pub(crate) async fn run(dev: Dev, api_key: Option<String>) -> Result<(), Failure> {
+    let upstreams = parse_upstreams(&dev)?;
+    let folder = Folder::open(&dev.data, api_key)?;
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let config = EmbeddedConfig { fsync: parse_fsync(&dev.fsync)?, ..EmbeddedConfig::new(Arc::clone(&clock)) };
+    let embedded = Embedded::open(&folder.log(), config).map_err(|error| Failure::Folder(error.to_string()))?;
+    let finished = Box::pin(serve(&dev, upstreams, &folder, Arc::clone(&embedded), clock)).await;
+    embedded.close()?;
+    finished
+}
+
+fn parse_upstreams(dev: &Dev) -> Result<Vec<Upstream>, Failure> {
+    dev.upstream.iter().map(|text| Upstream::parse(text).map_err(|error| Failure::Usage(error.to_string()))).collect()
+}
+
+fn parse_fsync(text: &str) -> Result<Fsync, Failure> {
+    match text {
+        "always" => Ok(Fsync::Always),
+        "never" => Ok(Fsync::Never),
+        text => humantime::parse_duration(text)
+            .map(Fsync::Interval)
+            .map_err(|_| Failure::Usage(format!("--fsync {text}: must be always, never, or a time such as 50ms"))),
+    }
+}
+
+async fn serve(
+    dev: &Dev,
+    upstreams: Vec<Upstream>,
+    folder: &Folder,
+    embedded: Arc<Embedded>,
+    clock: Arc<dyn Clock>,
+) -> Result<(), Failure> {
+    let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
+    let topics = Topics::default();
+    make_firehose(&log, &topics, dev.partitions).await?;
+    let control = Control::open(Arc::clone(&log), topics.clone(), folder.node()).await?;
+    let board = Arc::new(Board::default());
+    let context = Context { log, topics, control, board, clock, node: folder.node().into() };
+
+    let mut supervisor = Supervisor::new(CancellationToken::new());
+    let ready = start_control(&mut supervisor, &context).await?;
+    let listener = listen(dev).await?;
+    let server = folder.server(listener.local_addr()?);
+    start_stages(&mut supervisor, &context, folder, listener, ready)?;
+    client::context::save(&server)?;
+    if let Some(file) = &dev.apply {
+        client::apply::file(&server, file).await?;
+    }
+    banner::print(&server, dev, TENANT);
+    let status = start_ingest(&mut supervisor, &context, upstreams);
+    embedded.start_retention();
+    let progress = progress::Progress::new(context.clone(), Arc::clone(&status));
+    let ended = until_ended(dev, &mut supervisor, &context, &status, progress).await;
+    ended.and(supervisor.drain().await)
+}
+
+async fn make_firehose(log: &Arc<dyn Log>, topics: &Topics, partitions: u32) -> Result<(), Failure> {
+    let time = Some(FIREHOSE_TIME);
+    let retention = Retention { time, bytes: Some(FIREHOSE_BYTES / u64::from(partitions)) };
+    let spec = TopicSpec { partitions, compacted: false, retention };
+    if let Created::Different(found) = log.create_topic(&topics.firehose(), &spec).await? {
+        info!(partitions = found.partitions, "the firehose keeps the partitions it was made with");
+    }
+    Ok(())
+}
+
+/// Restores the view before anything else starts, then goes on following it.
+async fn start_control(supervisor: &mut Supervisor, context: &Context) -> Result<watch::Receiver<bool>, Failure> {
+    let (ready, receiver) = watch::channel(false);
+    let (control, shutdown) = (Arc::clone(&context.control), supervisor.shutdown.clone());
+    let (restored, wait) = tokio::sync::oneshot::channel();
+    supervisor.start("control", async move {
+        let follower = control.restore().await?;
+        // Whoever waits is gone only when the start has failed for another reason.
+        let _nobody_waits = restored.send(());
+        ready.send_replace(true);
+        follower.follow(&shutdown).await
+    });
+    tokio::select! {
+        failure = supervisor.first_failure() => Err(failure),
+        _ = wait => Ok(receiver),
+    }
+}
+
+async fn listen(dev: &Dev) -> Result<TcpListener, Failure> {
+    if !dev.listen.ip().is_loopback() {
+        warn!(listen = %dev.listen, "the API can be reached from other machines, with nothing but its key in the way");
+    }
+    TcpListener::bind(dev.listen).await.map_err(|error| {
+        Failure::Usage(format!(
+            "cannot listen on {}: {error}; try --listen 127.0.0.1:0, which picks a free port",
+            dev.listen
+        ))
+    })
+}
+
+fn start_stages(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    folder: &Folder,
+    listener: TcpListener,
+    ready: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let tenant = TenantId::parse(TENANT).map_err(|error| Failure::Failed(error.to_string()))?;
+    let pool = PoolId::of_tenant(&tenant);
+    let config = fpaas_api::Config {
+        tenant,
+        key: folder.api_key().clone(),
+        allow_http: true,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let routes = fpaas_api::routes(context.clone(), config, ready);
+    let shutdown = &supervisor.shutdown.clone();
+    supervisor.start("api", fpaas_api::serve(listener, routes, shutdown.clone()));
+    let router = fpaas_router::run(context.clone(), pool.clone(), fpaas_router::Config::default(), shutdown.clone());
+    supervisor.start("router", router);
+    let config = fpaas_dispatcher::Config { allow_private: true, version: env!("CARGO_PKG_VERSION").to_owned() };
+    supervisor.start("dispatcher", fpaas_dispatcher::run(context.clone(), pool, config, shutdown.clone()));
+    Ok(())
+}
+
+fn start_ingest(supervisor: &mut Supervisor, context: &Context, upstreams: Vec<Upstream>) -> Arc<fpaas_ingest::Status> {
+    let status = Arc::new(fpaas_ingest::Status::new(&upstreams));
+    let config = fpaas_ingest::Config::new(&*context.node, upstreams);
+    let ingest = fpaas_ingest::run(
+        config,
+        Arc::clone(&context.log),
+        context.topics.clone(),
+        Arc::clone(&context.clock),
+        Arc::clone(&status),
+        supervisor.shutdown.clone(),
+    );
+    supervisor.start("ingest", ingest);
+    status
+}
+
+async fn until_ended(
+    dev: &Dev,
+    supervisor: &mut Supervisor,
+    context: &Context,
+    status: &fpaas_ingest::Status,
+    progress: progress::Progress,
+) -> Result<(), Failure> {
+    let idle = async {
+        if !dev.exit_when_idle {
+            return std::future::pending().await;
+        }
+        idle::reached(context, status).await
+    };
+    tokio::select! {
+        failure = supervisor.first_failure() => Err(failure),
+        name = signal::asked_to_stop() => { info!(signal = name?, "stopping"); Ok(()) }
+        reached = idle => { info!("everything is read, delivered and committed"); reached }
+        () = progress.show() => Ok(()),
+    }
+}

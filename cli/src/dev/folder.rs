@@ -1,0 +1,104 @@
+//! The data folder of `fpaas dev`: the log, the key and the node's name.
+//!
+//! The key is kept in a file of mode 0600. Does not own the lock: the embedded log locks its own folder.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use fpaas_api::ApiKey;
+
+use crate::client::Target;
+use crate::exit::Failure;
+
+/// The node's name: a data folder has one process, so one name will do.
+const NODE: &str = "dev";
+
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    key_text: String,
+    key: ApiKey,
+}
+
+impl Folder {
+    /// Opens or makes it. `given` replaces the stored key.
+    pub(super) fn open(path: &Path, given: Option<String>) -> Result<Self, Failure> {
+        fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
+        let file = path.join("api-key");
+        let key_text = match given {
+            Some(key) => check(key)?,
+            None => stored(&file)?.map_or_else(generate, Ok)?,
+        };
+        store(&file, &key_text)?;
+        let key = ApiKey::new(&key_text);
+        Ok(Self { path: path.to_owned(), key_text, key })
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    pub(super) fn api_key(&self) -> &ApiKey {
+        &self.key
+    }
+
+    pub(super) fn node(&self) -> &'static str {
+        NODE
+    }
+
+    /// Where this process's API is and what opens it.
+    pub(super) fn server(&self, address: SocketAddr) -> Target {
+        let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        Target { url: format!("http://{host}:{}", address.port()), key: self.key_text.clone() }
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Failure {
+    let path = path.display();
+    Failure::Folder(format!("the data folder {path} cannot be used: {error}; choose another with --data DIR"))
+}
+
+fn check(key: String) -> Result<String, Failure> {
+    let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if printable && (16..=200).contains(&key.len()) {
+        return Ok(key);
+    }
+    Err(Failure::Usage("--api-key: must be 16 to 200 printable ASCII characters without spaces".to_owned()))
+}
+
+fn stored(file: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(file) {
+        // A crash can leave the file empty: then there is no key yet.
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(file, &error)),
+    }
+}
+
+fn generate() -> Result<String, Failure> {
+    let mut bytes = [0u8; 24];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("fpaas_{hex}"))
+}
+
+/// Written beside and renamed, so that a crash leaves the old key or the new one.
+pub(crate) fn store(file: &Path, text: &str) -> Result<(), Failure> {
+    let new = file.with_extension("new");
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut open| {
+            open.write_all(text.as_bytes())?;
+            open.sync_all()
+        })
+        .and_then(|()| fs::rename(&new, file));
+    written.map_err(|error| unusable(file, &error))
+}

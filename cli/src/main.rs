@@ -1,0 +1,51 @@
+//! The `fpaas` program: arguments to configuration to graph to run to exit code.
+//!
+//! The only crate that sees two stages. Does not own any decision of theirs.
+
+mod args;
+mod client;
+mod clock;
+mod crash;
+mod dev;
+mod exit;
+mod out;
+mod signal;
+mod supervise;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    crash::install();
+    telemetry::install(&args);
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    // Both HTTP and WebSocket clients take the process's provider; a second installation only says that it is there.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let finished = runtime.block_on(async {
+        match args.command {
+            Command::Dev(dev) => Box::pin(dev::run(dev, args.server.api_key)).await,
+            Command::Apply(apply) => client::apply::run(&args.server, &apply).await,
+            Command::Get(get) => client::show::get(&args.server, &get).await,
+            Command::Delete(delete) => client::show::delete(&args.server, &delete).await,
+            Command::Status(status) => client::show::status(&args.server, &status).await,
+            Command::Topics(topics) => client::show::topics(&args.server, &topics).await,
+            Command::Tap(tap) => client::tap::run(&args.server, &tap).await,
+        }
+    });
+    // What still blocks a thread (a read of standard input, say) must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    finished
+}

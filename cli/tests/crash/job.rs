@@ -1,0 +1,119 @@
+//! One job: likes of the recording, in small batches, to a receiver that also fails, hangs and cuts connections.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use fpaas_testkit::dev::Running;
+use fpaas_testkit::oracle::Comparison;
+use fpaas_testkit::{Client, Dev, Oracle, Process, Receiver, Script};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+const KEY: &str = "crash-test-key-0123456789";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// A folder, a receiver, and the program to be killed.
+pub(crate) struct Job {
+    folder: TempDir,
+    pub(crate) receiver: Receiver,
+    pace: &'static str,
+}
+
+impl Job {
+    /// `pace` is the recording's speed: `max`, or slow enough that kills find work in flight.
+    pub(crate) async fn new(seed: u64, pace: &'static str) -> Result<Self> {
+        let receiver = Receiver::start(SECRET, Script::seeded(seed, 10)).await?;
+        let job = Self { folder: tempfile::tempdir()?, receiver, pace };
+        let file = serde_json::to_string(&json!({"subscription": job.likes()}))?;
+        std::fs::write(job.file(), file)?;
+        Ok(job)
+    }
+
+    /// Small batches and short waits, so that a job has many of each step; nothing is ever given up on.
+    pub(crate) fn likes(&self) -> Value {
+        json!({
+            "id": "likes",
+            "startFrom": "earliest",
+            "filter": {"collections": ["app.bsky.feed.like"], "operations": ["create"]},
+            "collector": {"maxEvents": 10, "maxWaitMs": 20},
+            "processor": {"webhook": {"url": self.receiver.url(), "secret": SECRET, "timeoutMs": 2000}},
+            "output": {"topic": "like-results"},
+            "retry": {"initialBackoffMs": 10, "maxBackoffMs": 40, "maxElapsedMs": 600_000},
+        })
+    }
+
+    /// How the program is started, without what is applied.
+    pub(crate) fn bare(&self) -> Result<Dev> {
+        let recording = fpaas_testkit::bundled().join("frames.bin.zst");
+        let upstream = format!("file:{}?speed={}", recording.display(), self.pace);
+        Ok(Dev::new(self.folder.path(), KEY)?.upstream(upstream))
+    }
+
+    /// How the program is started, with the subscription applied.
+    pub(crate) fn dev(&self) -> Result<Dev> {
+        Ok(self.bare()?.arg("--apply").arg(path(&self.file())))
+    }
+
+    /// Lets the job end by itself and checks what came out.
+    pub(crate) async fn finish(&self) -> Result<Checked> {
+        let mut last = self.dev()?.arg("--exit-when-idle").spawn()?;
+        let status = last.wait(LONG).await?;
+        ensure!(status.success(), "the last run ended with {status}:\n{}", last.lines().join("\n"));
+        let mut running = self.dev()?.start().await?;
+        let checked = self.check(&running.api).await;
+        running.process.stop(LONG).await?;
+        checked
+    }
+
+    async fn check(&self, api: &Client) -> Result<Checked> {
+        let expected = Oracle::bundled()?.likes();
+        ensure!(expected.len() == 719, "the recording has 719 likes, not {}", expected.len());
+        let found = api.records("like-results").await?;
+        let ids = found.iter().filter_map(|item| item.value.get("id")?.as_str().map(str::to_owned));
+        let comparison = Comparison::of(&expected, ids);
+        ensure!(comparison.exact() && found.len() == expected.len(), "{comparison}");
+        let dead = api.get("/v1/subscriptions/likes/deadLetters").await?;
+        ensure!(dead["items"] == json!([]), "dead letters: {dead}");
+        let summary = self.receiver.summary().context("a call broke its promise")?;
+        Ok(Checked { calls: summary.calls, repeated: summary.repeated })
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("likes.yaml")
+    }
+}
+
+/// What a job that came out right has seen.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) calls: usize,
+    pub(crate) repeated: usize,
+}
+
+/// How many results are committed.
+pub(crate) async fn committed(api: &Client) -> Result<u64> {
+    let page = api.get("/v1/topics/like-results/records?partition=0&from=latest&limit=1").await?;
+    page["nextOffset"].as_u64().with_context(|| format!("no nextOffset in {page}"))
+}
+
+/// Waits until the program has killed itself at its crash point.
+pub(crate) async fn crashed(process: &mut Process) -> Result<()> {
+    let status = process.wait(LONG).await?;
+    let lines = process.lines().join("\n");
+    ensure!(status.signal() == Some(9), "it ended with {status} and not at its crash point:\n{lines}");
+    Ok(())
+}
+
+/// Stops a program that was not killed.
+pub(crate) async fn stop(mut running: Running) -> Result<()> {
+    let status = running.process.stop(LONG).await?;
+    ensure!(status.success(), "a stop ended with {status}:\n{}", running.process.lines().join("\n"));
+    Ok(())
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,98 @@
+//! Kills at random moments, most of them while results are being committed.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::job::{Job, LONG, committed};
+
+/// Kills within one job: enough that a restart meets what another restart left.
+const KILLS_PER_JOB: u64 = 10;
+const LIKES: u64 = 719;
+
+/// Where a kill came.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// As soon as so many results are committed.
+    Results(u64),
+    /// As soon as a call is on its way: before the answer, or while it comes.
+    Call,
+    /// So much after the start, whatever is going on.
+    After(Duration),
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_killed_at_any_moment_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let rounds: u64 = std::env::var("FPAAS_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let (mut kills, mut between, mut repeated) = (0, 0, 0);
+    for seed in 0..rounds.div_ceil(KILLS_PER_JOB) {
+        let job = Job::new(seed, "6x").await?;
+        for n in 0..KILLS_PER_JOB {
+            let count = kill(&job, moment(seed, n)).await?;
+            kills += 1;
+            between += u64::from((1..LIKES).contains(&count));
+            println!("kill {kills} of {rounds}: {count} of {LIKES} results committed");
+        }
+        let checked = job.finish().await?;
+        repeated += checked.repeated;
+        println!(
+            "job {seed}: {LIKES} results, 0 lost, 0 doubled, {} calls, {} repeated",
+            checked.calls, checked.repeated
+        );
+    }
+    println!("{kills} kills, {between} between the first and the last commit, {repeated} batches called again");
+    assert!(between * 100 >= kills * 80, "only {between} of {kills} kills found the job under way");
+    assert!(repeated > 0, "no call was ever repeated: the kills missed the calls");
+    Ok(())
+}
+
+/// Spread over the job: the n-th kill aims at the n-th part of the results, in one of three ways.
+fn moment(seed: u64, n: u64) -> Moment {
+    let random = scramble(seed * 1000 + n);
+    match random % 3 {
+        0 => Moment::Call,
+        1 => Moment::After(Duration::from_millis(random / 3 % 300)),
+        _ => Moment::Results((n * (LIKES - 60) / KILLS_PER_JOB) + random / 3 % 40 + 1),
+    }
+}
+
+async fn kill(job: &Job, moment: Moment) -> Result<u64> {
+    let mut running = job.dev()?.start().await?;
+    let api = running.api.clone();
+    // Under way first, so that the kill does not only hit the start.
+    let mut count = at_least(&api, 1).await?;
+    match moment {
+        Moment::Results(wanted) => count = at_least(&api, wanted).await?,
+        Moment::Call => {
+            let before = job.receiver.calls().len();
+            // None comes any more when the job is nearly done: then the kill finds it idle.
+            drop(job.receiver.wait(Duration::from_secs(2), |calls| calls.len() > before).await);
+        }
+        Moment::After(time) => tokio::time::sleep(time).await,
+    }
+    count = committed(&api).await.unwrap_or(count);
+    running.process.kill().await?;
+    Ok(count)
+}
+
+/// Waits on the topic's tail until so many results are committed.
+async fn at_least(api: &fpaas_testkit::Client, wanted: u64) -> Result<u64> {
+    let mut tail = api.tail("like-results", "from=earliest").await?;
+    let read = async {
+        let mut count = 0;
+        while count < wanted.min(LIKES) {
+            tail.next().await?;
+            count += 1;
+        }
+        anyhow::Ok(count)
+    };
+    tokio::time::timeout(LONG, read).await?
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+fn scramble(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,85 @@
+//! Every named crash point, hit while the job is under way. A point that is never hit fails the test.
+
+use anyhow::{Context as _, Result};
+use fpaas_core::Point;
+use fpaas_testkit::Dev;
+use serde_json::json;
+
+use crate::job::{Job, LONG, SECRET, crashed, stop};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_dies_at_any_crash_point_loses_nothing_and_doubles_nothing() -> Result<()> {
+    for (seed, point) in (500..).zip(Point::ALL) {
+        let checked = at(*point, seed).await.with_context(|| format!("at {}", point.name()))?;
+        println!(
+            "{}: 719 results, 0 lost, 0 doubled, {} calls, {} repeated",
+            point.name(),
+            checked.calls,
+            checked.repeated
+        );
+    }
+    assert!(Point::ALL.len() >= 12);
+    Ok(())
+}
+
+async fn at(point: Point, seed: u64) -> Result<crate::job::Checked> {
+    match point {
+        Point::ScanJoining => joining(point, seed).await,
+        Point::RestoreRunning => restoring(point, seed).await,
+        _ => under_way(point, seed).await,
+    }
+}
+
+fn planned(dev: Dev, point: Point) -> Dev {
+    dev.env("FPAAS_CRASH_POINT", &format!("{}:{}", point.name(), nth(point)))
+}
+
+/// Which hit: not the first, where more of them come, so that something was done before.
+fn nth(point: Point) -> u32 {
+    match point {
+        Point::ControlAppended | Point::ScanJoining | Point::RestoreRunning | Point::RetentionTrimmed => 1,
+        Point::TopicsMissing => 2,
+        Point::LaneInBackoff => 3,
+        _ => 10,
+    }
+}
+
+async fn under_way(point: Point, seed: u64) -> Result<crate::job::Checked> {
+    let job = Job::new(seed, "6x").await?;
+    crashed(&mut planned(job.dev()?, point).spawn()?).await?;
+    job.finish().await
+}
+
+/// The scan is past the start when the subscription comes: a catch-up lane serves it, and dies as it joins.
+async fn joining(point: Point, seed: u64) -> Result<crate::job::Checked> {
+    let job = Job::new(seed, "max").await?;
+    let mut running = planned(job.bare()?, point).start().await?;
+    let other = json!({
+        "filter": {"collections": ["app.bsky.feed.post"]},
+        "startFrom": "earliest",
+        "collector": {"maxEvents": 1000},
+        "processor": {"webhook": {"url": job.receiver.url(), "secret": SECRET}},
+        "retry": {"initialBackoffMs": 10, "maxBackoffMs": 40},
+    });
+    running.api.put("/v1/subscriptions/posts", &other).await?;
+    // Its first call shows that the scan has moved.
+    let from_posts = |call: &fpaas_testkit::receiver::Call| call.header("fpaas-subscription") == Some("posts");
+    job.receiver.wait(LONG, |calls| calls.iter().any(from_posts)).await?;
+    // The answer may not come any more.
+    drop(running.api.put("/v1/subscriptions/likes", &job.likes()).await);
+    crashed(&mut running.process).await?;
+    let running = job.bare()?.start().await?;
+    running.api.send(reqwest::Method::DELETE, "/v1/subscriptions/posts", None).await?.ok()?;
+    stop(running).await?;
+    job.finish().await
+}
+
+/// A first run leaves rows behind; the second dies while it reads them.
+async fn restoring(point: Point, seed: u64) -> Result<crate::job::Checked> {
+    let job = Job::new(seed, "6x").await?;
+    let mut running = job.dev()?.start().await?;
+    job.receiver.wait(LONG, |calls| calls.len() > 5).await?;
+    running.process.kill().await?;
+    crashed(&mut planned(job.dev()?, point).spawn()?).await?;
+    job.finish().await
+}

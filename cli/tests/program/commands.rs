@@ -1,0 +1,88 @@
+//! The commands against a running server.
+
+use anyhow::{Result, ensure};
+use fpaas_testkit::Dev;
+use serde_json::Value;
+
+use crate::{LONG, Place, recording};
+
+async fn run(dev: &Dev, arguments: &[&str]) -> Result<(i32, String, String)> {
+    let output = dev.command().args(arguments).output().await?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
+}
+
+async fn ok(dev: &Dev, arguments: &[&str]) -> Result<String> {
+    let (code, out, error) = run(dev, arguments).await?;
+    ensure!(code == 0, "{arguments:?}: {code}: {error}");
+    Ok(out)
+}
+
+#[tokio::test]
+async fn every_command_does_what_its_help_says() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream(recording("max"));
+    let mut running = dev.start().await?;
+    let file = place.likes().display().to_string();
+    ensure!(ok(&dev, &["apply", "-f", &file]).await? == "subscription likes created\n");
+    ensure!(ok(&dev, &["apply", "-f", &file]).await? == "subscription likes updated\n");
+    ensure!(ok(&dev, &["get"]).await?.contains("\"likes\""));
+    let likes: Value = serde_json::from_str(&ok(&dev, &["get", "likes"]).await?)?;
+    ensure!(likes["collector"]["maxEvents"] == 100, "{likes}");
+    ensure!(!likes.to_string().contains("whsec_"), "the secret was shown");
+    place.receiver.wait(LONG, |calls| !calls.is_empty()).await?;
+    ensure!(ok(&dev, &["tap", "like-results", "--follow", "-n", "719"]).await?.lines().count() == 719);
+    let status: Value = serde_json::from_str(&ok(&dev, &["status", "likes"]).await?)?;
+    ensure!(status["counters"]["matched"] == 719, "{status}");
+    ensure!(ok(&dev, &["tap", "firehose", "-n", "5"]).await?.lines().count() == 5);
+    ensure!(ok(&dev, &["topics"]).await?.contains("like-results"));
+    ensure!(ok(&dev, &["delete", "likes"]).await? == "subscription likes deleted\n");
+    let (code, _, error) = run(&dev, &["get", "likes"]).await?;
+    ensure!(code == 66, "{code}: {error}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_file_is_said_with_its_place_and_nothing_is_applied() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream("ws://127.0.0.1:9");
+    let mut running = dev.start().await?;
+    let file = place.folder.path().join("bad.yaml");
+    let file_text = file.display().to_string();
+    for (text, said) in [
+        ("subscription: {id: a, colector: {}}", "/colector"),
+        (
+            "subscription: {id: a, collector: {maxEvents: 0}, processor: {webhook: {url: ftp://x/}}}",
+            "/collector/maxEvents",
+        ),
+        (
+            "subscription: {id: a, filter: {match: 'a['}, processor: {webhook: {url: http://a.example/}}}",
+            "/filter/match",
+        ),
+        ("subscription: {id: a, ordering: key, processor: {webhook: {url: http://a.example/}}}", "/ordering"),
+        ("topic: {name: firehose}", "reserved"),
+        ("nothing: {}", "document 1"),
+    ] {
+        std::fs::write(&file, text)?;
+        let (code, _, error) = run(&dev, &["apply", "-f", &file_text]).await?;
+        ensure!(code == 64 && error.contains(said), "{text}: {code}: {error}");
+    }
+    ensure!(ok(&dev, &["get"]).await?.is_empty());
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_told_from_a_missing_server() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream("ws://127.0.0.1:9");
+    let mut running = dev.start().await?;
+    let url = running.api.url().to_owned();
+    let (code, _, error) = run(&dev, &["get", "--server", &url, "--api-key", "another-key-0123456789"]).await?;
+    ensure!(code == 77, "{code}: {error}");
+    let version = ok(&dev, &["--version"]).await?;
+    ensure!(version.starts_with("fpaas ") && version.contains('('), "{version}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Starting, stopping, and what goes wrong before there is anything to stop.
+
+use anyhow::{Result, ensure};
+use fpaas_testkit::{Dev, Recording, Relay, relay};
+
+use crate::{KEY, LONG, Place, recording};
+
+/// Runs the program with arguments that must fail; gives its code and what it said.
+async fn fails(dev: &Dev, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let output = dev.command().args(arguments).output().await?;
+    ensure!(!output.status.success(), "{arguments:?} succeeded");
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[tokio::test]
+async fn a_signal_stops_it_in_time_with_exit_code_0_and_it_goes_on_where_it_was() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream(recording("4x")).arg("--apply").arg(place.likes().display().to_string());
+    let mut running = dev.start().await?;
+    place.receiver.wait(LONG, |calls| !calls.is_empty()).await?;
+    let status = running.process.stop(std::time::Duration::from_secs(10)).await?;
+    ensure!(status.code() == Some(0), "{status}:\n{}", running.process.lines().join("\n"));
+    let mut last = dev.arg("--exit-when-idle").spawn()?;
+    ensure!(last.wait(LONG).await?.success(), "{}", last.lines().join("\n"));
+    let mut again = place.dev()?.upstream(recording("max")).start().await?;
+    ensure!(again.api.records("like-results").await?.len() == 719);
+    ensure!(again.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn readiness_needs_no_key_and_no_upstream() -> Result<()> {
+    let place = Place::new().await?;
+    // Nothing listens on port 9 of loopback.
+    let mut running = place.dev()?.upstream("ws://127.0.0.1:9").start().await?;
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let ready = http.get(format!("{}/readyz", running.api.url())).send().await?;
+    ensure!(ready.status() == 200, "{}", ready.status());
+    let said = |line: &str| line.contains("127.0.0.1:9").then(|| line.to_owned()).filter(|line| line.contains("reach"));
+    running.process.line(0, LONG, said).await?;
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_folder_is_refused() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream("ws://127.0.0.1:9");
+    let mut running = dev.start().await?;
+    let mut second = dev.spawn()?;
+    let status = second.wait(LONG).await?;
+    let said = second.lines().join("\n");
+    ensure!(status.code() == Some(73) && said.contains("another fpaas is using it"), "{status}: {said}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_arguments_is_said_before_anything_is_made() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let data = dev.data().display().to_string();
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["dev", "--data", &data, "--upstream", "ftp://x"], 64, "ftp"),
+        (&["dev", "--data", &data, "--api-key", "short"], 64, "16 to 200"),
+        (&["dev", "--data", &data, "--fsync", "sometimes"], 64, "--fsync"),
+        (&["dev", "--data", "/dev/null/x"], 73, "--data"),
+        (&["status", "likes"], 64, "fpaas dev"),
+        (&["status", "--server", "http://127.0.0.1:9", "--api-key", KEY], 69, "cannot be reached"),
+    ];
+    for (arguments, code, said) in cases {
+        let (found, text) = fails(&dev, arguments).await?;
+        ensure!(found == Some(code) && text.contains(said), "{arguments:?}: {found:?}: {text}");
+    }
+    ensure!(!dev.data().join("log").exists(), "something was made");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_relay_that_cuts_connections_costs_nothing() -> Result<()> {
+    let place = Place::new().await?;
+    let faults = relay::Script { refuse: 1, cut_after: vec![300, 1, 700], ..relay::Script::default() };
+    let relay = Relay::start(Recording::bundled()?, faults).await?;
+    let dev = place.dev()?.upstream(relay.url()).arg("--apply").arg(place.likes().display().to_string());
+    let mut running = dev.start().await?;
+    let mut tail = running.api.tail("like-results", "from=earliest").await?;
+    let read = async {
+        for _ in 0..719 {
+            tail.next().await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(LONG, read).await??;
+    ensure!(relay.cuts() == 3 && relay.refused() == 1, "{} cuts, {} refusals", relay.cuts(), relay.refused());
+    ensure!(running.api.records("like-results").await?.len() == 719);
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
