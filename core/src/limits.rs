@@ -99,7 +99,7 @@ pub const EXPRESSION_RECURSIONS_MAX: usize = 256;
 /// How many operator characters it may have: chains such as `a.b.c` are trees as deep as they are long.
 pub const EXPRESSION_OPERATORS_MAX: usize = 1024;
 /// What evaluating one on one document may cost: nodes evaluated, elements collected, 16 bytes of text each.
-pub const EXPRESSION_STEPS_MAX: usize = 1_000_000;
+pub const EXPRESSION_STEPS_MAX: usize = 500_000;
 /// Lanes of one subscription.
 pub const LANES_MAX: u32 = 64;
 /// Custom headers of one webhook, and the bytes of one of them.
@@ -138,6 +138,8 @@ pub const IDLE_SCAN_COMMIT: Duration = Duration::from_secs(2);
 pub const ROUTE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The same in deliveries.
 pub const ROUTE_DELIVERIES_MAX: usize = 10_000;
+/// What the deliveries of one record take of it: subscriptions that do not fit any more get it in a catch-up lane.
+pub const ROUTE_RECORD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Catch-up lanes of a pool that read at the same time on one node; the others wait for their turn.
 pub const CATCH_UP_LANES_MAX: usize = 32;
 /// The longest a scan stands at a border for a catch-up lane that joins.
@@ -154,4 +156,4 @@ const _: () = assert!(FRAME_BYTES_MAX < FRAMES_WAITING_BYTES_MAX);
 const _: () = assert!(FRAME_EVENTS_BYTES_MAX + RECORD_BYTES_MAX <= FRAME_BYTES_MAX * 4);
 const _: () = assert!(UPSTREAM_PING.as_secs() * 2 < UPSTREAM_SILENCE_MAX.as_secs());
 const _: () = assert!(INGEST_TRANSACTION_BYTES_MAX + FRAME_BYTES_MAX * 4 < TRANSACTION_BYTES_MAX);
-const _: () = assert!(ROUTE_BYTES_MAX + RECORD_BYTES_MAX < TRANSACTION_BYTES_MAX);
+const _: () = assert!(ROUTE_BYTES_MAX + ROUTE_RECORD_BYTES_MAX + 2 * RECORD_BYTES_MAX < TRANSACTION_BYTES_MAX);

@@ -1,0 +1,99 @@
+//! One step of a scan or a lane: what it changes, and what the log made of it.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use fpaas_core::{TopicPartition, limits};
+use fpaas_log::{Culprit, Error as LogError, Lease, Refusal, Rejected, Transaction};
+use fpaas_state::Mutations;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::Result;
+use crate::own::Shared;
+
+/// What a step changes: in the log, and then in the tables that follow it.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) transaction: Transaction,
+    pub(crate) mutations: Mutations,
+}
+
+/// What a commit came to.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is durable, and the tables have it.
+    Committed,
+    /// One subscription's deliveries cannot be written: it is left out of the redo.
+    Refused(TopicPartition, Refusal),
+    /// Nothing more can be done here.
+    Ended(Ended),
+}
+
+/// Why a scan or a lane came to its end without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// There is nothing left to do: no subscription, or the scan carries this one now.
+    Done,
+    /// It cannot go on by itself; the board says why.
+    Halted,
+    /// The slot is another's.
+    Fenced,
+    /// Nobody knows what became of a transaction: everything starts again from what the log holds.
+    Unknown,
+}
+
+impl Step {
+    /// An empty one.
+    pub(crate) fn under(lease: &Lease) -> Self {
+        Self { transaction: Transaction::under(lease), mutations: Mutations::default() }
+    }
+}
+
+impl Shared {
+    /// Commits `step`, waiting as long as the log is not available.
+    pub(crate) async fn commit(&self, step: Step, stop: &CancellationToken) -> Result<Outcome> {
+        let Step { mut transaction, mutations } = step;
+        let mut backoff = Backoff::default();
+        loop {
+            let Rejected { error, transaction: again } = match self.writer.commit(transaction).await {
+                Ok(_) => break self.tables.apply(mutations),
+                Err(rejected) => rejected,
+            };
+            match error {
+                LogError::Retry(why) if backoff.wait(&why, stop).await.is_continue() => transaction = *again,
+                LogError::Retry(_) => return Ok(Outcome::Ended(Ended::Stopped)),
+                LogError::Abort(Culprit::Fenced) => return Ok(Outcome::Ended(Ended::Fenced)),
+                LogError::Abort(Culprit::Append { at, refusal }) => return Ok(Outcome::Refused(at, refusal)),
+                LogError::Unknown => return Ok(Outcome::Ended(Ended::Unknown)),
+                LogError::NoSuchTopic(_) | LogError::Fatal(_) => return Err(error.into()),
+            }
+        }
+        Ok(Outcome::Committed)
+    }
+}
+
+/// Waits longer each time, within `limits::LOG_RETRY`.
+#[derive(Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(*limits::LOG_RETRY.start())
+    }
+}
+
+impl Backoff {
+    /// Breaks when asked to stop.
+    pub(crate) async fn wait(&mut self, why: &str, stop: &CancellationToken) -> ControlFlow<()> {
+        warn!(why, wait = ?self.0, "the log is not available, trying again");
+        let slept = stop.run_until_cancelled(tokio::time::sleep(self.0)).await;
+        self.0 = (self.0 * 2).min(*limits::LOG_RETRY.end());
+        match slept {
+            Some(()) => ControlFlow::Continue(()),
+            None => ControlFlow::Break(()),
+        }
+    }
+}

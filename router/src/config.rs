@@ -1,0 +1,26 @@
+//! How the router paces itself.
+
+use std::time::Duration;
+
+use fpaas_core::limits;
+
+/// The defaults are right for production; tests make steps smaller.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The most records one step takes.
+    pub step_records: usize,
+    /// How often a scan that matched nothing commits its position.
+    pub idle_commit: Duration,
+    /// How many lanes of a pool catch up at a time; the others wait for their turn.
+    pub lanes_running: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            step_records: limits::FETCH_RECORDS_MAX,
+            idle_commit: limits::IDLE_SCAN_COMMIT,
+            lanes_running: limits::CATCH_UP_LANES_MAX,
+        }
+    }
+}

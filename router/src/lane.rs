@@ -1,0 +1,167 @@
+//! A catch-up lane: brings one subscription from its position to the scan, beside it and without delaying it.
+//!
+//! Owns the subscription's row while it runs. Reads only what the scan has passed, so it can never get ahead of it; at the
+//! scan's border it asks to be taken in, commits up to exactly where the scan stands, and ends.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fpaas_core::Offset;
+use fpaas_log::{Fetched, Hold};
+use fpaas_state::rows::{self, ScanRow};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::commit::{Ended, Outcome, Step};
+use crate::own::Own;
+use crate::plan::{self, Plan, Run};
+use crate::roster::{Key, Member, Roster};
+use crate::{Index, Result};
+
+/// How long a lane waits for records that the scan has seen, should they not be readable here at once.
+const READ_WAIT: Duration = Duration::from_millis(100);
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) own: Arc<Own>,
+    pub(crate) roster: watch::Receiver<Arc<Roster>>,
+    /// Where the scan stands.
+    pub(crate) border: watch::Receiver<Offset>,
+    pub(crate) joins: mpsc::Sender<Join>,
+    pub(crate) member: Arc<Member>,
+    pub(crate) position: Offset,
+    pub(crate) hold: Hold,
+}
+
+/// A lane that has reached the scan asks to be taken in.
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub(crate) key: Key,
+    /// The scan answers with where it stands, and stands there…
+    pub(crate) until: oneshot::Sender<Offset>,
+    /// …until the lane has committed up to it. The lane goes on by itself when nobody waits for this any more.
+    pub(crate) reached: oneshot::Receiver<()>,
+}
+
+pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended> {
+    let turns = Arc::clone(&lane.own.shared.turns);
+    let Some(Ok(_turn)) = stop.run_until_cancelled(turns.acquire()).await else { return Ok(Ended::Stopped) };
+    let mut running = Running { index: Index::new(vec![Arc::clone(&lane.member)]), committed_at: Instant::now() };
+    info!(subscription = %lane.member.key, source = %lane.own.source, from = %lane.position, "catching up");
+    loop {
+        let border = *lane.border.borrow_and_update();
+        let flow = if lane.position < border {
+            lane.advance(&mut running, border, &stop).await?
+        } else {
+            lane.join(&mut running, &stop).await?
+        };
+        if let ControlFlow::Break(ended) = flow {
+            return Ok(ended);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    index: Index,
+    committed_at: Instant,
+}
+
+type Flow = Result<ControlFlow<Ended>>;
+
+impl Lane {
+    /// One step, at most up to `until`.
+    async fn advance(&mut self, running: &mut Running, until: Offset, stop: &CancellationToken) -> Flow {
+        self.renew(running);
+        let fetched = self.own.fetch(self.position, READ_WAIT, stop).await?;
+        let Some(fetched) = fetched.filter(|_| !stop.is_cancelled()) else {
+            return Ok(ControlFlow::Break(Ended::Stopped));
+        };
+        let plan = self.plan(&fetched, until, running);
+        if plan.is_empty() && plan.next < until && running.committed_at.elapsed() < self.own.shared.config.idle_commit {
+            self.pass(&plan, running);
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.carry_out(plan, running, stop).await
+    }
+
+    fn plan(&self, fetched: &Fetched, until: Offset, running: &Running) -> Plan {
+        let below = fetched.records.partition_point(|stored| stored.offset < until);
+        let records = fetched.records.get(..below).unwrap_or_default();
+        let run =
+            Run { source: &self.own.source, records, next: fetched.next.min(until), lost_until: fetched.lost_until };
+        plan::route(run, &running.index, &[self.position])
+    }
+
+    async fn carry_out(&mut self, mut plan: Plan, running: &mut Running, stop: &CancellationToken) -> Flow {
+        let step = self.step(&mut plan)?;
+        match self.own.shared.commit(step, stop).await? {
+            Outcome::Committed => {
+                running.committed_at = Instant::now();
+                self.pass(&plan, running);
+                self.hold.advance(self.position);
+                Ok(ControlFlow::Continue(()))
+            }
+            Outcome::Refused(at, refusal) => {
+                warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
+                self.member.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));
+                Ok(ControlFlow::Break(Ended::Halted))
+            }
+            Outcome::Ended(ended) => Ok(ControlFlow::Break(ended)),
+        }
+    }
+
+    fn step(&self, plan: &mut Plan) -> Result<Step> {
+        let mut step = self.own.step();
+        for delivery in plan.deliveries.drain(..) {
+            step.transaction.append(delivery.at, delivery.record);
+        }
+        let row = ScanRow { position: plan.next, in_scan: false };
+        self.own.put_row(&mut step, rows::scan_key(&self.member.entry, &self.own.source), Some(&row))?;
+        Ok(step)
+    }
+
+    fn pass(&mut self, plan: &Plan, running: &Running) {
+        plan.count(running.index.members(), &[self.position], self.position);
+        self.position = plan.next;
+    }
+
+    /// A new revision of the filter holds from the next record.
+    fn renew(&mut self, running: &mut Running) {
+        let source = self.roster.borrow_and_update().source(&self.own.source.topic);
+        if let Some(member) = source.member(&self.member.key).filter(|member| !Arc::ptr_eq(member, &self.member)) {
+            self.member = Arc::clone(member);
+            running.index = Index::new(vec![Arc::clone(member)]);
+        }
+    }
+
+    /// Asks the scan to stand still, commits up to exactly there, and hands over. Where the scan does not take it in, the
+    /// lane catches up again.
+    async fn join(&mut self, running: &mut Running, stop: &CancellationToken) -> Flow {
+        let (until, border) = oneshot::channel();
+        let (reached, waiting) = oneshot::channel();
+        let join = Join { key: Arc::clone(&self.member.key), until, reached: waiting };
+        let asked = stop.run_until_cancelled(self.joins.send(join)).await;
+        if !matches!(asked, Some(Ok(()))) {
+            return Ok(ControlFlow::Break(Ended::Stopped));
+        }
+        let until = match stop.run_until_cancelled(border).await {
+            Some(Ok(until)) => until,
+            Some(Err(_not_taken_in)) => return Ok(ControlFlow::Continue(())),
+            None => return Ok(ControlFlow::Break(Ended::Stopped)),
+        };
+        while self.position < until {
+            if let ControlFlow::Break(ended) = self.advance(running, until, stop).await? {
+                return Ok(ControlFlow::Break(ended));
+            }
+        }
+        Ok(match reached.send(()) {
+            Ok(()) => ControlFlow::Break(Ended::Done),
+            Err(()) => ControlFlow::Continue(()),
+        })
+    }
+}

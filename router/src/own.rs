@@ -1,0 +1,120 @@
+//! An owned source partition: what its scan and its lanes share, and the rows they keep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fpaas_core::partition::Slot;
+use fpaas_core::{Offset, Timestamp, TopicPartition};
+use fpaas_log::{Error as LogError, FetchBounds, Fetched, Lease, Log, Position, Writer};
+use fpaas_state::rows::{self, ScanRow, StartedRow};
+use fpaas_state::{Context, Tables};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::commit::{Backoff, Step};
+use crate::roster::Member;
+use crate::{Config, Result};
+
+/// What everything of one pool on this node shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) context: Context,
+    pub(crate) config: Config,
+    pub(crate) group: String,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) writer: Arc<dyn Writer>,
+    /// Turns of catch-up lanes.
+    pub(crate) turns: Arc<Semaphore>,
+}
+
+/// One source partition and the right to work for it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lease: Lease,
+    pub(crate) source: TopicPartition,
+}
+
+impl Own {
+    pub(crate) fn log(&self) -> &dyn Log {
+        &*self.shared.context.log
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.shared.tables
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.context.clock.now()
+    }
+
+    /// An empty step under this lease.
+    pub(crate) fn step(&self) -> Step {
+        Step::under(&self.lease)
+    }
+
+    /// Reads from `from` on, again and again while the log is not available; `None` when asked to stop.
+    pub(crate) async fn fetch(
+        &self,
+        from: Offset,
+        wait: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Option<Fetched>, LogError> {
+        let bounds = FetchBounds { records: self.shared.config.step_records, ..FetchBounds::waiting(wait) };
+        let mut backoff = Backoff::default();
+        loop {
+            match self.log().fetch(&self.source, from, bounds).await {
+                Err(LogError::Retry(why)) if backoff.wait(&why, stop).await.is_continue() => {}
+                Err(LogError::Retry(_)) => return Ok(None),
+                fetched => return fetched.map(|fetched| Some(self.warned(fetched))),
+            }
+        }
+    }
+
+    fn warned(&self, fetched: Fetched) -> Fetched {
+        if let Some(until) = fetched.lost_until {
+            warn!(source = %self.source, %until, "records were removed before they were read");
+        }
+        fetched
+    }
+
+    pub(crate) fn row(&self, member: &Member) -> Result<Option<ScanRow>> {
+        Ok(self.tables().get(self.slot(), &rows::scan_key(&member.entry, &self.source))?)
+    }
+
+    pub(crate) fn is_started(&self) -> Result<bool> {
+        let row: Option<StartedRow> = self.tables().get(self.slot(), &rows::started_key(&self.source))?;
+        Ok(row.is_some())
+    }
+
+    /// Writes or removes a row in `step`.
+    pub(crate) fn put_row(&self, step: &mut Step, key: String, row: Option<&ScanRow>) -> Result<()> {
+        let value = row.map(rows::encode).transpose()?;
+        let Step { transaction, mutations } = step;
+        self.tables().put_bytes(transaction, mutations, self.slot(), key, value, self.now());
+        Ok(())
+    }
+
+    pub(crate) fn put_started(&self, step: &mut Step) -> Result<()> {
+        let Step { transaction, mutations } = step;
+        let key = rows::started_key(&self.source);
+        Ok(self.tables().put(transaction, mutations, self.slot(), key, &StartedRow {}, self.now())?)
+    }
+
+    /// The pool's committed position, as soon as the log says it; `None` when asked to stop.
+    pub(crate) async fn position(&self, stop: &CancellationToken) -> Result<Option<Option<Position>>> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.log().positions(&self.shared.group, std::slice::from_ref(&self.source)).await {
+                Err(LogError::Retry(why)) if backoff.wait(&why, stop).await.is_continue() => {}
+                Err(LogError::Retry(_)) => return Ok(None),
+                positions => return Ok(Some(positions?.into_iter().next().flatten())),
+            }
+        }
+    }
+
+    const fn slot(&self) -> Slot {
+        self.lease.slot
+    }
+}

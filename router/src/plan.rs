@@ -1,0 +1,148 @@
+//! Decides what a run of records becomes. Pure: no I/O, no clock. Invariants: pure-decisions, key-order.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_expression::{Document, EvaluationError};
+use fpaas_log::{Append, Stored};
+
+use crate::delivery::Delivery;
+use crate::{Candidates, Facts, Index, Member};
+
+/// Records of one source partition, in order, up to `next`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'r> {
+    pub(crate) source: &'r TopicPartition,
+    pub(crate) records: &'r [Stored],
+    pub(crate) next: Offset,
+    /// Records below it were removed before they were read.
+    pub(crate) lost_until: Option<Offset>,
+}
+
+/// What one transaction makes of them.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The deliveries, in order.
+    pub(crate) deliveries: Vec<Append>,
+    /// Where it ends: below the run's `next` when the run is more than a transaction takes.
+    pub(crate) next: Offset,
+    /// By the members' numbers.
+    pub(crate) tallies: Vec<Tally>,
+    /// Members whose delivery does not fit any more, and the record they are to have: it is the last one of the plan.
+    pub(crate) deferred: Vec<(usize, Offset)>,
+    /// As in the run.
+    lost_until: Option<Offset>,
+}
+
+/// What happened to one subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) matched: u64,
+    pub(crate) errors: u64,
+}
+
+/// Routes `run` to the members of `index`, each from its offset in `from` on; [`NOBODY`] takes nothing.
+pub(crate) fn route(run: Run<'_>, index: &Index, from: &[Offset]) -> Plan {
+    let tallies = vec![Tally::default(); index.members().len()];
+    let mut plan = Plan { tallies, lost_until: run.lost_until, ..Plan::nothing(run.next) };
+    let (mut candidates, mut bytes) = (Candidates::default(), 0);
+    for stored in run.records {
+        if plan.deliveries.len() >= limits::ROUTE_DELIVERIES_MAX || bytes >= limits::ROUTE_BYTES_MAX {
+            plan.next = stored.offset;
+            break;
+        }
+        let admitted = index.admitted(&Facts::of(&stored.record), &mut candidates);
+        if !admitted.is_empty() {
+            bytes += plan.route_one(run.source, stored, admitted, index, from);
+        }
+        if !plan.deferred.is_empty() {
+            plan.next = stored.offset.next();
+            break;
+        }
+    }
+    plan
+}
+
+/// The offset from which on a subscription that is not in the scan takes records: none.
+pub(crate) const NOBODY: Offset = Offset(u64::MAX);
+
+impl Plan {
+    /// True when nothing but the position would change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    /// One that only moves the position.
+    pub(crate) const fn nothing(next: Offset) -> Self {
+        Self { deliveries: Vec::new(), next, tallies: Vec::new(), deferred: Vec::new(), lost_until: None }
+    }
+
+    /// Tells the subscriptions' counters: once, when the plan is carried out. It began at `position`.
+    pub(crate) fn count(&self, members: &[Arc<Member>], from: &[Offset], position: Offset) {
+        let lost_until = self.lost_until.map_or(Offset::ZERO, |until| until.min(self.next));
+        for ((member, tally), from) in members.iter().zip(&self.tallies).zip(from) {
+            if *tally != Tally::default() {
+                member.counters.matched.add(tally.matched);
+                member.counters.match_errors.add(tally.errors);
+            }
+            member.counters.lost.add(lost_until.0.saturating_sub(position.max(*from).0));
+        }
+    }
+
+    /// Returns the bytes it added.
+    fn route_one(
+        &mut self,
+        source: &TopicPartition,
+        stored: &Stored,
+        admitted: &[u32],
+        index: &Index,
+        from: &[Offset],
+    ) -> usize {
+        let mut value = Value::new(stored.record.value.as_ref());
+        let (mut delivery, mut bytes) = (None, 0);
+        for number in admitted.iter().map(|number| *number as usize) {
+            let (Some(member), Some(from)) = (index.members().get(number), from.get(number)) else { continue };
+            if stored.offset < *from {
+                continue;
+            }
+            let Some(tally) = self.tallies.get_mut(number) else { continue };
+            match value.is_match(member) {
+                Ok(true) if bytes >= limits::ROUTE_RECORD_BYTES_MAX => self.deferred.push((number, stored.offset)),
+                Ok(true) => {
+                    tally.matched += 1;
+                    bytes += stored.record.bytes();
+                    let delivery = delivery.get_or_insert_with(|| Delivery::new(source, stored));
+                    self.deliveries.push(delivery.to(member));
+                }
+                Ok(false) => {}
+                Err(_) => tally.errors += 1,
+            }
+        }
+        bytes
+    }
+}
+
+/// A record's value, parsed at the first `match` that asks for it and then shared by all of them.
+struct Value<'r> {
+    bytes: Option<&'r Bytes>,
+    document: Option<Result<Document, EvaluationError>>,
+}
+
+impl<'r> Value<'r> {
+    const fn new(bytes: Option<&'r Bytes>) -> Self {
+        Self { bytes, document: None }
+    }
+
+    /// A record without a value is `null` to an expression.
+    fn is_match(&mut self, member: &Member) -> Result<bool, EvaluationError> {
+        let Some(expression) = member.filter.expression() else { return Ok(true) };
+        let expression = expression.map_err(|error| EvaluationError::Failed(error.to_string()))?;
+        let bytes = self.bytes.map_or(&b"null"[..], Bytes::as_ref);
+        let document = self.document.get_or_insert_with(|| Document::parse(bytes));
+        document.as_ref().map_err(Clone::clone).and_then(|document| expression.is_match(document))
+    }
+}
+
+#[cfg(test)]
+mod tests;

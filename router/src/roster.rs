@@ -1,0 +1,127 @@
+//! A pool's subscriptions by source, compiled from a view: what scans and lanes work from. Pure.
+//!
+//! A member holds on to its control entry, and with it to its topics: they are removed when the last holder lets go.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use fpaas_core::topics::Topics;
+use fpaas_core::{Offset, Partition, PoolId, TopicPartition};
+use fpaas_state::{Board, Counters, SubscriptionEntry, View};
+use tracing::error;
+
+use crate::{Filter, Index};
+
+/// A subscription, ready to be matched.
+#[derive(Debug)]
+pub struct Member {
+    /// What the control view says of it.
+    pub entry: Arc<SubscriptionEntry>,
+    /// Its filter.
+    pub filter: Filter,
+    /// The topic of its deliveries.
+    pub deliveries: Arc<str>,
+    /// How it fares.
+    pub counters: Arc<Counters>,
+    pub(crate) key: Key,
+}
+
+/// Tenant, id and incarnation: what stays the same as long as a subscription lives.
+pub(crate) type Key = Arc<str>;
+
+/// All members of one source.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    pub(crate) index: Index,
+    numbers: HashMap<Key, usize>,
+}
+
+/// All members of a pool at one control revision.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    pub(crate) revision: u64,
+    sources: BTreeMap<Arc<str>, Arc<Source>>,
+}
+
+impl Member {
+    /// Compiles a subscription.
+    pub fn new(entry: &Arc<SubscriptionEntry>, topics: &Topics, board: &Board) -> Self {
+        let filter = Filter::compile(&entry.config.filter);
+        if let Some(Err(reason)) = filter.expression() {
+            error!(tenant = %entry.tenant, subscription = %entry.id, %reason, "a match no longer compiles");
+        }
+        Self {
+            entry: Arc::clone(entry),
+            filter,
+            deliveries: topics.deliveries(&entry.tenant, &entry.id, entry.incarnation).into(),
+            counters: board.of(&entry.tenant, &entry.id, entry.incarnation),
+            key: format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation).into(),
+        }
+    }
+
+    /// Where it starts in a partition of its source, if that partition is one of its own.
+    pub(crate) fn start(&self, partition: Partition) -> Option<Offset> {
+        self.entry.starts.get(partition.0 as usize).copied()
+    }
+}
+
+impl Source {
+    pub(crate) fn new(members: Vec<Arc<Member>>) -> Self {
+        let numbers = members.iter().enumerate().map(|(number, member)| (Arc::clone(&member.key), number)).collect();
+        Self { index: Index::new(members), numbers }
+    }
+
+    pub(crate) fn members(&self) -> &[Arc<Member>] {
+        self.index.members()
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Option<usize> {
+        self.numbers.get(key).copied()
+    }
+
+    pub(crate) fn member(&self, key: &str) -> Option<&Arc<Member>> {
+        self.members().get(self.number(key)?)
+    }
+}
+
+impl Roster {
+    /// The pool's part of `view`. What did not change since `before` is taken over, not compiled again.
+    pub(crate) fn next(before: &Self, view: &View, pool: &PoolId, topics: &Topics, board: &Board) -> Self {
+        let mut members: BTreeMap<Arc<str>, Vec<Arc<Member>>> = BTreeMap::new();
+        for entry in view.subscriptions.values().filter(|entry| entry.pool == *pool) {
+            let topic: Arc<str> = topics.of_tenant(&entry.tenant, &entry.config.source.topic).into();
+            let member = before.unchanged(&topic, entry).unwrap_or_else(|| Arc::new(Member::new(entry, topics, board)));
+            members.entry(topic).or_default().push(member);
+        }
+        let sources = members.into_iter().map(|(topic, members)| {
+            let source = before.same(&topic, &members).unwrap_or_else(|| Arc::new(Source::new(members)));
+            (topic, source)
+        });
+        Self { revision: view.revision, sources: sources.collect() }
+    }
+
+    pub(crate) fn source(&self, topic: &str) -> Arc<Source> {
+        self.sources.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Every source partition that a member starts in.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.sources.iter().flat_map(|(topic, source)| {
+            let most = source.members().iter().map(|member| member.entry.starts.len()).max().unwrap_or(0);
+            (0u32..).take(most).map(|partition| TopicPartition::new(Arc::clone(topic), partition))
+        })
+    }
+
+    fn unchanged(&self, topic: &str, entry: &Arc<SubscriptionEntry>) -> Option<Arc<Member>> {
+        let source = self.sources.get(topic)?;
+        let key = format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation);
+        source.member(&key).filter(|member| Arc::ptr_eq(&member.entry, entry)).cloned()
+    }
+
+    fn same(&self, topic: &str, members: &[Arc<Member>]) -> Option<Arc<Source>> {
+        let source = self.sources.get(topic)?;
+        let pairs = || source.members().iter().zip(members);
+        let same = source.members().len() == members.len() && pairs().all(|(old, new)| Arc::ptr_eq(old, new));
+        same.then(|| Arc::clone(source))
+    }
+}

@@ -1,0 +1,315 @@
+//! The scan of one source partition: one pass that serves all subscriptions of a pool at its head.
+//!
+//! Owns the pool's position on that partition. Every decision about records is made by `plan::route`, about subscriptions by
+//! `standing`; everything durable is made durable by one transaction. Invariants: offsets-with-effects, one-owner.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fpaas_core::crashpoint::{self, Point};
+use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_log::{Culprit, Error as LogError, Fetched, Hold, Refusal};
+use fpaas_state::rows::{self, ScanRow};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::Result;
+use crate::commit::{Ended, Outcome, Step};
+use crate::lane::Join;
+use crate::lanes::{LaneEvent, Lanes};
+use crate::own::Own;
+use crate::plan::{self, Plan, Run};
+use crate::roster::{Key, Roster, Source};
+use crate::standing::Standings;
+
+#[derive(Debug)]
+struct Scan {
+    own: Arc<Own>,
+    roster: watch::Receiver<Arc<Roster>>,
+    revision: u64,
+    source: Arc<Source>,
+    standings: Standings,
+    lanes: Lanes,
+    /// The next record. What is between `committed` and here caused nothing.
+    position: Offset,
+    committed: Option<Offset>,
+    committed_at: Instant,
+    hold: Hold,
+}
+
+/// What a position's metadata says.
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    /// The control revision the scan ran under: a new owner first knows at least that much.
+    revision: u64,
+}
+
+#[derive(Debug)]
+enum Event {
+    Stop,
+    Roster,
+    Lane(LaneEvent),
+    Fetched(Fetched),
+    SourceGone(String),
+}
+
+type Flow = ControlFlow<Ended>;
+
+/// Runs until it is asked to stop, or nothing is left to scan for.
+pub(crate) async fn run(own: Arc<Own>, roster: watch::Receiver<Arc<Roster>>, stop: CancellationToken) -> Result<Ended> {
+    let mut scan = match Scan::open(own, roster, &stop).await? {
+        ControlFlow::Continue(scan) => scan,
+        ControlFlow::Break(ended) => return Ok(ended),
+    };
+    let ended = scan.follow(&stop).await;
+    scan.lanes.stop().await;
+    ended
+}
+
+impl Scan {
+    async fn open(
+        own: Arc<Own>,
+        mut roster: watch::Receiver<Arc<Roster>>,
+        stop: &CancellationToken,
+    ) -> Result<ControlFlow<Ended, Self>> {
+        let Some(position) = own.position(stop).await? else { return Ok(ControlFlow::Break(Ended::Stopped)) };
+        if position.is_none() && own.is_started()? {
+            let reason =
+                format!("positionLost: the position on {} was committed and is not there any more", own.source);
+            return Ok(ControlFlow::Break(halt(&roster.borrow().source(&own.source.topic), &reason)));
+        }
+        if let Some(position) = &position {
+            let mark: Mark = rows::decode("a position's metadata", &position.metadata)?;
+            let known = roster.wait_for(|roster| roster.revision >= mark.revision);
+            if !matches!(stop.run_until_cancelled(known).await, Some(Ok(_))) {
+                return Ok(ControlFlow::Break(Ended::Stopped));
+            }
+        }
+        let committed = position.map(|position| position.offset);
+        let mut scan = Self::at(own, roster, committed);
+        scan.refresh(stop)?;
+        Ok(ControlFlow::Continue(scan))
+    }
+
+    fn at(own: Arc<Own>, roster: watch::Receiver<Arc<Roster>>, committed: Option<Offset>) -> Self {
+        let position = committed.unwrap_or_default();
+        Self {
+            revision: 0,
+            source: Arc::default(),
+            standings: Standings::new(own.source.clone()),
+            lanes: Lanes::new(Arc::clone(&own), roster.clone(), position),
+            hold: own.log().hold(&own.source, position),
+            own,
+            roster,
+            position,
+            committed,
+            committed_at: Instant::now(),
+        }
+    }
+
+    async fn follow(&mut self, stop: &CancellationToken) -> Result<Ended> {
+        loop {
+            let flow = match self.next(stop).await? {
+                Event::Fetched(fetched) => self.step(fetched, stop).await?,
+                Event::Roster => ControlFlow::Continue(self.refresh(stop)?),
+                Event::Lane(LaneEvent::Joins(join)) => self.take_in(join).await,
+                Event::Lane(LaneEvent::Ended(key, ended)) => self.lane_ended(&key, ended?),
+                Event::SourceGone(reason) => ControlFlow::Break(halt(&self.source, &reason)),
+                Event::Stop => return self.finish(Ended::Stopped, stop).await,
+            };
+            match flow {
+                ControlFlow::Break(ended) => return Ok(ended),
+                ControlFlow::Continue(()) if self.is_done() => return self.finish(Ended::Done, stop).await,
+                ControlFlow::Continue(()) => {}
+            }
+        }
+    }
+
+    /// What happens next. Records come last, so that a busy source does not keep anybody waiting.
+    async fn next(&mut self, stop: &CancellationToken) -> Result<Event> {
+        let wait = self.wait();
+        let fetched = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(Event::Stop),
+            Ok(()) = self.roster.changed() => return Ok(Event::Roster),
+            event = self.lanes.next() => return Ok(Event::Lane(event)),
+            fetched = self.own.fetch(self.position, wait, stop) => fetched,
+        };
+        match fetched {
+            Ok(Some(fetched)) => Ok(Event::Fetched(fetched)),
+            Ok(None) => Ok(Event::Stop),
+            Err(LogError::NoSuchTopic(topic)) => Ok(Event::SourceGone(format!("the source {topic} is not there"))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How long to wait at the end of the source: not at all while rows wait to be written.
+    fn wait(&self) -> Duration {
+        if !self.standings.changes().is_empty() || self.committed.is_none() {
+            return Duration::ZERO;
+        }
+        if self.committed == Some(self.position) {
+            return limits::FETCH_WAIT_MAX;
+        }
+        self.own.shared.config.idle_commit.saturating_sub(self.committed_at.elapsed())
+    }
+
+    async fn step(&mut self, fetched: Fetched, stop: &CancellationToken) -> Result<Flow> {
+        crashpoint::hit(Point::ScanAfterFetch);
+        let next = fetched.next.max(self.position);
+        let run = Run { source: &self.own.source, records: &fetched.records, next, lost_until: fetched.lost_until };
+        let plan = plan::route(run, &self.source.index, self.standings.from());
+        if self.is_due(&plan) { self.carry_out(plan, stop).await } else { Ok(self.pass(&plan)) }
+    }
+
+    /// A scan that matched nothing need not say so every time: reading it again has no effect.
+    fn is_due(&self, plan: &Plan) -> bool {
+        let moved = self.committed != Some(plan.next);
+        !plan.is_empty()
+            || !self.standings.changes().is_empty()
+            || self.committed.is_none()
+            || (moved && self.committed_at.elapsed() >= self.own.shared.config.idle_commit)
+    }
+
+    /// Makes `plan` durable with the position and the rows that go with it.
+    async fn carry_out(&mut self, mut plan: Plan, stop: &CancellationToken) -> Result<Flow> {
+        let step = self.transaction(&mut plan)?;
+        crashpoint::hit(Point::ScanBeforeCommit);
+        match self.own.shared.commit(step, stop).await? {
+            Outcome::Committed => {}
+            Outcome::Refused(at, refusal) => return self.refused(&at, refusal),
+            Outcome::Ended(ended) => return Ok(ControlFlow::Break(ended)),
+        }
+        crashpoint::hit(Point::ScanAfterCommit);
+        self.standings.written();
+        self.committed = Some(plan.next);
+        self.committed_at = Instant::now();
+        self.hold.advance(plan.next);
+        let passed = self.pass(&plan);
+        self.defer(&plan, stop);
+        Ok(passed)
+    }
+
+    /// Those who did not fit into the transaction have left the scan with it, each at the record it is still to have.
+    fn defer(&mut self, plan: &Plan, stop: &CancellationToken) {
+        for (number, position) in &plan.deferred {
+            let Some(member) = self.source.members().get(*number).cloned() else { continue };
+            self.standings.defer(&self.source, &member.key);
+            self.lanes.open(member, *position, stop);
+        }
+    }
+
+    fn transaction(&self, plan: &mut Plan) -> Result<Step> {
+        let mut step = self.own.step();
+        for delivery in plan.deliveries.drain(..) {
+            step.transaction.append(delivery.at, delivery.record);
+        }
+        for (key, row) in self.standings.changes() {
+            self.own.put_row(&mut step, key.clone(), row.as_ref())?;
+        }
+        for (number, position) in &plan.deferred {
+            let Some(member) = self.source.members().get(*number) else { continue };
+            let row = ScanRow { position: *position, in_scan: false };
+            self.own.put_row(&mut step, rows::scan_key(&member.entry, &self.own.source), Some(&row))?;
+        }
+        if self.committed.is_none() {
+            self.own.put_started(&mut step)?;
+        }
+        step.transaction.advance(self.own.source.clone(), plan.next, self.mark()?);
+        Ok(step)
+    }
+
+    fn pass(&mut self, plan: &Plan) -> Flow {
+        plan.count(self.source.members(), self.standings.from(), self.position);
+        self.position = plan.next;
+        self.lanes.move_border(self.position);
+        ControlFlow::Continue(())
+    }
+
+    /// The subscription whose delivery was refused is left out, and the others go on without it.
+    fn refused(&mut self, at: &TopicPartition, refusal: Refusal) -> Result<Flow> {
+        let culprit = self.source.members().iter().find(|member| member.deliveries == at.topic).cloned();
+        let Some(culprit) = culprit else {
+            return Err(LogError::Abort(Culprit::Append { at: at.clone(), refusal }).into());
+        };
+        warn!(subscription = %culprit.key, %at, %refusal, "a delivery was refused, the subscription stands still");
+        culprit.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));
+        self.standings.leave(&self.source, &culprit.key, self.position);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Follows the control view; whoever is in the scan stays in it.
+    fn refresh(&mut self, stop: &CancellationToken) -> Result<()> {
+        let roster = Arc::clone(&self.roster.borrow_and_update());
+        self.revision = roster.revision;
+        self.source = roster.source(&self.own.source.topic);
+        let changed = self.standings.follow(&self.source, self.position, |member| self.own.row(member))?;
+        if changed.position != self.position {
+            self.seek(changed.position);
+        }
+        changed.closed.iter().for_each(|key| self.lanes.close(key));
+        for (member, position) in changed.opened {
+            self.lanes.open(member, position, stop);
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, position: Offset) {
+        info!(source = %self.own.source, from = %self.position, to = %position, "nobody wants what is between");
+        self.position = position;
+        self.hold = self.own.log().hold(&self.own.source, position);
+        self.lanes.move_border(position);
+    }
+
+    /// A lane has come up to the scan: the scan stands at this border until the lane has committed up to it, and carries
+    /// the subscription from here on.
+    async fn take_in(&mut self, join: Join) -> Flow {
+        let key = Arc::clone(&join.key);
+        if self.source.number(&key).is_some() && self.lanes.take_in(join, self.position).await {
+            crashpoint::hit(Point::ScanJoining);
+            info!(subscription = %key, source = %self.own.source, at = %self.position, "caught up");
+            self.standings.join(&self.source, &key, self.position);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn lane_ended(&mut self, key: &Key, ended: Ended) -> Flow {
+        if matches!(ended, Ended::Fenced | Ended::Unknown) {
+            return ControlFlow::Break(ended);
+        }
+        self.standings.lane_ended(&self.source, key);
+        ControlFlow::Continue(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.standings.is_empty() && self.standings.changes().is_empty() && self.lanes.is_empty()
+    }
+
+    /// Says where it stands, if that was not said yet.
+    async fn finish(&mut self, ended: Ended, stop: &CancellationToken) -> Result<Ended> {
+        self.lanes.stop().await;
+        if self.committed.is_some()
+            && self.committed != Some(self.position)
+            && let ControlFlow::Break(other) = self.carry_out(Plan::nothing(self.position), stop).await?
+        {
+            return Ok(other);
+        }
+        Ok(ended)
+    }
+
+    fn mark(&self) -> Result<Bytes> {
+        Ok(rows::encode(&Mark { revision: self.revision })?)
+    }
+}
+
+/// Says on the board why nothing of this source partition moves.
+fn halt(source: &Source, reason: &str) -> Ended {
+    error!(reason, "a scan stands still");
+    source.members().iter().for_each(|member| member.counters.note_stopped(Some(reason.to_owned())));
+    Ended::Halted
+}

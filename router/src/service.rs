@@ -1,0 +1,223 @@
+//! The router of one pool: member of its group, owner of slots, and of the scans that hash to them.
+//!
+//! A change of the control view never disturbs a running scan: each follows the roster by itself. Owns all tasks; none
+//! outlives it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use fpaas_core::partition::Slot;
+use fpaas_core::topics::Stage;
+use fpaas_core::{PoolId, TopicPartition};
+use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent, Writer};
+use fpaas_state::{Context, Error as StateError, Tables, View};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::commit::{Backoff, Ended, Step};
+use crate::own::{Own, Shared};
+use crate::roster::Roster;
+use crate::tasks::Tasks;
+use crate::{Config, Error, Result, scan, sweep};
+
+/// Routes for one pool until `shutdown`. An error means that the process has to start again from what is committed.
+pub async fn run(context: Context, pool: PoolId, config: Config, shutdown: CancellationToken) -> Result<()> {
+    let group = context.topics.group(&pool, Stage::Router);
+    let membership = context.log.join(&group, &context.node).await?;
+    let mut views = context.control.views();
+    let mut service = Service::open(context, pool, config, membership).await?;
+    service.renew(&views.borrow_and_update().clone());
+    let ended = service.follow(views, &shutdown).await;
+    service.stop(|_| true).await?;
+    ended
+}
+
+#[derive(Debug)]
+struct Service {
+    pool: PoolId,
+    membership: Membership,
+    shared: Arc<Shared>,
+    owned: BTreeMap<Slot, Lease>,
+    roster: watch::Sender<Arc<Roster>>,
+    tasks: Tasks<TopicPartition>,
+    running: HashMap<TopicPartition, (Slot, CancellationToken)>,
+    /// Scans that cannot go on by themselves: not started again while the slot is ours.
+    halted: HashSet<TopicPartition>,
+    /// A transaction whose outcome nobody knows: everything starts again from what the log holds.
+    unsure: bool,
+}
+
+impl Service {
+    async fn open(context: Context, pool: PoolId, config: Config, membership: Membership) -> Result<Self> {
+        let topic = context.topics.tables(&pool, Stage::Router);
+        let tables = Arc::new(Tables::open(&*context.log, &topic).await?);
+        let writer = writer(&context, &pool, &membership).await?;
+        let turns = Arc::new(Semaphore::new(config.lanes_running));
+        let group = membership.group().to_string();
+        let shared = Arc::new(Shared { context, config, group, tables, writer, turns });
+        let (roster, _) = watch::channel(Arc::default());
+        Ok(Self {
+            pool,
+            membership,
+            shared,
+            owned: BTreeMap::new(),
+            roster,
+            tasks: Tasks::default(),
+            running: HashMap::new(),
+            halted: HashSet::new(),
+            unsure: false,
+        })
+    }
+
+    async fn follow(&mut self, mut views: watch::Receiver<Arc<View>>, shutdown: &CancellationToken) -> Result<()> {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                event = self.membership.next() => self.member(event, shutdown).await?,
+                Ok(()) = views.changed() => self.renew(&views.borrow_and_update().clone()),
+                Some(ended) = self.tasks.next() => self.note_end(ended)?,
+            }
+            if self.unsure {
+                self.start_again(shutdown).await?;
+            }
+            self.start_scans(shutdown);
+        }
+    }
+
+    async fn member(&mut self, event: Option<MembershipEvent>, shutdown: &CancellationToken) -> Result<()> {
+        match event {
+            Some(MembershipEvent::Assigned(leases)) => self.assigned(leases, shutdown).await,
+            Some(MembershipEvent::Revoked(leases, ack)) => {
+                self.revoked(&leases).await?;
+                ack.acknowledge();
+                Ok(())
+            }
+            Some(MembershipEvent::Lost(leases)) => self.revoked(&leases).await,
+            None if shutdown.is_cancelled() => Ok(()),
+            None => Err(Error::Replaced(self.shared.group.clone())),
+        }
+    }
+
+    async fn assigned(&mut self, leases: Vec<Lease>, shutdown: &CancellationToken) -> Result<()> {
+        info!(pool = %self.pool, slots = leases.len(), "slots assigned");
+        for lease in leases {
+            if self.restore(&lease, shutdown).await?.is_continue() {
+                self.owned.insert(lease.slot, lease);
+            }
+        }
+        Ok(())
+    }
+
+    /// Their scans end, with what they have under way, before anybody else begins.
+    async fn revoked(&mut self, leases: &[Lease]) -> Result<()> {
+        info!(pool = %self.pool, slots = leases.len(), "slots revoked");
+        let slots: HashSet<Slot> = leases.iter().map(|lease| lease.slot).collect();
+        self.owned.retain(|slot, _| !slots.contains(slot));
+        self.stop(|slot| slots.contains(&slot)).await?;
+        self.halted.retain(|source| !slots.contains(&Slot::of_source(source)));
+        slots.into_iter().for_each(|slot| self.shared.tables.release(slot));
+        Ok(())
+    }
+
+    /// Reads a slot's rows back and removes those of subscriptions that went while nobody watched. Breaks when asked to
+    /// stop: nothing of the slot may run then.
+    async fn restore(&self, lease: &Lease, shutdown: &CancellationToken) -> Result<ControlFlow<()>> {
+        let (shared, mut backoff) = (&self.shared, Backoff::default());
+        loop {
+            match shared.tables.restore(&*shared.context.log, lease.slot).await {
+                Err(StateError::Log(LogError::Retry(why))) if backoff.wait(&why, shutdown).await.is_continue() => {}
+                Err(StateError::Log(LogError::Retry(_))) => return Ok(ControlFlow::Break(())),
+                restored => break restored?,
+            }
+        }
+        self.sweep(lease, shutdown).await?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    async fn sweep(&self, lease: &Lease, shutdown: &CancellationToken) -> Result<()> {
+        let (shared, view) = (&self.shared, self.shared.context.control.view());
+        let rows = shared.tables.scan(lease.slot, "scan/");
+        let orphans = sweep::orphans(rows.iter().map(|(key, _)| key.as_str()), &view);
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        let mut step = Step::under(lease);
+        for key in orphans {
+            let Step { transaction, mutations } = &mut step;
+            shared.tables.remove(transaction, mutations, lease.slot, key, shared.context.clock.now());
+        }
+        // Whatever comes of it: rows of nobody do no harm, and the next owner tries again.
+        let outcome = shared.commit(step, shutdown).await?;
+        info!(slot = lease.slot.0, ?outcome, "removed the rows of deleted subscriptions");
+        Ok(())
+    }
+
+    /// Every running scan hears of the new view.
+    fn renew(&self, view: &View) {
+        let (topics, board) = (&self.shared.context.topics, &self.shared.context.board);
+        let roster = Roster::next(&self.roster.borrow(), view, &self.pool, topics, board);
+        self.roster.send_replace(Arc::new(roster));
+    }
+
+    /// Starts what should run and does not.
+    fn start_scans(&mut self, shutdown: &CancellationToken) {
+        let roster = Arc::clone(&self.roster.borrow());
+        for source in roster.partitions() {
+            let Some(lease) = self.owned.get(&Slot::of_source(&source)) else { continue };
+            if self.running.contains_key(&source) || self.halted.contains(&source) {
+                continue;
+            }
+            let stop = shutdown.child_token();
+            self.running.insert(source.clone(), (lease.slot, stop.clone()));
+            let own = Own { shared: Arc::clone(&self.shared), lease: lease.clone(), source: source.clone() };
+            let roster = self.roster.subscribe();
+            self.tasks.spawn(source, scan::run(Arc::new(own), roster, stop));
+        }
+    }
+
+    fn note_end(&mut self, (source, ended): (TopicPartition, Result<Ended>)) -> Result<()> {
+        let slot = self.running.remove(&source).map(|(slot, _)| slot);
+        match ended? {
+            Ended::Stopped | Ended::Done => {}
+            Ended::Halted => drop(self.halted.insert(source)),
+            Ended::Unknown => self.unsure = true,
+            Ended::Fenced => {
+                warn!(pool = %self.pool, %source, "the slot is another's");
+                slot.and_then(|slot| self.owned.remove(&slot));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the scans of these slots and waits until none has a transaction under way.
+    async fn stop(&mut self, which: impl Fn(Slot) -> bool) -> Result<()> {
+        let affected = |(slot, _): &&(Slot, CancellationToken)| which(*slot);
+        self.running.values().filter(affected).for_each(|(_, stop)| stop.cancel());
+        while self.running.values().any(|one| affected(&one)) {
+            let Some(ended) = self.tasks.next().await else { return Ok(()) };
+            self.note_end(ended)?;
+        }
+        Ok(())
+    }
+
+    /// A new writer ends what the old one left open; then rows and positions are read again.
+    async fn start_again(&mut self, shutdown: &CancellationToken) -> Result<()> {
+        warn!(pool = %self.pool, "the outcome of a transaction is not known: starting again from what the log holds");
+        self.stop(|_| true).await?;
+        let writer = writer(&self.shared.context, &self.pool, &self.membership).await?;
+        let (context, config) = (self.shared.context.clone(), self.shared.config.clone());
+        let (group, tables) = (self.shared.group.clone(), Arc::clone(&self.shared.tables));
+        let turns = Arc::clone(&self.shared.turns);
+        self.shared = Arc::new(Shared { context, config, group, tables, writer, turns });
+        self.unsure = false;
+        let leases = std::mem::take(&mut self.owned).into_values().collect();
+        self.assigned(leases, shutdown).await
+    }
+}
+
+async fn writer(context: &Context, pool: &PoolId, membership: &Membership) -> Result<Arc<dyn Writer>> {
+    let id = format!("{}.{pool}.router", context.node);
+    Ok(context.log.writer(&id, Some(membership)).await?)
+}

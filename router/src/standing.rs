@@ -1,0 +1,230 @@
+//! Where every subscription of a source stands on one of its partitions, and the rows that must say so. Pure.
+//!
+//! ```text
+//!                    position S of the scan
+//!                               │
+//!   next < S: a lane catches up ▼ next ≥ S: in the scan, from `next` on
+//!  ─────────────────────────────┼───────────────────────────────────────
+//! ```
+//!
+//! `next` is what the row says, and where there is no row, the subscription's start. So whatever was under way when a
+//! process died, the rows and S alone say where each subscription goes on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use fpaas_core::{Offset, TopicPartition};
+use fpaas_state::rows::{self, ScanRow};
+
+use crate::Result;
+use crate::plan::NOBODY;
+use crate::roster::{Key, Member, Source};
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Standings {
+    at: TopicPartition,
+    places: HashMap<Key, Place>,
+    /// Rows to write or remove with the scan's next transaction.
+    changes: BTreeMap<String, Option<ScanRow>>,
+    /// By the members' numbers: the offset from which on the scan carries each.
+    from: Vec<Offset>,
+}
+
+#[derive(Debug)]
+struct Place {
+    row_key: String,
+    standing: Standing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    InScan(Offset),
+    InLane,
+    /// Its deliveries were refused at this revision: it waits for another one.
+    Out(u64),
+}
+
+/// Somebody whose standing is not known yet.
+struct Newcomer<'s> {
+    member: &'s Arc<Member>,
+    row: Option<ScanRow>,
+    next: Offset,
+}
+
+/// What a change of the roster asks the scan to do.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    /// Where the scan goes on.
+    pub(crate) position: Offset,
+    /// Lanes to open, and where.
+    pub(crate) opened: Vec<(Arc<Member>, Offset)>,
+    /// Lanes to close: their subscriptions are gone.
+    pub(crate) closed: Vec<Key>,
+}
+
+impl Standings {
+    pub(crate) fn new(at: TopicPartition) -> Self {
+        Self { at, places: HashMap::new(), changes: BTreeMap::new(), from: Vec::new() }
+    }
+
+    /// True when there is nobody to scan for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// By the members' numbers: the offset from which on the scan carries each.
+    pub(crate) fn from(&self) -> &[Offset] {
+        &self.from
+    }
+
+    /// What the next transaction has to write.
+    pub(crate) const fn changes(&self) -> &BTreeMap<String, Option<ScanRow>> {
+        &self.changes
+    }
+
+    /// They are written.
+    pub(crate) fn written(&mut self) {
+        self.changes.clear();
+    }
+
+    /// Follows the roster. `row` reads what is committed. Those who stay keep their place; a subscription that stood out
+    /// is looked at again when it was changed.
+    pub(crate) fn follow(
+        &mut self,
+        source: &Source,
+        position: Offset,
+        row: impl Fn(&Member) -> Result<Option<ScanRow>>,
+    ) -> Result<Changed> {
+        let closed = self.drop_gone(source);
+        let newcomers = self.newcomers(source, row)?;
+        let position = self.seek(position, &newcomers);
+        let mut opened = Vec::new();
+        for newcomer in &newcomers {
+            if let Some(lane) = self.place(newcomer, position) {
+                opened.push(lane);
+            }
+        }
+        self.number(source);
+        Ok(Changed { position: self.skip(position), opened, closed })
+    }
+
+    /// A lane has committed up to `position`, where the scan stands: from here on the scan carries its subscription.
+    pub(crate) fn join(&mut self, source: &Source, key: &Key, position: Offset) {
+        self.set(key, Standing::InScan(position), Some(ScanRow { position, in_scan: true }));
+        self.number(source);
+    }
+
+    /// The scan leaves this subscription out from `position` on, or from where it was to begin.
+    pub(crate) fn leave(&mut self, source: &Source, key: &Key, position: Offset) {
+        let begin = source.number(key).and_then(|number| self.from.get(number)).copied().unwrap_or(position);
+        self.set(key, out(source, key), Some(ScanRow { position: position.max(begin), in_scan: false }));
+        self.number(source);
+    }
+
+    /// It left the scan with a row that says so, and a lane brings it back.
+    pub(crate) fn defer(&mut self, source: &Source, key: &Key) {
+        self.set(key, Standing::InLane, None);
+        self.number(source);
+    }
+
+    /// A lane has ended: it was closed because its subscription is gone, or it stands out.
+    pub(crate) fn lane_ended(&mut self, source: &Source, key: &Key) {
+        if source.number(key).is_some() {
+            self.set(key, out(source, key), None);
+        } else if let Some(place) = self.places.remove(key) {
+            self.changes.insert(place.row_key, None);
+        }
+    }
+
+    fn set(&mut self, key: &Key, standing: Standing, row: Option<ScanRow>) {
+        let Some(place) = self.places.get_mut(key) else { return };
+        place.standing = standing;
+        if row.is_some() {
+            self.changes.insert(place.row_key.clone(), row);
+        }
+    }
+
+    /// Rows of lanes are removed when the lane has ended, so that it cannot write them again.
+    fn drop_gone(&mut self, source: &Source) -> Vec<Key> {
+        let gone = self.places.iter().filter(|(key, _)| source.number(key).is_none());
+        let (in_lane, others): (Vec<_>, Vec<_>) = gone.partition(|(_, place)| place.standing == Standing::InLane);
+        let closed = in_lane.into_iter().map(|(key, _)| Arc::clone(key)).collect();
+        let others: Vec<Key> = others.into_iter().map(|(key, _)| Arc::clone(key)).collect();
+        for place in others.iter().filter_map(|key| self.places.remove(key)) {
+            self.changes.insert(place.row_key, None);
+        }
+        closed
+    }
+
+    fn newcomers<'s>(
+        &self,
+        source: &'s Source,
+        row: impl Fn(&Member) -> Result<Option<ScanRow>>,
+    ) -> Result<Vec<Newcomer<'s>>> {
+        let mut newcomers = Vec::new();
+        for member in source.members().iter().filter(|member| !self.is_settled(member)) {
+            let Some(start) = member.start(self.at.partition) else { continue };
+            let row = match self.changes.get(&rows::scan_key(&member.entry, &self.at)) {
+                Some(change) => change.clone(),
+                None => row(member)?,
+            };
+            let next = row.as_ref().map_or(start, |row| row.position);
+            newcomers.push(Newcomer { member, row, next });
+        }
+        Ok(newcomers)
+    }
+
+    fn is_settled(&self, member: &Member) -> bool {
+        self.places.get(&member.key).is_some_and(|place| match place.standing {
+            Standing::InScan(_) | Standing::InLane => true,
+            Standing::Out(revision) => revision == member.entry.revision,
+        })
+    }
+
+    /// Where nobody is in the scan or in a lane, nobody minds where it stands: it begins with the first who comes.
+    fn seek(&self, position: Offset, newcomers: &[Newcomer<'_>]) -> Offset {
+        let taken = self.places.values().any(|place| !matches!(place.standing, Standing::Out(_)));
+        let carried = newcomers.iter().any(|newcomer| newcomer.row.as_ref().is_some_and(|row| row.in_scan));
+        let lowest = newcomers.iter().map(|newcomer| newcomer.next).min();
+        lowest.filter(|_| !taken && !carried).unwrap_or(position)
+    }
+
+    /// Nothing below the first offset that somebody in the scan wants is read.
+    fn skip(&self, position: Offset) -> Offset {
+        let wanted = self.from.iter().copied().filter(|from| *from != NOBODY).min();
+        wanted.map_or(position, |from| from.max(position))
+    }
+
+    /// Into the scan, or into a lane that is to be opened.
+    fn place(&mut self, newcomer: &Newcomer<'_>, position: Offset) -> Option<(Arc<Member>, Offset)> {
+        let Newcomer { member, row, next } = newcomer;
+        let carried = row.as_ref().is_some_and(|row| row.in_scan);
+        let in_scan = carried || *next >= position;
+        let standing = if in_scan { Standing::InScan(*next) } else { Standing::InLane };
+        let row_key = rows::scan_key(&member.entry, &self.at);
+        if in_scan && !carried {
+            self.changes.insert(row_key.clone(), Some(ScanRow { position: *next, in_scan: true }));
+        }
+        let place = Place { row_key, standing };
+        if self.places.insert(Arc::clone(&member.key), place).is_some() {
+            member.counters.note_stopped(None);
+        }
+        (!in_scan).then(|| (Arc::clone(member), *next))
+    }
+
+    fn number(&mut self, source: &Source) {
+        let from = source.members().iter().map(|member| match self.places.get(&member.key)?.standing {
+            Standing::InScan(from) => Some(from),
+            Standing::InLane | Standing::Out(_) => None,
+        });
+        self.from = from.map(|from| from.unwrap_or(NOBODY)).collect();
+    }
+}
+
+fn out(source: &Source, key: &Key) -> Standing {
+    Standing::Out(source.member(key).map_or(0, |member| member.entry.revision))
+}
+
+#[cfg(test)]
+mod tests;

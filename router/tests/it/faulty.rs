@@ -1,0 +1,181 @@
+//! A log that fails the router's commits where a test says so: the process dies before or after one, the log is away for a
+//! moment, or the outcome stays unknown.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use fpaas_core::{Offset, Timestamp, TopicPartition};
+use fpaas_log::{
+    Created, Culprit, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Receipt, Refusal, Rejected, Result,
+    Retention, TopicSpec, Transaction, Watermarks, Writer,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What happens at a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    CrashBefore,
+    CrashAfter,
+    Retry,
+    UnknownDone,
+    UnknownNotDone,
+    /// Refused when the transaction appends to this topic, from this commit on.
+    Refuse(String),
+}
+
+/// Faults by the number of the router's commit, from 1.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    planned: Mutex<Vec<(usize, Fault)>>,
+    commits: AtomicUsize,
+    pub(crate) fired: AtomicUsize,
+    /// The highest offset that was asked for, by partition number of the source: who asks has passed everything below.
+    pub(crate) asked: watch::Sender<BTreeMap<u32, Offset>>,
+    /// The process is dead: nothing of it moves any more.
+    pub(crate) crashed: CancellationToken,
+}
+
+impl Faults {
+    pub(crate) fn new(planned: Vec<(usize, Fault)>) -> Arc<Self> {
+        Arc::new(Self { planned: Mutex::new(planned), ..Self::default() })
+    }
+
+    pub(crate) fn heal(&self) {
+        self.planned.lock().unwrap().clear();
+    }
+
+    fn next(&self, transaction: &Transaction) -> Option<Fault> {
+        let number = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        let planned = self.planned.lock().unwrap();
+        let fault = planned.iter().find(|(at, fault)| match fault {
+            Fault::Refuse(topic) => {
+                number >= *at && transaction.appends.iter().any(|append| *append.at.topic == **topic)
+            }
+            _ => number == *at,
+        });
+        let fault = fault.map(|(_, fault)| fault.clone());
+        self.fired.fetch_add(usize::from(fault.is_some()), Ordering::SeqCst);
+        fault
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    pub(crate) inner: Arc<dyn Log>,
+    pub(crate) faults: Arc<Faults>,
+}
+
+#[derive(Debug)]
+struct FaultyWriter {
+    inner: Arc<dyn Writer>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyWriter {
+    async fn die(&self) -> ! {
+        self.faults.crashed.cancel();
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Writer for FaultyWriter {
+    async fn commit(&self, transaction: Transaction) -> Result<Receipt, Rejected> {
+        if self.faults.crashed.is_cancelled() {
+            self.die().await;
+        }
+        let fault = self.faults.next(&transaction);
+        let reject = |error, transaction: Transaction| Err(Rejected { error, transaction: Box::new(transaction) });
+        match fault {
+            None => self.inner.commit(transaction).await,
+            Some(Fault::CrashBefore) => self.die().await,
+            Some(Fault::CrashAfter) => {
+                drop(self.inner.commit(transaction).await);
+                self.die().await
+            }
+            Some(Fault::Retry) => reject(Error::Retry("a test says so".to_owned()), transaction),
+            Some(Fault::UnknownNotDone) => reject(Error::Unknown, transaction),
+            Some(Fault::UnknownDone) => {
+                drop(self.inner.commit(transaction.clone()).await);
+                reject(Error::Unknown, transaction)
+            }
+            Some(Fault::Refuse(topic)) => {
+                let at = transaction
+                    .appends
+                    .iter()
+                    .find(|append| *append.at.topic == *topic)
+                    .map(|append| append.at.clone());
+                let culprit = Culprit::Append { at: at.unwrap(), refusal: Refusal::NotAuthorised };
+                reject(Error::Abort(culprit), transaction)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Log for Faulty {
+    async fn writer(&self, id: &str, membership: Option<&Membership>) -> Result<Arc<dyn Writer>> {
+        let inner = self.inner.writer(id, membership).await?;
+        if !id.ends_with(".router") {
+            return Ok(inner);
+        }
+        Ok(Arc::new(FaultyWriter { inner, faults: Arc::clone(&self.faults) }))
+    }
+
+    async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<Created> {
+        self.inner.create_topic(topic, spec).await
+    }
+
+    async fn alter_topic(&self, topic: &str, retention: &Retention) -> Result<()> {
+        self.inner.alter_topic(topic, retention).await
+    }
+
+    async fn delete_topic(&self, topic: &str) -> Result<()> {
+        self.inner.delete_topic(topic).await
+    }
+
+    async fn describe_topic(&self, topic: &str) -> Result<Option<TopicSpec>> {
+        self.inner.describe_topic(topic).await
+    }
+
+    async fn list_topics(&self, prefix: &str) -> Result<Vec<String>> {
+        self.inner.list_topics(prefix).await
+    }
+
+    async fn watermarks(&self, at: &TopicPartition) -> Result<Watermarks> {
+        self.inner.watermarks(at).await
+    }
+
+    async fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset> {
+        self.inner.offset_at(at, time).await
+    }
+
+    async fn trim(&self, at: &TopicPartition, before: Offset) -> Result<()> {
+        self.inner.trim(at, before).await
+    }
+
+    async fn fetch(&self, at: &TopicPartition, from: Offset, bounds: FetchBounds) -> Result<Fetched> {
+        if *at.topic == *"fpaas.firehose" {
+            self.faults.asked.send_modify(|asked| {
+                let highest = asked.entry(at.partition.0).or_default();
+                *highest = from.max(*highest);
+            });
+        }
+        self.inner.fetch(at, from, bounds).await
+    }
+
+    fn hold(&self, at: &TopicPartition, from: Offset) -> Hold {
+        self.inner.hold(at, from)
+    }
+
+    async fn positions(&self, group: &str, at: &[TopicPartition]) -> Result<Vec<Option<Position>>> {
+        self.inner.positions(group, at).await
+    }
+
+    async fn join(&self, group: &str, member: &str) -> Result<Membership> {
+        self.inner.join(group, member).await
+    }
+}

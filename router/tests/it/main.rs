@@ -1,0 +1,13 @@
+//! The router as a whole, on the real embedded log.
+
+// Clippy takes what is under `cfg(test)` for tests, helpers included.
+#[cfg(test)]
+mod catch_up;
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod index;
+#[cfg(test)]
+mod scan;
+#[cfg(test)]
+mod world;
