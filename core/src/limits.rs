@@ -48,6 +48,20 @@ pub const FETCH_RECORDS_MAX: usize = 1000;
 pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Partitions of one topic.
 pub const PARTITIONS_MAX: u32 = 256;
+/// The longest name of a topic: Kafka's.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+/// The metadata of a position: what a Kafka broker takes by default (`offset.metadata.max.bytes`).
+pub const POSITION_METADATA_BYTES_MAX: usize = 4096;
+/// Transactions that wait for the embedded log's committer.
+pub const COMMITS_WAITING_MAX: usize = 1024;
+/// The bytes of those, so that many writers do not gather in memory what the disk cannot take.
+pub const COMMITS_WAITING_BYTES_MAX: usize = TRANSACTION_BYTES_MAX;
+/// Transactions that the embedded log writes at once.
+pub const COMMIT_GROUP_MAX: usize = 1024;
+/// The bytes of those, unless a single one is larger.
+pub const COMMIT_GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Messages of a membership that wait to be read; a member that leaves more unread is fenced.
+pub const MEMBER_EVENTS_MAX: usize = 256;
 /// The partitions of `firehose` where nothing else is said.
 pub const FIREHOSE_PARTITIONS: u32 = 16;
 

@@ -1,0 +1,103 @@
+//! Where each upstream was left: one record per upstream of the compacted topic `fpaas.ingest`, written in the
+//! transaction of the events it stands for. Invariant: offsets-with-effects.
+
+use std::collections::HashMap;
+
+use fpaas_core::{Headers, Offset, Timestamp, TopicPartition};
+use fpaas_log::{FetchBounds, Log, Record};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The version that is written, and the only one that is read.
+const VERSION: u32 = 1;
+
+/// The value of a cursor record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cursor {
+    v: u32,
+    /// Everything up to it is in the firehose topic, or was dropped under a reason.
+    pub seq: u64,
+    /// The last `time_us` that was given by then: later ones are above it.
+    pub time_us: i64,
+}
+
+impl Cursor {
+    /// All frames up to `seq` are taken.
+    pub const fn new(seq: u64, time_us: i64) -> Self {
+        Self { v: VERSION, seq, time_us }
+    }
+
+    /// As the record of `upstream`.
+    pub(crate) fn to_record(self, upstream: &str) -> Record {
+        // Three numbers always make JSON.
+        let value = serde_json::to_vec(&self).unwrap_or_default();
+        Record {
+            key: Some(upstream.to_owned().into()),
+            value: Some(value.into()),
+            headers: Headers::default(),
+            timestamp: Timestamp::from_micros(self.time_us),
+        }
+    }
+
+    fn from_record(record: &Record) -> Result<(String, Self)> {
+        let text =
+            |part: &Option<bytes::Bytes>| String::from_utf8_lossy(part.as_deref().unwrap_or_default()).into_owned();
+        let upstream = text(&record.key);
+        match serde_json::from_slice::<Self>(record.value.as_deref().unwrap_or_default()) {
+            Ok(cursor) if cursor.v == VERSION => Ok((upstream, cursor)),
+            Ok(cursor) => Err(Error::Cursor { upstream, why: format!("its version {} is not {VERSION}", cursor.v) }),
+            Err(error) => Err(Error::Cursor { upstream, why: error.to_string() }),
+        }
+    }
+}
+
+/// The latest cursor of every upstream that ever had one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursors(HashMap<String, Cursor>);
+
+impl Cursors {
+    /// Reads the topic to its end.
+    pub(crate) async fn read(log: &dyn Log, at: &TopicPartition) -> Result<Self> {
+        let mut cursors = Self::default();
+        let mut from = Offset::ZERO;
+        loop {
+            let fetched = log.fetch(at, from, FetchBounds::now()).await?;
+            for stored in &fetched.records {
+                let (upstream, cursor) = Cursor::from_record(&stored.record)?;
+                cursors.0.insert(upstream, cursor);
+            }
+            from = fetched.next;
+            if fetched.next >= fetched.end {
+                return Ok(cursors);
+            }
+        }
+    }
+
+    /// Where this upstream was left.
+    pub(crate) fn seq(&self, upstream: &str) -> Option<u64> {
+        self.0.get(upstream).map(|cursor| cursor.seq)
+    }
+
+    /// The last stamp of all of them: they share one source of time.
+    pub(crate) fn last_time_us(&self) -> i64 {
+        self.0.values().map(|cursor| cursor.time_us).max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_and_another_version_or_garbage_is_refused() {
+        let record = Cursor::new(7, 1_000_001).to_record("wss://a");
+        assert_eq!(record.value.as_deref(), Some(&br#"{"v":1,"seq":7,"timeUs":1000001}"#[..]));
+        assert_eq!(Cursor::from_record(&record).unwrap(), ("wss://a".to_owned(), Cursor::new(7, 1_000_001)));
+        for bad in [&br#"{"v":2,"seq":7,"timeUs":1}"#[..], b"{}", b""] {
+            let record = Record { value: Some(bad.to_vec().into()), ..record.clone() };
+            assert!(matches!(Cursor::from_record(&record), Err(Error::Cursor { .. })));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Everything about ingest that needs more than one file of it: recordings, vectors, hostile frames, the service.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod hostile;
+mod recorded;
+mod reference;
+mod service;
+mod support;
+mod vectors;
+mod world;
