@@ -2,8 +2,8 @@
 //!
 //! Commands go to the control topic and are answered once they are applied; everything that is read comes from the
 //! view, the board and the log. Owns HTTP, what a request may say and what an answer looks like (`docs/api.md`,
-//! `docs/errors.md`). Does not own what a command means (`state`) or what is wrong with a subscription (`core`). The only
-//! crate that knows axum.
+//! `docs/errors.md`). Does not own what a command means (`state`) or what is wrong with a subscription (`core`). The
+//! only crate that knows axum.
 
 mod app;
 mod auth;

@@ -1,6 +1,7 @@
 //! Problems (RFC 9457): the one list of what the API refuses, and how each looks.
 //!
-//! `docs/errors.md` is the same list for people; a test holds the two together. A problem never says what went on inside.
+//! `docs/errors.md` is the same list for people; a test holds the two together. A problem never says what went on
+//! inside.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

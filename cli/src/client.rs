@@ -44,7 +44,8 @@ impl Client {
     }
 
     pub(crate) fn new(target: Target) -> Result<Self, Failure> {
-        // Loopback and an operator's own server: no proxy stands between. The total time is the caller's matter (tails).
+        // Loopback and an operator's own server: no proxy stands between. The total time is the caller's matter
+        // (tails).
         let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).build();
         Ok(Self { http: http.map_err(|error| Failure::Failed(error.to_string()))?, target })
     }

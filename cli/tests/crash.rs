@@ -1,5 +1,5 @@
-//! The main job, killed: at random moments and at every named crash point. What must come out is known from what the PDS
-//! answered, by event id: each like once in the output topic, whatever happened on the way.
+//! The main job, killed: at random moments and at every named crash point. What must come out is known from what the
+//! PDS answered, by event id: each like once in the output topic, whatever happened on the way.
 //!
 //! `FPAAS_CRASH_ROUNDS` is the number of random kills (20 where nothing is said, 200 and more in `make test-crash`).
 //! Invariants: offsets-with-effects, frozen-batch, log-before-store.

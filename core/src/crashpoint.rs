@@ -44,7 +44,8 @@ points! {
     ScanBeforeCommit = "scan-before-commit",
     /// Deliveries and position are durable.
     ScanAfterCommit = "scan-after-commit",
-    /// A catch-up lane has read up to the scan and the scan has not taken the subscription in: the row says where to go on.
+    /// A catch-up lane has read up to the scan and the scan has not taken the subscription in: the row says where to go
+    /// on.
     ScanJoining = "scan-joining",
     /// A batch is decided and its freeze is not committed: no attempt was made, another batch may be formed.
     LaneBeforeFreeze = "lane-before-freeze",

@@ -79,7 +79,8 @@ impl HeadersBuilder {
         Self(headers.as_bytes().to_vec())
     }
 
-    /// Adds one. A name is at most 255 bytes and a value below 4 GiB; what is longer is cut (no caller of ours is near).
+    /// Adds one. A name is at most 255 bytes and a value below 4 GiB; what is longer is cut (no caller of ours is
+    /// near).
     #[must_use]
     pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.push(name, value.as_ref());

@@ -65,7 +65,8 @@ name!(
     check_id
 );
 name!(
-    /// The tenants that share one consumer group per stage: a tenant's own pool has its name, a shared one starts with `_`.
+    /// The tenants that share one consumer group per stage: a tenant's own pool has its name, a shared one starts with
+    /// `_`.
     PoolId,
     check_pool
 );

@@ -1,8 +1,8 @@
 //! A subscription as the API takes and gives it, and what is wrong with one.
 //!
 //! Parsing is `serde` (camelCase, unknown fields refused, absent fields take defaults at every level); everything a
-//! type cannot say is a [`Violation`] with a JSON pointer. Does not own JMESPath: whether an expression compiles is asked
-//! of the `expression` crate by the API.
+//! type cannot say is a [`Violation`] with a JSON pointer. Does not own JMESPath: whether an expression compiles is
+//! asked of the `expression` crate by the API.
 
 use std::collections::BTreeMap;
 

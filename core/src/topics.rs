@@ -7,8 +7,8 @@
 //! | `fpaas.ingest` | upstream | cursor | ingest; compacted |
 //! | `fpaas.control` | resource path | command | api; one partition, kept for ever |
 //! | `fpaas.<tenant>.t.<name>` | user's key | user's bytes | dispatcher, router |
-//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed below the lane's position |
-//! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | original bytes, `fpaas.error.*` headers | dispatcher |
+//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed |
+//! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher |
 //! | `fpaas.<pool>.tables.<stage>` | table and row key | row | router, dispatcher; compacted, partitions = slots |
 
 use crate::{Incarnation, PoolId, SubscriptionId, TenantId, TopicName};

@@ -1,8 +1,8 @@
 //! Which addresses may be called, checked after resolution and on every attempt (design §7, SSRF).
 //!
 //! The ranges are those of the IANA special-purpose registries (RFC 6890, RFC 8190) and the metadata services of the
-//! large clouds. What is not global unicast is refused; so is every form that wraps an IPv4 address in an IPv6 one, since
-//! a translator on the way could unwrap it to an address that is refused.
+//! large clouds. What is not global unicast is refused; so is every form that wraps an IPv4 address in an IPv6 one,
+//! since a translator on the way could unwrap it to an address that is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,7 +1,7 @@
 //! The one HTTP client: no redirects, no proxy, one deadline over everything, capped answers, guarded addresses.
 //!
-//! Does not own what an answer means ([`crate::response`]) or when a call is made again ([`crate::retry`]). Messages are
-//! made here without the URL, whose path and query may be secret.
+//! Does not own what an answer means ([`crate::response`]) or when a call is made again ([`crate::retry`]). Messages
+//! are made here without the URL, whose path and query may be secret.
 
 use std::error::Error as _;
 use std::time::Duration;

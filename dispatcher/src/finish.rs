@@ -1,7 +1,7 @@
 //! A batch is done: results or dead letters, the end of its row and the lane's position, in one transaction.
 //!
-//! The answer stays in memory until the transaction's outcome is known, so that an endpoint is never called again because
-//! the log could not be written. Invariant: offsets-with-effects.
+//! The answer stays in memory until the transaction's outcome is known, so that an endpoint is never called again
+//! because the log could not be written. Invariant: offsets-with-effects.
 
 use std::collections::BTreeMap;
 

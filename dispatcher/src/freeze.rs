@@ -1,6 +1,7 @@
 //! The frozen batch: written down before its first attempt, and made again as it was after a restart.
 //!
-//! Invariant: frozen-batch. The id is a hash over the row's bytes, so they are kept as they are and never encoded again.
+//! Invariant: frozen-batch. The id is a hash over the row's bytes, so they are kept as they are and never encoded
+//! again.
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};

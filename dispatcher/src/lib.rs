@@ -5,9 +5,9 @@
 //!               (batch)    (freeze)      (deliver)      (finish)
 //! ```
 //!
-//! One [`run`] serves one pool; each lane of its subscriptions is one task with one frozen batch in flight. Owns HTTP and
-//! the lanes' table. Does not own what is delivered (the router) or who may subscribe (the API).
-//! Invariants: frozen-batch, offsets-with-effects, one-owner.
+//! One [`run`] serves one pool; each lane of its subscriptions is one task with one frozen batch in flight. Owns HTTP
+//! and the lanes' table. Does not own what is delivered (the router) or who may subscribe (the API). Invariants:
+//! frozen-batch, offsets-with-effects, one-owner.
 
 mod address;
 mod batch;

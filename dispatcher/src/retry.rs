@@ -1,4 +1,5 @@
-//! When a failed batch is sent again, and when it is given up on. Pure: time and jitter are arguments (design §7, Retry).
+//! When a failed batch is sent again, and when it is given up on. Pure: time and jitter are arguments (design §7,
+//! Retry).
 
 use std::time::Duration;
 

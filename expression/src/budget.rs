@@ -1,5 +1,5 @@
-//! What one evaluation may cost, in steps: a node of the expression evaluated, an element collected, or 16 bytes of text
-//! looked at. Memory follows from it, since nothing is made that was not paid for. Invariant: bounded.
+//! What one evaluation may cost, in steps: a node of the expression evaluated, an element collected, or 16 bytes of
+//! text looked at. Memory follows from it, since nothing is made that was not paid for. Invariant: bounded.
 
 use fpaas_core::limits;
 use jmespath::Variable;

@@ -1,4 +1,5 @@
-//! A subscription's filter, compiled once. Pure. [`Filter::admits`] is the plain meaning that the index is tested against.
+//! A subscription's filter, compiled once. Pure. [`Filter::admits`] is the plain meaning that the index is tested
+//! against.
 
 use std::collections::HashSet;
 

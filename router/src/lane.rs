@@ -1,7 +1,7 @@
 //! A catch-up lane: brings one subscription from its position to the scan, beside it and without delaying it.
 //!
-//! Owns the subscription's row while it runs. Reads only what the scan has passed, so it can never get ahead of it; at the
-//! scan's border it asks to be taken in, commits up to exactly where the scan stands, and ends.
+//! Owns the subscription's row while it runs. Reads only what the scan has passed, so it can never get ahead of it; at
+//! the scan's border it asks to be taken in, commits up to exactly where the scan stands, and ends.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -139,8 +139,8 @@ impl Lane {
         }
     }
 
-    /// Asks the scan to stand still, commits up to exactly there, and hands over. Where the scan does not take it in, the
-    /// lane catches up again.
+    /// Asks the scan to stand still, commits up to exactly there, and hands over. Where the scan does not take it in,
+    /// the lane catches up again.
     async fn join(&mut self, running: &mut Running, stop: &CancellationToken) -> Flow {
         let (until, border) = oneshot::channel();
         let (reached, waiting) = oneshot::channel();

@@ -1,7 +1,8 @@
 //! The scan of one source partition: one pass that serves all subscriptions of a pool at its head.
 //!
-//! Owns the pool's position on that partition. Every decision about records is made by `plan::route`, about subscriptions by
-//! `standing`; everything durable is made durable by one transaction. Invariants: offsets-with-effects, one-owner.
+//! Owns the pool's position on that partition. Every decision about records is made by `plan::route`, about
+//! subscriptions by `standing`; everything durable is made durable by one transaction. Invariants:
+//! offsets-with-effects, one-owner.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -266,8 +267,8 @@ impl Scan {
         self.lanes.move_border(position);
     }
 
-    /// A lane has come up to the scan: the scan stands at this border until the lane has committed up to it, and carries
-    /// the subscription from here on.
+    /// A lane has come up to the scan: the scan stands at this border until the lane has committed up to it, and
+    /// carries the subscription from here on.
     async fn take_in(&mut self, join: Join) -> Flow {
         let key = Arc::clone(&join.key);
         if self.source.number(&key).is_some() && self.lanes.take_in(join, self.position).await {

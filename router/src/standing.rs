@@ -88,8 +88,8 @@ impl Standings {
         self.changes.clear();
     }
 
-    /// Follows the roster. `row` reads what is committed. Those who stay keep their place; a subscription that stood out
-    /// is looked at again when it was changed.
+    /// Follows the roster. `row` reads what is committed. Those who stay keep their place; a subscription that stood
+    /// out is looked at again when it was changed.
     pub(crate) fn follow(
         &mut self,
         source: &Source,

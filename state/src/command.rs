@@ -1,7 +1,7 @@
 //! Commands: every change of a tenant's resources, as a record of the control topic.
 //!
-//! A command carries everything that is not in the view: its time and its random values, so that every node that applies
-//! it comes to the same result. Written as JSON with a version that is compared strictly.
+//! A command carries everything that is not in the view: its time and its random values, so that every node that
+//! applies it comes to the same result. Written as JSON with a version that is compared strictly.
 
 use bytes::Bytes;
 use fpaas_core::subscription::{Secret, Subscription};

@@ -1,7 +1,7 @@
 //! What follows the log: the control view, the stages' tables, and the board that says how subscriptions fare.
 //!
-//! Everything here can be thrown away and is rebuilt from topics: the log is written first, and what is kept here follows.
-//! Invariant: log-before-store. Does not own the log's files or any stage's decisions.
+//! Everything here can be thrown away and is rebuilt from topics: the log is written first, and what is kept here
+//! follows. Invariant: log-before-store. Does not own the log's files or any stage's decisions.
 
 pub mod board;
 pub mod command;

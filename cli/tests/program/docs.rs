@@ -67,7 +67,11 @@ async fn every_tip_that_dev_prints_runs() -> Result<()> {
     ensure!(tips.len() > 2, "{tips:?}");
     for text in tips.iter().filter(|line| !line.contains("is up")) {
         // What follows a topic goes on until it is stopped.
-        let text = if text.contains("--follow") { text.replace("--follow", "--follow -n 1 --from earliest") } else { text.clone() };
+        let text = if text.contains("--follow") {
+            text.replace("--follow", "--follow -n 1 --from earliest")
+        } else {
+            text.clone()
+        };
         let text = text.replacen("--from latest", "", 1);
         run(&Block { file: "the tips of fpaas dev".into(), line: 0, text }, running.api.url()).await?;
     }

@@ -19,7 +19,8 @@ impl Default for Source {
     }
 }
 
-/// Where a new subscription begins: `earliest`, `latest`, or an RFC 3339 time (by receipt, not by the event's own time).
+/// Where a new subscription begins: `earliest`, `latest`, or an RFC 3339 time (by receipt, not by the event's own
+/// time).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, from = "String", into = "String")]
 pub enum StartFrom {

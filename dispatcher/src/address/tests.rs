@@ -1,4 +1,5 @@
-//! Address forms and what becomes of them, as URLs: a form that the URL parser turns into another one counts as that one.
+//! Address forms and what becomes of them, as URLs: a form that the URL parser turns into another one counts as that
+//! one.
 
 use super::*;
 

@@ -75,7 +75,8 @@ fn keys_and_headers_count_towards_memory() {
 proptest! {
     #[test]
     fn batches_hold_every_event_once_in_order_within_their_bounds(
-        max_events in 1u32..6, max_bytes in 1024u32..1400, sizes in proptest::collection::vec(1usize..700, 0..40), chunk in 1usize..9,
+        max_events in 1u32..6, max_bytes in 1024u32..1400,
+        sizes in proptest::collection::vec(1usize..700, 0..40), chunk in 1usize..9,
     ) {
         let policy = policy(max_events, max_bytes);
         let found = batches(policy, &sizes, chunk);
@@ -94,7 +95,8 @@ proptest! {
 
     #[test]
     fn how_events_were_fetched_changes_no_batch(
-        max_events in 1u32..6, sizes in proptest::collection::vec(1usize..700, 0..40), one in 1usize..9, other in 1usize..9,
+        max_events in 1u32..6, sizes in proptest::collection::vec(1usize..700, 0..40),
+        one in 1usize..9, other in 1usize..9,
     ) {
         let policy = policy(max_events, 1024);
         prop_assert_eq!(batches(policy, &sizes, one), batches(policy, &sizes, other));

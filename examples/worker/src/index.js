@@ -46,7 +46,7 @@ function json(text) {
   return new Response(text, { headers: { "content-type": "application/json" } });
 }
 
-/** Why this call is not to be trusted, or null: HMAC-SHA256 over id.timestamp.body, per https://www.standardwebhooks.com */
+/** Why this call is not to be trusted, or null: HMAC-SHA256 over id.timestamp.body (standardwebhooks.com). */
 async function distrust(secret, headers, body, now) {
   const id = headers.get("webhook-id");
   const timestamp = headers.get("webhook-timestamp");

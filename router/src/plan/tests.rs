@@ -152,7 +152,8 @@ fn the_lane_is_that_of_the_key_and_of_the_place_without_one() {
     assert!(lanes[50..].iter().any(|lane| *lane != lanes[50]));
 }
 
-/// How much of a core a thousand subscriptions cost where one did: `cargo test -p fpaas-router -- --ignored --nocapture`.
+/// How much of a core a thousand subscriptions cost where one did: `cargo test -p fpaas-router -- --ignored
+/// --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn what_a_thousand_subscriptions_cost() {

@@ -1,5 +1,5 @@
-//! However subscriptions come and go, and wherever the process dies: each record that a subscription wants, from its start
-//! on, is delivered to it exactly once and in order.
+//! However subscriptions come and go, and wherever the process dies: each record that a subscription wants, from its
+//! start on, is delivered to it exactly once and in order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,8 +45,10 @@ struct Story {
 fn acts() -> impl Strategy<Value = Act> {
     let filter = proptest::sample::subsequence(vec![0, 1, 2], 0..=3);
     prop_oneof![
-        6 => (0..PARTITIONS, proptest::collection::vec(0..3usize, 1..30)).prop_map(|(at, records)| Act::Append(at, records)),
-        5 => (0..4usize, filter, proptest::collection::vec(0.0..=1.0, 2)).prop_map(|(who, what, from)| Act::Put(who, what, from)),
+        6 => (0..PARTITIONS, proptest::collection::vec(0..3usize, 1..30))
+            .prop_map(|(at, records)| Act::Append(at, records)),
+        5 => (0..4usize, filter, proptest::collection::vec(0.0..=1.0, 2))
+            .prop_map(|(who, what, from)| Act::Put(who, what, from)),
         1 => (0..4usize).prop_map(Act::Delete),
         1 => Just(Act::Join),
         1 => Just(Act::Leave),

@@ -1,5 +1,5 @@
-//! A log that fails the router's commits where a test says so: the process dies before or after one, the log is away for a
-//! moment, or the outcome stays unknown.
+//! A log that fails the router's commits where a test says so: the process dies before or after one, the log is away
+//! for a moment, or the outcome stays unknown.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

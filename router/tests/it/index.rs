@@ -99,7 +99,8 @@ proptest! {
         configs in proptest::collection::vec(filters(), 0..12),
         records in proptest::collection::vec(records(), 1..12),
     ) {
-        let index = Index::new(configs.iter().cloned().enumerate().map(|(number, filter)| member(number, filter)).collect());
+        let members = configs.iter().cloned().enumerate().map(|(number, filter)| member(number, filter));
+        let index = Index::new(members.collect());
         let mut candidates = Candidates::default();
         for record in &records {
             let facts = Facts::of(record);
