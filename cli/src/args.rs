@@ -84,7 +84,7 @@ pub(crate) struct Dev {
     /// Apply this file before the first frame is read
     #[arg(long, value_name = "FILE")]
     pub(crate) apply: Option<PathBuf>,
-    /// Stop once the recordings are read and everything is delivered
+    /// Stop once the recordings are read and everything is delivered; with a relay alone there is no such moment
     #[arg(long)]
     pub(crate) exit_when_idle: bool,
     /// When the log is flushed to the disk: always, never, or every so often (such as 50ms)

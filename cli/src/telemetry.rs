@@ -1,6 +1,6 @@
 //! Logs to standard error; standard output is for what was asked for.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use fpaas_core::invariant::{self, InvariantId};
 use tracing_subscriber::EnvFilter;
@@ -13,11 +13,11 @@ pub(crate) fn install(args: &Args) {
         eprintln!("fpaas: --log {}: {error}; using info", args.log);
         EnvFilter::new("info")
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).with_target(false);
     if args.log_json {
         builder.json().init();
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).init();
+        builder.with_ansi(io::stderr().is_terminal()).init();
     }
     // Where nothing is installed a broken invariant panics: that is what tests want.
     if std::env::var("FPAAS_INVARIANTS").as_deref() != Ok("panic") {
@@ -27,4 +27,23 @@ pub(crate) fn install(args: &Args) {
 
 fn report(id: InvariantId, what: &str) {
     tracing::error!(invariant = %id, what, "an invariant is broken: this is a bug, please report it");
+}
+
+/// Standard error, where the live line of progress may stand: on a terminal it makes room for what is logged.
+struct Lines;
+
+impl Write for Lines {
+    /// Called once with the whole of what is logged.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut out = io::stderr().lock();
+        if out.is_terminal() {
+            out.write_all(b"\r\x1b[2K")?;
+        }
+        out.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
