@@ -22,12 +22,12 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, Problem> {
     })?
 }
 
-/// A body of which nothing is said is taken as JSON.
+/// A body of which nothing is said is taken as JSON, and so is what `curl -d` calls a form without being told.
 fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |detail| Err(Problem::new(Kind::UnsupportedMediaType, detail));
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    if essence.is_some_and(|essence| essence != "application/json" && !essence.ends_with("+json")) {
+    if essence.is_some_and(|essence| !is_json(&essence)) {
         return refuse("send the body as JSON, with `Content-Type: application/json`");
     }
     let encoding = headers.get(header::CONTENT_ENCODING);
@@ -35,6 +35,11 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
         return refuse("send the body as it is, without Content-Encoding");
     }
     Ok(())
+}
+
+fn is_json(essence: &str) -> bool {
+    matches!(essence, "application/json" | "text/json" | "application/x-www-form-urlencoded")
+        || essence.ends_with("+json")
 }
 
 async fn collect(body: Body) -> Result<Bytes, Problem> {

@@ -38,7 +38,6 @@ impl Wanted {
         let from = from_param(&mut params, From::Earliest);
         let partition = params.number("partition", 0..=partitions.saturating_sub(1));
         let offset = params.number("offset", 0..=u64::MAX).map(Offset);
-        let others = from.is_some() || partition.is_some() || offset.is_some();
         let mut wanted = Self {
             partition: partition.unwrap_or_default(),
             offset,
@@ -46,16 +45,14 @@ impl Wanted {
             only: partition.is_some(),
             limit,
         };
-        if offset.is_some() && partition.is_none() {
+        if offset.is_some() && partition.is_none() && partitions > 1 {
             params.wrong("offset", "needs a partition, since each counts its own");
         }
         if offset.is_some() && from.is_some() {
             params.wrong("from", "cannot stand beside offset: both say where to begin");
         }
         if let Some(text) = cursor {
-            if others {
-                params.wrong("cursor", "cannot stand beside partition, offset or from: it holds them");
-            }
+            // It holds what the first page was asked with, so that what is repeated beside it changes nothing.
             match Cursor::decode(&text).filter(|cursor| cursor.partition < partitions) {
                 Some(cursor) => wanted.go_on(&cursor),
                 None => params.wrong("cursor", "is not a cursor of this topic"),

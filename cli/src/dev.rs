@@ -8,6 +8,7 @@ mod folder;
 mod idle;
 mod progress;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,13 @@ use fpaas_ingest::Upstream;
 use fpaas_log::{Created, Embedded, EmbeddedConfig, Fsync, Log, Retention, TopicSpec};
 use fpaas_state::{Board, Context, Control};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::args::Dev;
 use crate::client;
+use crate::client::apply::Documents;
 use crate::clock::WallClock;
 use crate::exit::Failure;
 use crate::signal;
@@ -39,18 +41,44 @@ const FIREHOSE_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs until a signal, a failure, or, with `--exit-when-idle`, until all is done.
 pub(crate) async fn run(dev: Dev, api_key: Option<String>) -> Result<(), Failure> {
+    let mut asked_to_stop = signal::Asked::listen()?;
     let upstreams = parse_upstreams(&dev)?;
-    let folder = Folder::open(&dev.data, api_key)?;
+    let applied = dev.apply.as_deref().map(client::apply::read).transpose()?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let config = EmbeddedConfig { fsync: parse_fsync(&dev.fsync)?, ..EmbeddedConfig::new(Arc::clone(&clock)) };
-    let embedded = Embedded::open(&folder.log(), config).map_err(|error| Failure::Folder(error.to_string()))?;
-    let finished = Box::pin(serve(&dev, upstreams, &folder, Arc::clone(&embedded), clock)).await;
+    let listener = listen(&dev).await?;
+    // An empty variable is no key.
+    let (folder, embedded) = Folder::open(&dev.data, api_key.filter(|key| !key.is_empty()), config)?;
+    let mut supervisor = Supervisor::new(CancellationToken::new());
+    let start = Start { dev: &dev, folder: &folder, embedded: &embedded, clock };
+    let ended = tokio::select! {
+        ended = Box::pin(start.serve(&mut supervisor, listener, upstreams, applied)) => ended,
+        name = asked_to_stop.next() => { info!(signal = name, "stopping"); Ok(()) }
+    };
+    let ended = ended.and(supervisor.drain().await);
     embedded.close()?;
-    finished
+    ended
+}
+
+/// What a start is made of.
+struct Start<'a> {
+    dev: &'a Dev,
+    folder: &'a Folder,
+    embedded: &'a Arc<Embedded>,
+    clock: Arc<dyn Clock>,
 }
 
 fn parse_upstreams(dev: &Dev) -> Result<Vec<Upstream>, Failure> {
-    dev.upstream.iter().map(|text| Upstream::parse(text).map_err(|error| Failure::Usage(error.to_string()))).collect()
+    let parse = |text: &String| Upstream::parse(text).map_err(|error| Failure::Usage(error.to_string()));
+    let upstreams = dev.upstream.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    for upstream in &upstreams {
+        if let Upstream::Recording(recording) = upstream {
+            let path = recording.path.display();
+            File::open(&recording.path)
+                .map_err(|error| Failure::Usage(format!("--upstream: the recording {path} cannot be read: {error}")))?;
+        }
+    }
+    Ok(upstreams)
 }
 
 fn parse_fsync(text: &str) -> Result<Fsync, Failure> {
@@ -63,45 +91,51 @@ fn parse_fsync(text: &str) -> Result<Fsync, Failure> {
     }
 }
 
-async fn serve(
-    dev: &Dev,
-    upstreams: Vec<Upstream>,
-    folder: &Folder,
-    embedded: Arc<Embedded>,
-    clock: Arc<dyn Clock>,
-) -> Result<(), Failure> {
-    let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
-    let topics = Topics::default();
-    make_firehose(&log, &topics, dev.partitions).await?;
-    let control = Control::open(Arc::clone(&log), topics.clone(), folder.node()).await?;
-    let board = Arc::new(Board::default());
-    let context = Context { log, topics, control, board, clock, node: folder.node().into() };
+impl Start<'_> {
+    /// Until it fails or, with `--exit-when-idle`, is done.
+    async fn serve(
+        self,
+        supervisor: &mut Supervisor,
+        listener: TcpListener,
+        upstreams: Vec<Upstream>,
+        applied: Option<Documents>,
+    ) -> Result<(), Failure> {
+        let (dev, folder) = (self.dev, self.folder);
+        let log: Arc<dyn Log> = Arc::clone(self.embedded) as Arc<dyn Log>;
+        let topics = Topics::default();
+        make_firehose(&log, &topics, dev.partitions).await?;
+        let control = Control::open(Arc::clone(&log), topics.clone(), folder.node()).await?;
+        let board = Arc::new(Board::default());
+        let context = Context { log, topics, control, board, clock: self.clock, node: folder.node().into() };
 
-    let mut supervisor = Supervisor::new(CancellationToken::new());
-    let ready = start_control(&mut supervisor, &context).await?;
-    let listener = listen(dev).await?;
-    let server = folder.server(listener.local_addr()?);
-    start_stages(&mut supervisor, &context, folder, listener, ready)?;
-    client::context::save(&server)?;
-    if let Some(file) = &dev.apply {
-        client::apply::file(&server, file).await?;
+        let ready = start_control(supervisor, &context).await?;
+        let server = folder.server(listener.local_addr()?);
+        start_stages(supervisor, &context, self.embedded, folder, listener, ready)?;
+        client::context::save(&server)?;
+        if let Some(documents) = applied {
+            client::apply::put_all(&client::Client::new(server.clone())?, documents).await?;
+        }
+        banner::print(&server, dev, TENANT)?;
+        let status = start_ingest(supervisor, &context, upstreams);
+        let progress = progress::Progress::new(context.clone(), Arc::clone(&status));
+        let ended = until_ended(dev, supervisor, &context, &status, progress).await;
+        progress::sum_up(&status);
+        ended
     }
-    banner::print(&server, dev, TENANT);
-    let status = start_ingest(&mut supervisor, &context, upstreams);
-    embedded.start_retention();
-    let progress = progress::Progress::new(context.clone(), Arc::clone(&status));
-    let ended = until_ended(dev, &mut supervisor, &context, &status, progress).await;
-    ended.and(supervisor.drain().await)
 }
 
 async fn make_firehose(log: &Arc<dyn Log>, topics: &Topics, partitions: u32) -> Result<(), Failure> {
-    let time = Some(FIREHOSE_TIME);
-    let retention = Retention { time, bytes: Some(FIREHOSE_BYTES / u64::from(partitions)) };
-    let spec = TopicSpec { partitions, compacted: false, retention };
-    if let Created::Different(found) = log.create_topic(&topics.firehose(), &spec).await? {
-        info!(partitions = found.partitions, "the firehose keeps the partitions it was made with");
-    }
-    Ok(())
+    let of =
+        |partitions: u32| Retention { time: Some(FIREHOSE_TIME), bytes: Some(FIREHOSE_BYTES / u64::from(partitions)) };
+    let spec = TopicSpec { partitions, compacted: false, retention: of(partitions) };
+    let made = match log.create_topic(&topics.firehose(), &spec).await? {
+        Created::Different(found) => {
+            info!(partitions = found.partitions, "the firehose keeps the partitions it was made with");
+            found.partitions
+        }
+        Created::New | Created::Existed => partitions,
+    };
+    Ok(log.alter_topic(&topics.firehose(), &of(made.max(1))).await?)
 }
 
 /// Restores the view before anything else starts, then goes on following it.
@@ -137,6 +171,7 @@ async fn listen(dev: &Dev) -> Result<TcpListener, Failure> {
 fn start_stages(
     supervisor: &mut Supervisor,
     context: &Context,
+    embedded: &Arc<Embedded>,
     folder: &Folder,
     listener: TcpListener,
     ready: watch::Receiver<bool>,
@@ -152,11 +187,24 @@ fn start_stages(
     let routes = fpaas_api::routes(context.clone(), config, ready);
     let shutdown = &supervisor.shutdown.clone();
     supervisor.start("api", fpaas_api::serve(listener, routes, shutdown.clone()));
-    let router = fpaas_router::run(context.clone(), pool.clone(), fpaas_router::Config::default(), shutdown.clone());
-    supervisor.start("router", router);
+    let config = fpaas_router::Config::default();
+    start_retention(supervisor, embedded, Arc::clone(&config.holding));
+    supervisor.start("router", fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone()));
     let config = fpaas_dispatcher::Config { allow_private: true, version: env!("CARGO_PKG_VERSION").to_owned() };
     supervisor.start("dispatcher", fpaas_dispatcher::run(context.clone(), pool, config, shutdown.clone()));
     Ok(())
+}
+
+/// Retention begins once the router holds what its subscriptions have not passed: not a moment earlier.
+fn start_retention(supervisor: &mut Supervisor, embedded: &Arc<Embedded>, holding: Arc<Notify>) {
+    let (embedded, shutdown) = (Arc::clone(embedded), supervisor.shutdown.clone());
+    supervisor.start("retention", async move {
+        if shutdown.run_until_cancelled(holding.notified()).await.is_some() {
+            embedded.start_retention();
+        }
+        shutdown.cancelled().await;
+        Ok::<_, Failure>(())
+    });
 }
 
 fn start_ingest(supervisor: &mut Supervisor, context: &Context, upstreams: Vec<Upstream>) -> Arc<fpaas_ingest::Status> {
@@ -189,7 +237,6 @@ async fn until_ended(
     };
     tokio::select! {
         failure = supervisor.first_failure() => Err(failure),
-        name = signal::asked_to_stop() => { info!(signal = name?, "stopping"); Ok(()) }
         reached = idle => { info!("everything is read, delivered and committed"); reached }
         () = progress.show() => Ok(()),
     }

@@ -44,6 +44,13 @@ impl Failure {
     }
 }
 
+/// What clap has to say: help and version are what was asked for, the rest is wrong usage.
+pub(crate) fn usage(said: &clap::Error) -> ExitCode {
+    // A reader that is gone has seen enough.
+    let _unread = said.print();
+    if said.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }
+}
+
 macro_rules! failed {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {

@@ -21,7 +21,10 @@ use args::{Args, Command};
 use exit::Failure;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(asked) => return exit::usage(&asked),
+    };
     crash::install();
     telemetry::install(&args);
     match run(args) {

@@ -63,7 +63,7 @@ points! {
     RestoreRunning = "restore-running",
     /// The low watermark moved and the records below it are still there: they are removed later, nobody reads them.
     RetentionTrimmed = "retention-trimmed",
-    /// A command is durable and was not answered: its caller repeats it and gets the first result.
+    /// A command is durable and was not answered: it holds, and its caller's repeated PUT finds it applied.
     ControlAppended = "control-appended",
     /// A subscription's command is applied and its internal topics do not exist: they are made at the next start.
     TopicsMissing = "topics-missing",

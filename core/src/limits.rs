@@ -162,7 +162,7 @@ pub const JOIN_WAIT: Duration = Duration::from_secs(1);
 /// The first and the longest wait before a stage asks a log again that was not available.
 pub const LOG_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(1);
 /// How long a stop may take before what still runs is cut off.
-pub const DRAIN: Duration = Duration::from_secs(8);
+pub const DRAIN: Duration = Duration::from_secs(6);
 
 const _: () = assert!(*BATCH_BYTES.end() as usize <= RECORD_BYTES_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < TRANSACTION_BYTES_MAX / 2);

@@ -29,6 +29,16 @@ impl Batcher {
         Self { policy, events: Vec::new(), body_bytes: 0, record_bytes: 0, first: None, full: false }
     }
 
+    /// Other bounds from here on; what was collected stays, and may be full by them.
+    pub(crate) fn set_policy(&mut self, policy: Collector) {
+        self.policy = policy;
+        self.full = !self.events.is_empty() && self.reached();
+    }
+
+    fn reached(&self) -> bool {
+        self.events.len() >= self.policy.max_events as usize || self.body_bytes >= self.policy.max_bytes as usize
+    }
+
     /// Takes from the front of `waiting` what fits; what would overflow stays there.
     pub(crate) fn fill(&mut self, waiting: &mut VecDeque<Delivery>, now: Instant) {
         while !self.full
@@ -70,8 +80,7 @@ impl Batcher {
         self.body_bytes += event.body_bytes();
         self.record_bytes += event.record.bytes();
         self.events.push(event);
-        let many = self.events.len() >= self.policy.max_events as usize;
-        self.full = many || self.body_bytes >= self.policy.max_bytes as usize;
+        self.full = self.reached();
     }
 }
 

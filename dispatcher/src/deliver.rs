@@ -95,6 +95,9 @@ impl Lane {
 
     /// One call and what its answer means.
     async fn attempt(&mut self, batch: &Batch, number: u32) -> Step<Outcome> {
+        if self.stop.is_cancelled() {
+            return Err(Halt::Stopped);
+        }
         let entry = self.current();
         let Some(webhook) = entry.config.webhook() else {
             return Err(Halt::Stuck("the subscription has no webhook".into()));

@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_core::subscription::Collector;
 use fpaas_core::{Offset, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Log};
-use fpaas_state::Counters;
 use fpaas_state::rows::BatchRow;
+use fpaas_state::{Counters, SubscriptionEntry};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -45,11 +45,12 @@ impl Deliveries {
     }
 
     /// The next batch's events: never none. A backlog fills batches up to their bounds whatever `maxWaitMs` says; at
-    /// the tail the timer counts from the first event.
-    pub(crate) async fn collect(&mut self, policy: Collector) -> Step<Vec<Delivery>> {
-        let mut batcher = Batcher::new(policy);
+    /// the tail the timer counts from the first event. A changed collector holds at once.
+    pub(crate) async fn collect(&mut self, mut entry: watch::Receiver<Arc<SubscriptionEntry>>) -> Step<Vec<Delivery>> {
+        let mut batcher = Batcher::new(entry.borrow().config.collector);
         let mut backlog = None;
         loop {
+            batcher.set_policy(entry.borrow_and_update().config.collector);
             batcher.fill(&mut self.waiting, Instant::now());
             if batcher.is_full() {
                 return Ok(batcher.into_events());
@@ -60,7 +61,10 @@ impl Deliveries {
                 Some(Duration::ZERO) => return Ok(batcher.into_events()),
                 Some(left) => left,
             };
-            let (found, end) = self.fetch(wait).await?;
+            let (found, end) = tokio::select! {
+                fetched = self.fetch(wait) => fetched?,
+                Ok(()) = entry.changed() => continue,
+            };
             if found {
                 // What was there when the batch began; what comes later waits for the timer.
                 backlog.get_or_insert(end);

@@ -75,11 +75,15 @@ impl Lane {
     async fn work(&mut self) -> Step<std::convert::Infallible> {
         let mut frozen = self.restore().await?;
         loop {
+            // A frozen batch may stay frozen: whoever runs the lane next finds it.
+            if self.stop.is_cancelled() {
+                return Err(Halt::Stopped);
+            }
             let batch = match frozen.take() {
                 Some(batch) => batch,
                 None => {
-                    let policy = self.current().config.collector;
-                    let events = self.deliveries.collect(policy).await?;
+                    let entry = self.entry.clone();
+                    let events = self.deliveries.collect(entry).await?;
                     self.freeze(events).await?
                 }
             };

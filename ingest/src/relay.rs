@@ -34,12 +34,13 @@ impl From<Closed> for Ended {
 
 /// Sends what the relay sends behind `cursor`, for ever. Ends when the outbox is closed.
 pub(crate) async fn run(mut relay: Relay, mut cursor: Option<u64>, outbox: Outbox, status: &Status) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut said) = (Backoff::default(), false);
     loop {
         let before = cursor;
         let ended = session(&relay, &mut cursor, &outbox, status).await;
         if cursor != before {
             backoff.reset();
+            said = false;
         }
         let why = match ended {
             Ended::Closed => return,
@@ -53,8 +54,14 @@ pub(crate) async fn run(mut relay: Relay, mut cursor: Option<u64>, outbox: Outbo
             }
         };
         let wait = backoff.next(random());
-        tracing::warn!(upstream = relay.id(), why, wait_ms = wait.as_millis(), "upstream lost");
-        status.set(outbox.upstream(), State::Unreachable(format!("cannot reach {}: {why}", relay.id())));
+        let sentence = format!("cannot reach {}: {why}", relay.id());
+        // Once, until it has given something again: the rest would only repeat it.
+        if std::mem::replace(&mut said, true) {
+            tracing::debug!(wait_ms = wait.as_millis(), "{sentence}");
+        } else {
+            tracing::warn!("{sentence}; trying again until it answers");
+        }
+        status.set(outbox.upstream(), State::Unreachable(sentence));
         tokio::time::sleep(wait).await;
     }
 }

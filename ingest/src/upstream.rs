@@ -30,7 +30,7 @@ pub struct Relay {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
     /// Absolute.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     pub(crate) speed: Speed,
     id: String,
 }

@@ -1,8 +1,10 @@
 //! How the router paces itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::limits;
+use tokio::sync::Notify;
 
 /// The defaults are right for production; tests make steps smaller.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub struct Config {
     pub idle_commit: Duration,
     /// How many lanes of a pool catch up at a time; the others wait for their turn.
     pub lanes_running: usize,
+    /// Told once the first slots are ours and every source partition of theirs is held: retention may begin then.
+    pub holding: Arc<Notify>,
 }
 
 impl Default for Config {
@@ -21,6 +25,7 @@ impl Default for Config {
             step_records: limits::FETCH_RECORDS_MAX,
             idle_commit: limits::IDLE_SCAN_COMMIT,
             lanes_running: limits::CATCH_UP_LANES_MAX,
+            holding: Arc::default(),
         }
     }
 }

@@ -61,12 +61,19 @@ enum Event {
 
 type Flow = ControlFlow<Ended>;
 
-/// Runs until it is asked to stop, or nothing is left to scan for.
-pub(crate) async fn run(own: Arc<Own>, roster: watch::Receiver<Arc<Roster>>, stop: CancellationToken) -> Result<Ended> {
+/// Runs until it is asked to stop, or nothing is left to scan for. `all` holds the whole source until it is known what
+/// of it is still to be read.
+pub(crate) async fn run(
+    own: Arc<Own>,
+    all: Hold,
+    roster: watch::Receiver<Arc<Roster>>,
+    stop: CancellationToken,
+) -> Result<Ended> {
     let mut scan = match Scan::open(own, roster, &stop).await? {
         ControlFlow::Continue(scan) => scan,
         ControlFlow::Break(ended) => return Ok(ended),
     };
+    drop(all);
     let ended = scan.follow(&stop).await;
     scan.lanes.stop().await;
     ended

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
-use fpaas_core::{PoolId, TopicPartition};
+use fpaas_core::{Offset, PoolId, TopicPartition};
 use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent, Writer};
 use fpaas_state::{Context, Error as StateError, Tables, View};
 use tokio::sync::{Semaphore, watch};
@@ -83,6 +83,9 @@ impl Service {
                 self.start_again(shutdown).await?;
             }
             self.start_scans(shutdown);
+            if !self.owned.is_empty() {
+                self.shared.config.holding.notify_one();
+            }
         }
     }
 
@@ -172,8 +175,10 @@ impl Service {
             let stop = shutdown.child_token();
             self.running.insert(source.clone(), (lease.slot, stop.clone()));
             let own = Own { shared: Arc::clone(&self.shared), lease: lease.clone(), source: source.clone() };
+            // Everything, until the scan and its lanes know where they stand and hold that.
+            let all = own.log().hold(&source, Offset::ZERO);
             let roster = self.roster.subscribe();
-            self.tasks.spawn(source, scan::run(Arc::new(own), roster, stop));
+            self.tasks.spawn(source, scan::run(Arc::new(own), all, roster, stop));
         }
     }
 

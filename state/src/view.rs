@@ -35,6 +35,8 @@ pub struct SubscriptionEntry {
     pub secret: Secret,
     /// Where it started in each partition of its source.
     pub starts: Vec<Offset>,
+    /// Shared by all revisions of an incarnation: its topics are kept while anybody holds one of them.
+    pub in_use: Arc<()>,
 }
 
 /// A tenant's topic as it stands.
@@ -150,6 +152,7 @@ impl View {
             config,
             secret,
             starts: starts.to_vec(),
+            in_use: Arc::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Client, Target};
+use super::Client;
 use crate::args::{Apply, Server};
 use crate::exit::Failure;
 use crate::out;
@@ -18,19 +18,26 @@ struct Document {
     body: Value,
 }
 
+/// What a file holds, checked as far as it can be without a server.
+pub(crate) struct Documents(Vec<Document>);
+
 pub(crate) async fn run(server: &Server, apply: &Apply) -> Result<(), Failure> {
-    put_all(&Client::find(server)?, &apply.file).await
+    let documents = read(&apply.file)?;
+    put_all(&Client::find(server)?, documents).await
 }
 
-/// Applies a file to a server that is known.
-pub(crate) async fn file(target: &Target, file: &Path) -> Result<(), Failure> {
-    put_all(&Client::new(target.clone())?, file).await
+/// Reads all documents before the first is applied: a typo in the last one changes nothing.
+pub(crate) fn read(file: &Path) -> Result<Documents, Failure> {
+    let text =
+        if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    let name = file.display();
+    let text = text.map_err(|error| Failure::Usage(format!("{name} cannot be read: {error}")))?;
+    parse(&text).map(Documents).map_err(|why| Failure::Usage(format!("{name}: {why}")))
 }
 
-async fn put_all(client: &Client, file: &Path) -> Result<(), Failure> {
-    // All documents are read before the first is applied: a typo in the last one changes nothing.
-    let documents = parse(&read(file)?).map_err(|why| Failure::Usage(format!("{}: {why}", file.display())))?;
-    for Document { kind, id, body } in documents {
+/// Puts them one after the other.
+pub(crate) async fn put_all(client: &Client, documents: Documents) -> Result<(), Failure> {
+    for Document { kind, id, body } in documents.0 {
         let answer = client.send(Method::PUT, &format!("/v1/{kind}s/{id}"), Some(&body)).await?;
         let done = if answer.status() == reqwest::StatusCode::CREATED { "created" } else { "updated" };
         if out::line(format_args!("{kind} {id} {done}"))?.is_break() {
@@ -38,12 +45,6 @@ async fn put_all(client: &Client, file: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    let text =
-        if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
-    text.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))
 }
 
 fn parse(text: &str) -> Result<Vec<Document>, String> {

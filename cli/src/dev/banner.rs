@@ -2,12 +2,15 @@
 
 use crate::args::Dev;
 use crate::client::Target;
+use crate::exit::Failure;
+use crate::out;
 
-#[expect(clippy::print_stdout, reason = "this is what the person asked for")]
-pub(super) fn print(server: &Target, dev: &Dev, tenant: &str) {
+pub(super) fn print(server: &Target, dev: &Dev, tenant: &str) -> Result<(), Failure> {
     let (url, key, data) = (&server.url, &server.key, dev.data.display());
     let upstreams = dev.upstream.join(", ");
-    println!(
+    // As it was called, so that the tips can be pasted.
+    let fpaas = std::env::args().next().unwrap_or_else(|| "fpaas".to_owned());
+    out::line(format_args!(
         "\
 fpaas dev is up
 
@@ -17,11 +20,17 @@ fpaas dev is up
   data      {data}
   upstream  {upstreams}
 
+For curl:
+
+  export FPAAS_SERVER={url} FPAAS_API_KEY='{}'
+
 Try next, in another terminal:
 
-  fpaas tap firehose --from latest --follow
-  fpaas apply -f examples/likes.yaml
-  fpaas status
-"
-    );
+  {fpaas} tap firehose --from latest --follow
+  {fpaas} apply -f examples/likes.yaml
+  {fpaas} status
+",
+        key.replace('\'', "'\\''")
+    ))
+    .map(drop)
 }

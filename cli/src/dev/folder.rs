@@ -6,9 +6,11 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use fpaas_api::ApiKey;
+use fpaas_log::{Embedded, EmbeddedConfig};
 
 use crate::client::Target;
 use crate::exit::Failure;
@@ -18,27 +20,29 @@ const NODE: &str = "dev";
 
 #[derive(Debug)]
 pub(super) struct Folder {
-    path: PathBuf,
     key_text: String,
     key: ApiKey,
 }
 
 impl Folder {
-    /// Opens or makes it. `given` replaces the stored key.
-    pub(super) fn open(path: &Path, given: Option<String>) -> Result<Self, Failure> {
+    /// Opens or makes it, and the log in it. `given` replaces the stored key, once the log's lock says that the folder
+    /// is ours.
+    pub(super) fn open(
+        path: &Path,
+        given: Option<String>,
+        config: EmbeddedConfig,
+    ) -> Result<(Self, Arc<Embedded>), Failure> {
+        let given = given.map(check).transpose()?;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
+        let log = Embedded::open(&path.join("log"), config).map_err(|error| Failure::Folder(error.to_string()))?;
         let file = path.join("api-key");
         let key_text = match given {
-            Some(key) => check(key)?,
+            Some(key) => key,
             None => stored(&file)?.map_or_else(generate, Ok)?,
         };
         store(&file, &key_text)?;
         let key = ApiKey::new(&key_text);
-        Ok(Self { path: path.to_owned(), key_text, key })
-    }
-
-    pub(super) fn log(&self) -> PathBuf {
-        self.path.join("log")
+        Ok((Self { key_text, key }, log))
     }
 
     pub(super) fn api_key(&self) -> &ApiKey {
@@ -63,11 +67,14 @@ fn unusable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn check(key: String) -> Result<String, Failure> {
-    let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
-    if printable && (16..=200).contains(&key.len()) {
+    let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    // A header's value loses what stands around it.
+    if printable && key.trim() == key && (16..=200).contains(&key.len()) {
         return Ok(key);
     }
-    Err(Failure::Usage("--api-key: must be 16 to 200 printable ASCII characters without spaces".to_owned()))
+    Err(Failure::Usage(
+        "--api-key: must be 16 to 200 printable ASCII characters, with no space at either end".to_owned(),
+    ))
 }
 
 fn stored(file: &Path) -> Result<Option<String>, Failure> {

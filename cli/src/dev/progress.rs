@@ -89,6 +89,13 @@ impl Progress {
     }
 }
 
+/// Says at the end what was read, and what of it was dropped, by reason.
+pub(super) fn sum_up(status: &fpaas_ingest::Status) {
+    let counts = status.counts();
+    let dropped: Vec<_> = status.drops().filter(|(_, times)| *times > 0).collect();
+    info!(frames = counts.frames, events = counts.events, ?dropped, "read");
+}
+
 async fn topic_lag(context: &Context, group: &str, topic: &str) -> Result<u64, fpaas_log::Error> {
     let Some(spec) = context.log.describe_topic(topic).await? else { return Ok(0) };
     let at: Vec<_> = (0..spec.partitions).map(|partition| TopicPartition::new(topic, partition)).collect();

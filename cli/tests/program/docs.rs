@@ -61,11 +61,13 @@ async fn every_command_that_the_docs_show_runs() -> Result<()> {
 async fn every_tip_that_dev_prints_runs() -> Result<()> {
     let place = Place::new().await?;
     let mut running = place.dev()?.upstream(recording("max")).start().await?;
-    let tip = |line: &str| line.trim().starts_with("fpaas status").then_some(());
-    running.process.line(0, LONG, tip).await?;
-    let tips: Vec<_> = running.process.lines().into_iter().filter(|line| line.trim().starts_with("fpaas ")).collect();
-    ensure!(tips.len() > 2, "{tips:?}");
-    for text in tips.iter().filter(|line| !line.contains("is up")) {
+    // The last of them.
+    running.process.line(0, LONG, |line| line.ends_with(" status").then_some(())).await?;
+    let lines = running.process.lines();
+    let tips: Vec<_> = lines.iter().skip_while(|line| !line.starts_with("Try next")).skip(1).collect();
+    let tips: Vec<_> = tips.into_iter().filter(|line| line.starts_with("  ")).collect();
+    ensure!(tips.len() == 3, "{lines:?}");
+    for text in tips {
         // What follows a topic goes on until it is stopped.
         let text = if text.contains("--follow") {
             text.replace("--follow", "--follow -n 1 --from earliest")

@@ -1,7 +1,7 @@
 //! Starting, stopping, and what goes wrong before there is anything to stop.
 
 use anyhow::{Result, ensure};
-use fpaas_testkit::{Dev, Recording, Relay, relay};
+use fpaas_testkit::{Answer, Dev, Recording, Relay, Script, relay};
 
 use crate::{KEY, LONG, Place, recording};
 
@@ -51,6 +51,13 @@ async fn a_second_process_on_the_same_folder_is_refused() -> Result<()> {
     let status = second.wait(LONG).await?;
     let said = second.lines().join("\n");
     ensure!(status.code() == Some(73) && said.contains("another fpaas is using it"), "{status}: {said}");
+    let intruder = Dev::new(place.folder.path(), "another-key-0123456789")?
+        .upstream("ws://127.0.0.1:9")
+        .spawn()?
+        .wait(LONG)
+        .await?;
+    ensure!(intruder.code() == Some(73), "{intruder}");
+    ensure!(std::fs::read_to_string(dev.data().join("api-key"))? == KEY, "the key was replaced without the lock");
     ensure!(running.process.stop(LONG).await?.success());
     Ok(())
 }
@@ -60,7 +67,10 @@ async fn what_is_wrong_with_the_arguments_is_said_before_anything_is_made() -> R
     let place = Place::new().await?;
     let dev = place.dev()?;
     let data = dev.data().display().to_string();
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["bogus"], 64, "bogus"),
+        (&["dev", "--data", &data, "--listen", "bogus"], 64, "--listen"),
+        (&["dev", "--data", &data, "--upstream", "file:/no/such/recording"], 64, "/no/such/recording"),
         (&["dev", "--data", &data, "--upstream", "ftp://x"], 64, "ftp"),
         (&["dev", "--data", &data, "--api-key", "short"], 64, "16 to 200"),
         (&["dev", "--data", &data, "--fsync", "sometimes"], 64, "--fsync"),
@@ -93,6 +103,56 @@ async fn a_relay_that_cuts_connections_costs_nothing() -> Result<()> {
     tokio::time::timeout(LONG, read).await??;
     ensure!(relay.cuts() == 3 && relay.refused() == 1, "{} cuts, {} refusals", relay.cuts(), relay.refused());
     ensure!(running.api.records("like-results").await?.len() == 719);
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+/// Takes a second and a half for each call, and there are 719 events in batches of one.
+async fn slow(place: &Place) -> Result<Dev> {
+    let slow = Script::new(|_| Answer::Slow(std::time::Duration::from_millis(1500)));
+    place.receiver.set_script(slow);
+    let one = std::fs::read_to_string(place.likes())?.replace("maxEvents: 100", "maxEvents: 1");
+    std::fs::write(place.likes(), one)?;
+    Ok(place.dev()?.upstream(recording("max")).arg("--apply").arg(place.likes().display().to_string()))
+}
+
+#[tokio::test]
+async fn a_stop_with_a_backlog_and_a_slow_endpoint_is_in_time() -> Result<()> {
+    let place = Place::new().await?;
+    let mut running = slow(&place).await?.start().await?;
+    place.receiver.wait(LONG, |calls| calls.len() > 1).await?;
+    let begun = std::time::Instant::now();
+    ensure!(running.process.stop(std::time::Duration::from_secs(10)).await?.success());
+    ensure!(begun.elapsed().as_secs() < 9, "{:?}", begun.elapsed());
+    ensure!(!running.process.lines().join("\n").contains("cut off"), "something had to be cut off");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deleted_subscription_calls_nobody_any_more() -> Result<()> {
+    let place = Place::new().await?;
+    let mut running = slow(&place).await?.start().await?;
+    let calls = place.receiver.wait(LONG, |calls| !calls.is_empty()).await?.len();
+    running.api.send(reqwest::Method::DELETE, "/v1/subscriptions/likes", None).await?.ok()?;
+    // The call that is on its way may end, and no other begins.
+    let more = place.receiver.wait(std::time::Duration::from_secs(4), |now| now.len() > calls + 1).await;
+    ensure!(more.is_err(), "called again after it was deleted");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_changed_collector_holds_for_the_batch_that_is_open() -> Result<()> {
+    let place = Place::new().await?;
+    let patient = std::fs::read_to_string(place.likes())?
+        .replace("maxEvents: 100, maxWaitMs: 50", "maxEvents: 10000, maxWaitMs: 300000");
+    std::fs::write(place.likes(), patient)?;
+    let dev = place.dev()?.upstream(recording("max")).arg("--apply").arg(place.likes().display().to_string());
+    let mut running = dev.start().await?;
+    let mut likes = running.api.get("/v1/subscriptions/likes").await?;
+    likes["collector"] = serde_json::json!({"maxEvents": 719});
+    running.api.put("/v1/subscriptions/likes", &likes).await?;
+    place.receiver.wait(LONG, |calls| !calls.is_empty()).await?;
     ensure!(running.process.stop(LONG).await?.success());
     Ok(())
 }

@@ -68,6 +68,7 @@ fn member(number: usize, filter: FilterConfig) -> Arc<Member> {
         config: Subscription { filter, ..Subscription::default() },
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
         starts: vec![],
+        in_use: Arc::default(),
     };
     Arc::new(Member::new(&Arc::new(entry), &Topics::default(), &Board::default()))
 }

@@ -21,9 +21,9 @@ type Key = (TenantId, SubscriptionId, Incarnation);
 pub(super) struct Provisioner {
     log: Arc<dyn Log>,
     names: Topics,
-    subscriptions: BTreeMap<Key, Weak<SubscriptionEntry>>,
+    subscriptions: BTreeMap<Key, Weak<()>>,
     /// Deleted subscriptions that a stage may still work for: their topics go when the last one lets go.
-    retired: Vec<(Key, Weak<SubscriptionEntry>)>,
+    retired: Vec<(Key, Weak<()>)>,
     topics: BTreeMap<(TenantId, TopicName), TopicSettings>,
 }
 
@@ -42,7 +42,7 @@ impl Provisioner {
             if before.remove(&key).is_none() {
                 self.make_internal(entry).await?;
             }
-            self.subscriptions.insert(key, Arc::downgrade(entry));
+            self.subscriptions.insert(key, Arc::downgrade(&entry.in_use));
         }
         self.retired.extend(before);
         Ok(())
@@ -53,7 +53,7 @@ impl Provisioner {
         let (free, held) =
             std::mem::take(&mut self.retired).into_iter().partition(|(_, entry)| entry.strong_count() == 0);
         self.retired = held;
-        let free: Vec<(Key, Weak<SubscriptionEntry>)> = free;
+        let free: Vec<(Key, Weak<()>)> = free;
         for ((tenant, id, incarnation), _) in free {
             self.log.delete_topic(&self.names.deliveries(&tenant, &id, incarnation)).await?;
             self.log.delete_topic(&self.names.dead_letters(&tenant, &id, incarnation)).await?;
