@@ -1,0 +1,69 @@
+//! Waiting at the end of a partition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fpaas_core::{Offset, TopicPartition};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Backend;
+use super::kit::{PATIENCE, append, append_numbers, appender, numbers, partition, soon, text, value};
+use crate::{FetchBounds, Log};
+
+/// Not before its time, and with where to go on.
+pub async fn a_fetch_at_the_end_waits_and_then_answers_empty(backend: &dyn Backend) {
+    let (at, writer, log) = (partition(backend).await, appender(backend).await, backend.log());
+    append(&*writer, &at, [text("before")]).await;
+    let end = log.watermarks(&at).await.unwrap().end;
+    let wait = Duration::from_millis(150);
+    let began = Instant::now();
+    let fetched = log.fetch(&at, end, FetchBounds::waiting(wait)).await.unwrap();
+    assert!(began.elapsed() >= wait);
+    assert!(fetched.records.is_empty());
+    assert_eq!((fetched.next, fetched.end), (end, end));
+}
+
+/// All who wait, long before their time is up.
+pub async fn a_commit_wakes_whoever_waits(backend: &dyn Backend) {
+    let (at, writer, log) = (partition(backend).await, appender(backend).await, backend.log());
+    let mut waiting = JoinSet::new();
+    for _ in 0..5 {
+        let (log, at) = (Arc::clone(&log), at.clone());
+        let bounds = FetchBounds::waiting(fpaas_core::limits::FETCH_WAIT_MAX);
+        waiting.spawn(async move { log.fetch(&at, Offset::ZERO, bounds).await.unwrap() });
+    }
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    append(&*writer, &at, [text("news")]).await;
+    for fetched in soon(waiting.join_all()).await {
+        assert_eq!(fetched.records.iter().map(value).collect::<Vec<_>>(), ["news"]);
+    }
+    assert!(began.elapsed() < fpaas_core::limits::FETCH_WAIT_MAX / 3);
+}
+
+/// Readers that follow the tail at their own pace while it grows.
+pub async fn every_reader_at_a_tail_sees_everything_once(backend: &dyn Backend) {
+    const RECORDS: u32 = 300;
+    let (at, writer) = (partition(backend).await, appender(backend).await);
+    let mut readers = JoinSet::new();
+    for pace in 1..=4 {
+        readers.spawn(follow(backend.log(), at.clone(), RECORDS as usize, pace));
+    }
+    append_numbers(&*writer, &at, 0..RECORDS).await;
+    for seen in tokio::time::timeout(PATIENCE, readers.join_all()).await.unwrap() {
+        assert_eq!(seen, numbers(0..RECORDS));
+    }
+}
+
+async fn follow(log: Arc<dyn Log>, at: TopicPartition, until: usize, pace: usize) -> Vec<String> {
+    let bounds = FetchBounds { records: pace * 3, ..FetchBounds::waiting(fpaas_core::limits::FETCH_WAIT_MAX) };
+    let (mut from, mut seen) = (Offset::ZERO, Vec::new());
+    while seen.len() < until {
+        let fetched = log.fetch(&at, from, bounds).await.unwrap();
+        assert!(fetched.next >= from);
+        seen.extend(fetched.records.iter().map(value));
+        from = fetched.next;
+    }
+    seen
+}
