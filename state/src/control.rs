@@ -38,7 +38,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Opens the control topic, making it where it is missing. The view is empty until [`Control::follow`] runs.
+    /// Opens the control topic, making it where it is missing. The view is empty until [`Control::restore`] has run.
     pub async fn open(log: Arc<dyn Log>, names: Topics, node: &str) -> Result<Arc<Self>> {
         let topic = names.control();
         log.create_topic(&topic, &TopicSpec::kept(1)).await?;

@@ -107,7 +107,8 @@ mod tests {
                 apply(&mut slots, &next);
             }
             prop_assert_eq!(plan(&slots, &members), Plan::default());
-            let sizes: Vec<_> = members.iter().map(|id| slots.iter().filter(|s| s.member() == Some(*id)).count()).collect();
+            let owned = |id: u64| slots.iter().filter(|slot| slot.member() == Some(id)).count();
+            let sizes: Vec<_> = members.iter().map(|id| owned(*id)).collect();
             prop_assert_eq!(sizes.iter().sum::<usize>(), 64);
             prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
         }

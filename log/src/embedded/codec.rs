@@ -211,7 +211,9 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused_and_never_panic(
-            record in record(), cut in 0..200usize, flips in proptest::collection::vec((0..200usize, any::<u8>()), 0..4),
+            record in record(),
+            cut in 0..200usize,
+            flips in proptest::collection::vec((0..200usize, any::<u8>()), 0..4),
         ) {
             let mut buffer = Vec::new();
             encode(&record, &mut buffer);
