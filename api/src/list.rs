@@ -1,6 +1,8 @@
 //! Lists by name: a page goes on behind the last name it gave, so that what is made or removed meanwhile moves nothing.
 
+use fpaas_core::limits;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::cursor;
 use crate::params::Params;
@@ -8,8 +10,8 @@ use crate::problem::Problem;
 
 /// One page.
 #[derive(Debug, Serialize)]
-pub(crate) struct Page<T> {
-    items: Vec<T>,
+pub(crate) struct Page {
+    items: Vec<Box<RawValue>>,
     /// Null at the end.
     cursor: Option<String>,
 }
@@ -34,11 +36,20 @@ impl Wanted {
         Ok(Self { after: cursor.flatten().unwrap_or_default(), limit })
     }
 
-    /// `all` in the order of their names, from behind `after` on.
-    pub(crate) fn page<T>(&self, mut all: impl Iterator<Item = (String, T)>) -> Page<T> {
-        let mut named: Vec<_> = all.by_ref().take(self.limit).collect();
-        let more = all.next().is_some();
-        let cursor = named.last_mut().filter(|_| more).map(|(name, _)| cursor::encode(name.as_bytes()));
-        Page { items: named.into_iter().map(|(_, item)| item).collect(), cursor }
+    /// `all` in the order of their names, from behind `after` on: up to the limit, or so many bytes.
+    pub(crate) fn page<T: Serialize>(&self, all: impl Iterator<Item = (String, T)>) -> Result<Page, Problem> {
+        let (mut items, mut bytes, mut all) = (Vec::new(), 0, all.peekable());
+        let mut cursor = None;
+        while let Some((name, item)) = all.next() {
+            let item = to_raw_value(&item).map_err(|error| Problem::internal(&error))?;
+            bytes += item.get().len();
+            items.push(item);
+            let full = items.len() >= self.limit || bytes >= limits::PAGE_BYTES_MAX;
+            if full {
+                cursor = all.peek().map(|_| cursor::encode(name.as_bytes()));
+                break;
+            }
+        }
+        Ok(Page { items, cursor })
     }
 }

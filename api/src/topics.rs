@@ -137,7 +137,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Name(name): Name, params: P
 }
 
 /// The tenant's topics and the built-in source, by name.
-pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page<Topic>>, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page>, Problem> {
     let wanted = Wanted::parse(params)?;
     let firehose = app.topic_name(TopicName::FIREHOSE)?;
     let firehose = (firehose.to_string(), shown(&app, firehose).await?);
@@ -147,7 +147,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<
         theirs.map(|entry| (entry.name.to_string(), Topic::new(Some(entry.name.clone()), entry.settings.clone())));
     let mut all: Vec<_> = theirs.chain([firehose]).filter(|(name, _)| *name > wanted.after).collect();
     all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(Json(wanted.page(all.into_iter())))
+    Ok(Json(wanted.page(all.into_iter())?))
 }
 
 pub(crate) async fn records(

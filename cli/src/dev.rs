@@ -31,8 +31,6 @@ use crate::signal;
 use crate::supervise::Supervisor;
 use folder::Folder;
 
-pub(crate) use folder::store;
-
 /// The tenant of a dev installation.
 const TENANT: &str = "local";
 /// What dev keeps of the firehose, first reached, so that a live feed never fills a laptop.

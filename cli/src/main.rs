@@ -9,6 +9,7 @@ mod crash;
 mod dev;
 mod exit;
 mod out;
+mod private;
 mod signal;
 mod supervise;
 mod telemetry;

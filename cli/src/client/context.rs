@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Target;
 use crate::args::Server;
 use crate::exit::Failure;
+use crate::private;
 
 /// Fills in from the context file what flags and environment leave open.
 pub(crate) fn find(server: &Server) -> Result<Target, Failure> {
@@ -28,13 +29,12 @@ pub(crate) fn find(server: &Server) -> Result<Target, Failure> {
 /// Remembers the server that was just started.
 pub(crate) fn save(target: &Target) -> Result<(), Failure> {
     let Some(file) = file() else { return Ok(()) };
-    let Some(folder) = file.parent() else { return Ok(()) };
-    if std::fs::create_dir_all(folder).is_err() {
-        tracing::warn!(file = %file.display(), "commands will need --server and --api-key: the context cannot be kept");
-        return Ok(());
-    }
     let text = serde_json::to_string(target).map_err(|error| Failure::Failed(error.to_string()))?;
-    crate::dev::store(&file, &text)
+    let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+    if let Err(error) = folder.and_then(|()| private::store(&file, &text)) {
+        tracing::warn!(file = %file.display(), %error, "not kept: commands will need --server and --api-key");
+    }
+    Ok(())
 }
 
 fn load() -> Option<Target> {

@@ -2,10 +2,8 @@
 //!
 //! The key is kept in a file of mode 0600. Does not own the lock: the embedded log locks its own folder.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +12,7 @@ use fpaas_log::{Embedded, EmbeddedConfig};
 
 use crate::client::Target;
 use crate::exit::Failure;
+use crate::private;
 
 /// The node's name: a data folder has one process, so one name will do.
 const NODE: &str = "dev";
@@ -40,7 +39,7 @@ impl Folder {
             Some(key) => key,
             None => stored(&file)?.map_or_else(generate, Ok)?,
         };
-        store(&file, &key_text)?;
+        private::store(&file, &key_text).map_err(|error| unusable(&file, &error))?;
         let key = ApiKey::new(&key_text);
         Ok((Self { key_text, key }, log))
     }
@@ -91,21 +90,4 @@ fn generate() -> Result<String, Failure> {
     getrandom::fill(&mut bytes).map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("fpaas_{hex}"))
-}
-
-/// Written beside and renamed, so that a crash leaves the old key or the new one.
-pub(crate) fn store(file: &Path, text: &str) -> Result<(), Failure> {
-    let new = file.with_extension("new");
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .and_then(|mut open| {
-            open.write_all(text.as_bytes())?;
-            open.sync_all()
-        })
-        .and_then(|()| fs::rename(&new, file));
-    written.map_err(|error| unusable(file, &error))
 }
