@@ -41,7 +41,7 @@ fuzz: build ## Hostile frames: FPAAS_FUZZ_FRAMES=5000000 mutations of recorded o
 
 check: setup tidy ## Format, lints, tidiness, licences and sources of dependencies, docs
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --features fpaas-log/test-util --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	@bash scripts/deny.sh
 
