@@ -116,9 +116,8 @@ impl Start<'_> {
         banner::print(&server, dev, TENANT)?;
         let status = start_ingest(supervisor, &context, upstreams);
         let progress = progress::Progress::new(context.clone(), Arc::clone(&status));
-        let ended = until_ended(dev, supervisor, &context, &status, progress).await;
-        progress::sum_up(&status);
-        ended
+        let _summed_up = progress::SumUp(Arc::clone(&status));
+        until_ended(dev, supervisor, &context, &status, progress).await
     }
 }
 

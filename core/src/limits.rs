@@ -7,6 +7,8 @@ pub const DID_BYTES_MAX: usize = 2048;
 
 /// The largest frame taken from an upstream. The spec caps a commit's blocks at 2 MB and a frame at 5 MB.
 pub const FRAME_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// The largest message that is read at all: a frame above its own limit is dropped and counted, and the next one comes.
+pub const MESSAGE_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 /// Frames waiting between the socket and the decoder.
 pub const FRAMES_WAITING_MAX: usize = 512;
 /// The same in bytes: frames above it wait in the socket.

@@ -25,8 +25,8 @@ pub(crate) async fn dial(relay: &Relay, cursor: Option<u64>) -> Result<Socket> {
     let uri: Uri = relay.address(cursor).as_str().parse().map_err(|_| Error::Url(UrlError::NoPathOrQuery))?;
     let request = ClientRequestBuilder::new(uri).with_header("User-Agent", USER_AGENT);
     let limits = WebSocketConfig::default()
-        .max_message_size(Some(limits::FRAME_BYTES_MAX))
-        .max_frame_size(Some(limits::FRAME_BYTES_MAX));
+        .max_message_size(Some(limits::MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(limits::MESSAGE_BYTES_MAX));
     let connected = connect_async_tls_with_config(request, Some(limits), true, Some(Connector::Rustls(tls()?)));
     connected.await.map(|(socket, _response)| socket)
 }
@@ -50,7 +50,7 @@ pub(crate) fn clause(error: &Error) -> String {
         Error::Http(response) => format!("it answered {}", response.status()),
         Error::ConnectionClosed | Error::AlreadyClosed => "it closed the connection".to_owned(),
         Error::Protocol(_) => format!("it does not speak WebSocket as it should ({error})"),
-        Error::Capacity(_) => format!("it sent a message above {} bytes", limits::FRAME_BYTES_MAX),
+        Error::Capacity(_) => format!("it sent a message above {} bytes", limits::MESSAGE_BYTES_MAX),
         other => other.to_string(),
     }
 }

@@ -6,6 +6,7 @@
 use crate::cbor::{Item, Reader};
 use crate::gate::DropReason;
 use crate::syntax;
+use fpaas_core::limits;
 
 /// A message, by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,9 @@ pub struct Notice<'a> {
 impl<'a> Frame<'a> {
     /// Reads a message. What does not make one is dropped under the reason.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DropReason> {
+        if bytes.len() > limits::FRAME_BYTES_MAX {
+            return Err(DropReason::FrameTooLong);
+        }
         let mut reader = Reader::new(bytes);
         let frame = match header(&mut reader)? {
             Type::Error => body(&mut reader)?.notice().map(Self::Error),

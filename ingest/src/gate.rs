@@ -71,6 +71,8 @@ reasons! {
     FrameHandle = "frame-handle",
     /// A commit without its contents, by its own account (`tooBig`, of times before sync 1.1).
     FrameTooBig = "frame-too-big",
+    /// Above `limits::FRAME_BYTES_MAX`.
+    FrameTooLong = "frame-too-long",
     /// More ops than `limits::COMMIT_OPS_MAX`.
     FrameTooManyOps = "frame-too-many-ops",
     /// The blocks are no CAR.

@@ -50,7 +50,7 @@ impl Frames {
             return Ok(None);
         }
         let length = u32::from_le_bytes(length) as usize;
-        if length > limits::FRAME_BYTES_MAX {
+        if length > limits::MESSAGE_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")));
         }
         let mut frame = vec![0; length];

@@ -118,6 +118,8 @@ impl Recording {
             return Err("it has no path".to_owned());
         }
         let path = std::path::absolute(Path::new(path)).map_err(|error| error.to_string())?;
+        // One recording has one cursor, however its path is spelled.
+        let path = path.canonicalize().unwrap_or(path);
         let id = format!("file:{}", path.display());
         Ok(Self { path, speed, id })
     }

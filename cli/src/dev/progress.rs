@@ -89,11 +89,16 @@ impl Progress {
     }
 }
 
-/// Says at the end what was read, and what of it was dropped, by reason.
-pub(super) fn sum_up(status: &fpaas_ingest::Status) {
-    let counts = status.counts();
-    let dropped: Vec<_> = status.drops().filter(|(_, times)| *times > 0).collect();
-    info!(frames = counts.frames, events = counts.events, ?dropped, "read");
+/// Says at the end, whichever it is, what was read and what of it was dropped, by reason.
+#[derive(Debug)]
+pub(super) struct SumUp(pub(super) Arc<fpaas_ingest::Status>);
+
+impl Drop for SumUp {
+    fn drop(&mut self) {
+        let counts = self.0.counts();
+        let dropped: Vec<_> = self.0.drops().filter(|(_, times)| *times > 0).collect();
+        info!(frames = counts.frames, events = counts.events, ?dropped, "read");
+    }
 }
 
 async fn topic_lag(context: &Context, group: &str, topic: &str) -> Result<u64, fpaas_log::Error> {

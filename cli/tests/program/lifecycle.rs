@@ -1,6 +1,6 @@
 //! Starting, stopping, and what goes wrong before there is anything to stop.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::{Answer, Dev, Recording, Relay, Script, relay};
 
 use crate::{KEY, LONG, Place, recording};
@@ -154,5 +154,34 @@ async fn a_changed_collector_holds_for_the_batch_that_is_open() -> Result<()> {
     running.api.put("/v1/subscriptions/likes", &likes).await?;
     place.receiver.wait(LONG, |calls| !calls.is_empty()).await?;
     ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_is_dropped_and_the_next_one_comes() -> Result<()> {
+    let place = Place::new().await?;
+    let mut frames = Recording::bundled()?;
+    let long = relay::Script::default();
+    let mut huge = frames.frames.first().cloned().context("the recording is empty")?;
+    huge.bytes = vec![0xa1; 6 * 1024 * 1024].into();
+    (huge.seq, huge.time) = (None, None);
+    frames.frames.insert(100, huge);
+    let file = place.folder.path().join("long.bin");
+    frames.write(&file)?;
+    let relay = Relay::start(frames, long).await?;
+    let apply = place.likes().display().to_string();
+    for upstream in [format!("file:{}", file.display()), relay.url()] {
+        let folder = tempfile::tempdir()?;
+        let dev = Dev::new(folder.path(), KEY)?.upstream(upstream).arg("--apply").arg(&apply);
+        let mut running = dev.start().await?;
+        let mut tail = running.api.tail("like-results", "from=earliest").await?;
+        for _ in 0..719 {
+            tokio::time::timeout(LONG, tail.next()).await??;
+        }
+        ensure!(running.process.stop(LONG).await?.success());
+        let said = running.process.lines().join("\n");
+        ensure!(said.contains("FrameTooLong, 1"), "{said}");
+    }
+    ensure!(relay.cursors().len() == 1, "the relay was dialled again: {:?}", relay.cursors());
     Ok(())
 }

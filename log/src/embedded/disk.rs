@@ -124,6 +124,8 @@ impl Disk {
     /// Frees the files that hold nothing but records of this range, its last key included. What it leaves is hidden
     /// by a range deletion.
     pub(super) fn free_files(&self, first: &[u8; 16], last: &[u8; 16]) -> Result<()> {
+        // Files go at once, also from the disk: what says that nobody needs them must be there before.
+        self.sync()?;
         self.alive()?;
         self.db.delete_file_in_range_cf(self.records()?, first, last).map_err(|error| self.failed(&error))
     }

@@ -11,6 +11,9 @@ pub(super) struct Call {
     sha256: String,
     signed: bool,
     pub(super) status: u16,
+    /// The ids of its events.
+    #[serde(default)]
+    events: Vec<String>,
 }
 
 impl Call {
@@ -46,7 +49,12 @@ impl Calls {
     /// Every call of an id had the same bytes.
     pub(super) fn repeats_are_the_same(&self) -> bool {
         let digests = |calls: &Vec<&Call>| calls.iter().map(|call| &call.sha256).collect::<BTreeSet<_>>().len();
-        self.by_id().values().all(|calls| digests(calls) == 1)
+        // A batch that was formed anew would come under another id.
+        let mut owners = BTreeMap::new();
+        let mut owned = |call: &Call| {
+            call.events.iter().all(|event| *owners.entry(event.clone()).or_insert_with(|| call.id.clone()) == call.id)
+        };
+        self.by_id().values().all(|calls| digests(calls) == 1) && self.0.iter().all(&mut owned)
     }
 
     pub(super) fn all_signed(&self) -> bool {

@@ -70,8 +70,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Sums up. An error when a repeated call had other bytes than the first of its id, or a signature was wrong, or a call
-/// had no id.
+/// Sums up. An error when a repeated call had other bytes than the first of its id, an event was in two batches, a
+/// signature was wrong, or a call had no id.
 pub fn summarize(calls: &[Call]) -> Result<Summary> {
     let mut summary = Summary { calls: calls.len(), ..Summary::default() };
     let mut batches: BTreeMap<&str, Vec<&Call>> = BTreeMap::new();
@@ -85,10 +85,17 @@ pub fn summarize(calls: &[Call]) -> Result<Summary> {
             summary.cut += 1;
         }
     }
+    let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for (id, calls) in &batches {
         let mut whole = calls.iter().filter_map(|call| call.body.as_ref().map(|body| (*call, body)));
         let Some((first, body)) = whole.next() else { continue };
-        summary.events += first.event_ids().len();
+        let events = first.event_ids();
+        summary.events += events.len();
+        for event in events {
+            // A batch that was formed anew would come under another id.
+            let other = owners.insert(event, id);
+            anyhow::ensure!(other.is_none(), "an event of batch {id} was also in batch {other:?}");
+        }
         anyhow::ensure!(whole.all(|(_, other)| other == body), "batch {id} was repeated with other bytes");
     }
     summary.batches = batches.len();
