@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, WriteBatch, WriteOptions};
 use tracing::warn;
@@ -16,6 +18,11 @@ use super::options;
 use super::sync::Bell;
 use super::wal::{self, Claim, Verdict};
 use crate::{Error, Result};
+
+/// How often a write that is held back looks whether it may go on.
+const HELD_BACK: Duration = Duration::from_millis(1);
+/// What must fit onto a disk that is not called full.
+const PROBE_BYTES: usize = 1024 * 1024;
 
 /// The database of one log.
 #[derive(Debug)]
@@ -74,7 +81,7 @@ impl Disk {
         let mut how = WriteOptions::default();
         let sync = self.fsync == Fsync::Always;
         how.set_sync(sync);
-        self.db.write_opt(batch, &how).map_err(|error| self.failed(&error))?;
+        self.write_or_end(batch, how)?;
         // Where one write is forced onto the disk all are, so the latest that is done is there too.
         if sync {
             self.synced.fetch_max(self.db.latest_sequence_number(), Ordering::AcqRel);
@@ -82,6 +89,34 @@ impl Disk {
             self.unsynced.ring();
         }
         Ok(())
+    }
+
+    /// A write that RocksDB holds back waits here and not in RocksDB: where its files cannot be written, as on a full
+    /// disk, it would wait for ever for that to change, and nobody would be told.
+    fn write_or_end(&self, batch: WriteBatch, mut how: WriteOptions) -> Result<()> {
+        how.set_no_slowdown(true);
+        let again = batch.data().to_vec();
+        match self.db.write_opt(batch, &how) {
+            Err(error) if error.kind() == ErrorKind::Incomplete => self.wait_for_room()?,
+            written => return written.map_err(|error| self.failed(&error)),
+        }
+        // At RocksDB's pace, which it sets itself while it writes files.
+        how.set_no_slowdown(false);
+        self.db.write_opt(WriteBatch::from_data(&again), &how).map_err(|error| self.failed(&error))
+    }
+
+    /// Until RocksDB takes writes again. [`Error::Fatal`] where it cannot write its files.
+    fn wait_for_room(&self) -> Result<()> {
+        let number = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or_default();
+        loop {
+            if number("rocksdb.background-errors") > 0 {
+                return Err(self.end(explain_background(&self.folder)));
+            }
+            if number("rocksdb.is-write-stopped") == 0 {
+                return Ok(());
+            }
+            thread::sleep(HELD_BACK);
+        }
     }
 
     /// Forces what was written onto the disk.
@@ -186,6 +221,25 @@ fn explain(folder: &Folder, error: &rocksdb::Error) -> String {
         _ => format!(
             "the log {path} cannot be read or written: check the disk and the folder's rights, then start again; \
              nothing that was acknowledged is lost ({error})"
+        ),
+    }
+}
+
+/// RocksDB does not say why it could not write its files in the background: a small file of ours tells.
+fn explain_background(folder: &Folder) -> String {
+    let probe = folder.path().join("probe");
+    let written = std::fs::write(&probe, vec![0; PROBE_BYTES]);
+    // Only a few bytes are in the way where it cannot be removed.
+    let _left = std::fs::remove_file(&probe);
+    let path = folder.path().display();
+    match written {
+        Err(error) => format!(
+            "the disk of the log {path} is full: free some space and start again; \
+             nothing that was acknowledged is lost ({error})"
+        ),
+        Ok(()) => format!(
+            "the log {path} cannot write its files: check the disk and its free space, then start again; \
+             nothing that was acknowledged is lost"
         ),
     }
 }
