@@ -197,9 +197,16 @@ mod tests {
 
     #[test]
     fn a_repeat_with_the_same_bytes_is_counted_once() {
-        let body = r#"{"events":[{"id":"x"},{"id":"y"}]}"#;
-        let summary = summarize(&[call("a", body), call("b", body), call("a", body)]).unwrap();
-        assert_eq!((summary.calls, summary.batches, summary.repeated, summary.events), (3, 2, 1, 4));
+        let [a, b] = [r#"{"events":[{"id":"x"},{"id":"y"}]}"#, r#"{"events":[{"id":"z"}]}"#];
+        let summary = summarize(&[call("a", a), call("b", b), call("a", a)]).unwrap();
+        assert_eq!((summary.calls, summary.batches, summary.repeated, summary.events), (3, 2, 1, 3));
+    }
+
+    #[test]
+    fn an_event_in_two_batches_is_found() {
+        let body = r#"{"events":[{"id":"x"}]}"#;
+        let error = summarize(&[call("a", body), call("b", body)]).unwrap_err();
+        assert_eq!(error.to_string(), "an event of batch b was also in batch Some(\"a\")");
     }
 
     #[test]
