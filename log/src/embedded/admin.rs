@@ -19,10 +19,10 @@ pub(super) fn create(shared: &Shared, name: &str, spec: &TopicSpec) -> Result<Cr
         return Ok(compare(topic.spec(), spec));
     }
     let id = ledger.next_topic;
-    let mut batch = shared.disk.batch();
-    batch.put(keys::NEXT_TOPIC, codec::encode_number(u64::from(id) + 1));
-    put_topic(&mut batch, name, id, spec)?;
-    shared.disk.write(batch)?;
+    shared.disk.write(|batch| {
+        batch.put(keys::NEXT_TOPIC, codec::encode_number(u64::from(id) + 1));
+        put_topic(batch, name, id, spec)
+    })?;
     ledger.next_topic += 1;
     let partition = |number| Partition::restored(PartitionId { topic: id, number }, 0, Tally::default());
     let topic = Topic::new(id, name.into(), spec, (0..spec.partitions).map(partition).collect());
@@ -57,9 +57,8 @@ fn put_topic(batch: &mut WriteBatch, name: &str, id: u32, spec: &TopicSpec) -> R
 pub(super) fn alter(shared: &Shared, name: &str, retention: Retention) -> Result<()> {
     let _ledger = shared.ledger();
     let topic = shared.topic(name)?;
-    let mut batch = shared.disk.batch();
-    put_topic(&mut batch, name, topic.id, &TopicSpec { retention, ..topic.spec() })?;
-    shared.disk.write(batch)?;
+    let spec = TopicSpec { retention, ..topic.spec() };
+    shared.disk.write(|batch| put_topic(batch, name, topic.id, &spec))?;
     topic.retain(retention);
     Ok(())
 }
@@ -68,12 +67,13 @@ pub(super) fn alter(shared: &Shared, name: &str, retention: Retention) -> Result
 pub(super) fn delete(shared: &Shared, name: &str) -> Result<()> {
     let ledger = shared.ledger();
     let Ok(topic) = shared.topic(name) else { return shared.disk.alive() };
-    let records = keys::records_of(topic.id);
-    let mut batch = shared.disk.batch();
-    batch.delete(keys::topic(name));
-    keys::rows_of(topic.id).for_each(|range| batch.delete_range(range.start, range.end));
-    batch.delete_range_cf(shared.disk.records()?, records.start, records.end);
-    shared.disk.write(batch)?;
+    let (records, family) = (keys::records_of(topic.id), shared.disk.records()?);
+    shared.disk.write(|batch| {
+        batch.delete(keys::topic(name));
+        keys::rows_of(topic.id).for_each(|range| batch.delete_range(range.start, range.end));
+        batch.delete_range_cf(family, records.start, records.end);
+        Ok(())
+    })?;
     forget(shared, &topic);
     drop(ledger);
     shared.disk.free_files(&records.start, &keys::last_of(topic.id))
@@ -94,12 +94,12 @@ pub(super) fn trim(shared: &Shared, partition: &Partition, before: u64) -> Resul
     if low <= partition.low() || partition.tail().gone {
         return Ok(());
     }
-    let mut batch = shared.disk.batch();
-    batch.put(keys::low(partition.id), codec::encode_number(low));
-    for chunk in partition.tally().index.forget_below(low) {
-        batch.delete(keys::chunk(partition.id, chunk.end));
-    }
-    shared.disk.write(batch)?;
+    let gone = partition.tally().index.forget_below(low);
+    shared.disk.write(|batch| {
+        batch.put(keys::low(partition.id), codec::encode_number(low));
+        gone.iter().for_each(|chunk| batch.delete(keys::chunk(partition.id, chunk.end)));
+        Ok(())
+    })?;
     partition.raise_low(low);
     Ok(())
 }

@@ -23,7 +23,12 @@ pub(super) fn stored_bytes(record: &Record) -> usize {
 
 /// The same of a row that was read.
 pub(super) fn row_bytes(row: &[u8]) -> u64 {
-    16 + row.len() as u64
+    encoded_bytes(row.len())
+}
+
+/// The same of a record that was encoded to `length` bytes.
+pub(super) fn encoded_bytes(length: usize) -> u64 {
+    16 + length as u64
 }
 
 /// Appends a record's bytes to `out`. Its parts are below 4 GiB: `limits::RECORD_BYTES_MAX` was checked.

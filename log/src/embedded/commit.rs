@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::codec::{self, Chunk};
 use super::keys::{self, PartitionId};
 use super::partition::Partition;
-use super::shared::{Ledger, Positions, Shared};
+use super::shared::{Ledger, Shared};
 use super::writer::{Draft, Job, Message, Place, Run, refuse};
 use crate::{Culprit, Error, Position, Receipt, Refusal, Result};
 
@@ -51,34 +51,28 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
     if written.is_err() {
         shared.wake_all();
     }
-    for (answer, receipt) in admitted {
+    for entry in admitted {
         // Whoever stopped waiting has its transaction committed all the same.
-        answer.send(written.clone().map(|()| receipt)).ok();
+        entry.answer.send(written.clone().map(|()| Receipt { offsets: entry.offsets })).ok();
     }
 }
 
-type Admitted = Vec<(oneshot::Sender<Result<Receipt>>, Receipt)>;
-
 /// One write for all that may commit; the others are answered.
-fn decide(shared: &Shared, jobs: Vec<Job>) -> (Admitted, Result<()>) {
+fn decide(shared: &Shared, jobs: Vec<Job>) -> (Vec<Entry>, Result<()>) {
     let ledger = shared.ledger();
     let mut group = Group::new(shared);
-    let mut admitted = Vec::with_capacity(jobs.len());
     for job in jobs {
         match check(&ledger, &job) {
             Err(error) => drop(job.answer.send(Err(error))),
-            Ok(()) => match group.admit(job) {
-                Ok(entry) => admitted.push(entry),
-                Err(error) => return (admitted, Err(error)),
-            },
+            Ok(()) => group.admit(job),
         }
     }
-    if admitted.is_empty() {
-        return (admitted, Ok(()));
+    if group.entries.is_empty() {
+        return (group.entries, Ok(()));
     }
     let written = group.write();
     drop(ledger);
-    (admitted, written)
+    (group.entries, written)
 }
 
 /// Whether a job may commit now.
@@ -107,73 +101,89 @@ fn check_topics(job: &Job) -> Result<()> {
     gone.map_or(Ok(()), |place| Err(refuse(&place.at, Refusal::NoSuchTopic)))
 }
 
+/// A transaction that is committed, and the offsets its records were given.
+struct Entry {
+    draft: Draft,
+    offsets: Vec<Offset>,
+    group: Option<Arc<str>>,
+    answer: oneshot::Sender<Result<Receipt>>,
+}
+
 /// What is written at once.
 struct Group<'a> {
     shared: &'a Shared,
-    batch: WriteBatch,
+    entries: Vec<Entry>,
     touched: HashMap<PartitionId, Arc<Partition>>,
-    positions: Vec<(Arc<str>, PartitionId, Position)>,
+    chunks: Vec<(PartitionId, Chunk)>,
 }
 
 impl<'a> Group<'a> {
     fn new(shared: &'a Shared) -> Self {
-        Self { shared, batch: shared.disk.batch(), touched: HashMap::new(), positions: Vec::new() }
+        Self { shared, entries: Vec::new(), touched: HashMap::new(), chunks: Vec::new() }
     }
 
-    /// Adds a job's rows. It fails only when the disk does.
-    fn admit(&mut self, job: Job) -> Result<(oneshot::Sender<Result<Receipt>>, Receipt)> {
-        let receipt = Receipt { offsets: self.append(&job.draft)? };
-        if let Some((group, _)) = &job.pen.seat {
-            for (place, position) in job.draft.positions {
-                let id = place.partition.id;
-                self.batch.put(keys::position(id, group), codec::encode_position(&position));
-                self.positions.push((Arc::clone(group), id, position));
-            }
-        }
-        Ok((job.answer, receipt))
+    /// Gives a job's records their offsets.
+    fn admit(&mut self, job: Job) {
+        let offsets = self.assign(&job.draft);
+        let group = job.pen.seat.as_ref().map(|(group, _)| Arc::clone(group));
+        self.entries.push(Entry { draft: job.draft, offsets, group, answer: job.answer });
     }
 
-    fn append(&mut self, draft: &Draft) -> Result<Vec<Offset>> {
-        let disk = &self.shared.disk;
-        let (family, gap_every) = (disk.records()?, self.shared.config.gap_every);
-        let (mut values, mut records) = (&draft.values[..], draft.records.iter());
+    fn assign(&mut self, draft: &Draft) -> Vec<Offset> {
+        let gap_every = self.shared.config.gap_every;
+        let mut records = draft.records.iter();
         let mut offsets = Vec::with_capacity(draft.records.len());
         for Run { place: Place { partition, .. }, count } in &draft.runs {
             let mut tally = partition.tally();
             for (timestamp, length) in records.by_ref().take(*count) {
-                let (value, rest) = values.split_at_checked(*length).ok_or_else(|| disk.damaged("a draft is short"))?;
-                let (offset, full) = tally.assign(codec::row_bytes(value), *timestamp, gap_every);
-                self.batch.put_cf(family, keys::record(partition.id, offset), value);
-                put_chunk(&mut self.batch, partition.id, full);
+                let (offset, full) = tally.assign(codec::encoded_bytes(*length), *timestamp, gap_every);
+                self.chunks.extend(full.map(|chunk| (partition.id, chunk)));
                 offsets.push(Offset(offset));
-                values = rest;
             }
             self.touched.entry(partition.id).or_insert_with(|| Arc::clone(partition));
         }
-        Ok(offsets)
+        offsets
     }
 
     /// Durable, then visible.
-    fn write(mut self) -> Result<()> {
-        for partition in self.touched.values() {
-            self.batch.put(keys::end(partition.id), codec::encode_number(partition.tally().next));
-        }
-        self.shared.disk.write(self.batch)?;
+    fn write(&self) -> Result<()> {
+        self.shared.disk.write(|batch| self.put(batch))?;
         let mut visible = self.shared.visible_mut();
         self.touched.values().for_each(|partition| partition.publish());
-        move_positions(&mut visible, self.positions);
+        for (group, place, position) in self.positions() {
+            visible.entry(Arc::clone(group)).or_default().insert(place.partition.id, position.clone());
+        }
         Ok(())
     }
-}
 
-fn put_chunk(batch: &mut WriteBatch, id: PartitionId, full: Option<Chunk>) {
-    if let Some(chunk) = full {
-        batch.put(keys::chunk(id, chunk.end), chunk.encode());
+    fn put(&self, batch: &mut WriteBatch) -> Result<()> {
+        self.entries.iter().try_for_each(|entry| self.put_records(batch, entry))?;
+        self.chunks.iter().for_each(|(id, chunk)| batch.put(keys::chunk(*id, chunk.end), chunk.encode()));
+        for (group, place, position) in self.positions() {
+            batch.put(keys::position(place.partition.id, group), codec::encode_position(position));
+        }
+        for partition in self.touched.values() {
+            batch.put(keys::end(partition.id), codec::encode_number(partition.tally().next));
+        }
+        Ok(())
     }
-}
 
-fn move_positions(visible: &mut Positions, positions: Vec<(Arc<str>, PartitionId, Position)>) {
-    for (group, id, position) in positions {
-        visible.entry(group).or_default().insert(id, position);
+    fn put_records(&self, batch: &mut WriteBatch, entry: &Entry) -> Result<()> {
+        let (disk, draft) = (&self.shared.disk, &entry.draft);
+        let family = disk.records()?;
+        let (mut values, mut records) = (&draft.values[..], draft.records.iter().zip(&entry.offsets));
+        for Run { place, count } in &draft.runs {
+            for ((_, length), offset) in records.by_ref().take(*count) {
+                let (value, rest) = values.split_at_checked(*length).ok_or_else(|| disk.damaged("a draft is short"))?;
+                batch.put_cf(family, keys::record(place.partition.id, offset.0), value);
+                values = rest;
+            }
+        }
+        Ok(())
+    }
+
+    fn positions(&self) -> impl Iterator<Item = (&Arc<str>, &Place, &Position)> {
+        let members = self.entries.iter().filter_map(|entry| Some((entry.group.as_ref()?, &entry.draft)));
+        members.flat_map(|(group, draft)| draft.positions.iter().map(move |(place, to)| (group, place, to)))
     }
 }

@@ -124,17 +124,22 @@ impl Pass<'_> {
             return Ok(());
         }
         let _ledger = self.shared.ledger();
+        let removed = std::mem::take(&mut self.removed);
+        if self.partition.tail().gone {
+            return Ok(());
+        }
         let (id, family) = (self.partition.id, self.shared.disk.records()?);
-        let mut batch = self.shared.disk.batch();
         let mut changed = HashMap::new();
-        for (offset, bytes) in self.removed.drain(..) {
-            batch.delete_cf(family, keys::record(id, offset));
-            if let Some(chunk) = self.partition.tally().index.shrink(offset, bytes) {
+        for (offset, bytes) in &removed {
+            if let Some(chunk) = self.partition.tally().index.shrink(*offset, *bytes) {
                 changed.insert(chunk.end, chunk);
             }
         }
-        changed.values().for_each(|chunk| batch.put(keys::chunk(id, chunk.end), chunk.encode()));
-        if self.partition.tail().gone { Ok(()) } else { self.shared.disk.write(batch) }
+        self.shared.disk.write(|batch| {
+            removed.iter().for_each(|(offset, _)| batch.delete_cf(family, keys::record(id, *offset)));
+            changed.values().for_each(|chunk| batch.put(keys::chunk(id, chunk.end), chunk.encode()));
+            Ok(())
+        })
     }
 }
 

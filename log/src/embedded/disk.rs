@@ -4,25 +4,18 @@
 //! [`Error::Fatal`], which says what to do, so that nothing is built on what may not be there.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
 
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, WriteBatch, WriteOptions};
-use tracing::warn;
 
 use super::config::{EmbeddedConfig, Fsync};
 use super::folder::Folder;
-use super::options;
-use super::sync::Bell;
-use super::wal::{self, Claim, Verdict};
+use super::room::Room;
+use super::sync::{Bell, lock};
+use super::wal::Claim;
+use super::{codec, explain, keys, options, recovery};
 use crate::{Error, Result};
-
-/// How often a write that is held back looks whether it may go on.
-const HELD_BACK: Duration = Duration::from_millis(1);
-/// What must fit onto a disk that is not called full.
-const PROBE_BYTES: usize = 1024 * 1024;
 
 /// The database of one log.
 #[derive(Debug)]
@@ -30,7 +23,11 @@ pub(super) struct Disk {
     db: DB,
     folder: Folder,
     fsync: Fsync,
-    /// Everything up to this sequence number is on the disk.
+    /// Who writes has it, so that the numbers of the writes are in their order. How large the last write was.
+    turn: Mutex<usize>,
+    /// The number of the last write.
+    written: AtomicU64,
+    /// Every write up to this number is on the disk.
     synced: AtomicU64,
     broken: OnceLock<String>,
     /// Rings when something was written that is not on the disk yet.
@@ -43,13 +40,22 @@ pub(super) type Row = (Box<[u8]>, Box<[u8]>);
 impl Disk {
     /// Opens what is there, or makes it.
     pub(super) fn open(folder: Folder, config: &EmbeddedConfig) -> Result<Self> {
+        let last = recovery::check_logs(&folder)?;
         let cache = options::cache(config.block_cache_bytes);
         let families = [options::rows(&cache), options::records(config, &cache)];
-        check_logs(&folder)?;
         let opened = DB::open_cf_descriptors(&options::database(config), folder.database(), families);
-        let db = opened.map_err(|error| Error::Fatal(explain(&folder, &error)))?;
-        let (synced, broken, unsynced) = (AtomicU64::new(0), OnceLock::new(), Bell::default());
-        Ok(Self { db, folder, fsync: config.fsync, synced, broken, unsynced })
+        let db = opened.map_err(|error| Error::Fatal(explain::failed(&folder, &error)))?;
+        recovery::check_opened(&folder, &db, last)?;
+        Ok(Self {
+            db,
+            folder,
+            fsync: config.fsync,
+            turn: Mutex::default(),
+            written: AtomicU64::new(last),
+            synced: AtomicU64::new(0),
+            broken: OnceLock::new(),
+            unsynced: Bell::default(),
+        })
     }
 
     /// Refuses once something was broken.
@@ -64,65 +70,60 @@ impl Disk {
 
     /// Our own data does not read as it was written.
     pub(super) fn damaged(&self, what: &str) -> Error {
-        self.end(damage(&self.folder, what))
+        self.end(explain::damage(&self.folder, what))
     }
 
-    /// An empty batch. Every write starts as one, so that it says what is on the disk.
-    pub(super) fn batch(&self) -> WriteBatch {
-        let mut batch = WriteBatch::default();
-        let claim = Claim { secret: self.folder.secret(), synced: self.synced.load(Ordering::Acquire) };
-        batch.put_log_data(claim.encode());
-        batch
-    }
-
-    /// Writes all of it or nothing, as durable as the settings say.
-    pub(super) fn write(&self, batch: WriteBatch) -> Result<()> {
+    /// Writes all of these rows or nothing, as durable as the settings say. They may be asked for more than once: a
+    /// write that RocksDB holds back is given up and made anew, so that none has to be copied before it.
+    pub(super) fn write(&self, rows: impl Fn(&mut WriteBatch) -> Result<()>) -> Result<()> {
+        let mut last_bytes = lock(&self.turn);
         self.alive()?;
-        let mut how = WriteOptions::default();
+        let number = self.written.load(Ordering::Acquire) + 1;
         let sync = self.fsync == Fsync::Always;
+        let mut how = WriteOptions::default();
         how.set_sync(sync);
-        self.write_or_end(batch, how)?;
-        // Where one write is forced onto the disk all are, so the latest that is done is there too.
+        // A write that has to wait waits here and not in RocksDB: where its files cannot be written, as on a full
+        // disk, it would wait for ever for that to change, and nobody would be told.
+        how.set_no_slowdown(true);
+        let mut room = Room::new(*last_bytes);
+        let bytes = loop {
+            let batch = self.batch(number, &rows)?;
+            let bytes = batch.size_in_bytes();
+            match self.db.write_opt(batch, &how) {
+                Err(error) if error.kind() == ErrorKind::Incomplete => self.wait_for(&mut room)?,
+                written => break written.map(|()| bytes).map_err(|error| self.failed(&error))?,
+            }
+        };
+        *last_bytes = bytes;
+        self.written.store(number, Ordering::Release);
+        // Where one write is forced onto the disk all before it are too.
         if sync {
-            self.synced.fetch_max(self.db.latest_sequence_number(), Ordering::AcqRel);
+            self.synced.fetch_max(number, Ordering::AcqRel);
         } else {
             self.unsynced.ring();
         }
         Ok(())
     }
 
-    /// A write that RocksDB holds back waits here and not in RocksDB: where its files cannot be written, as on a full
-    /// disk, it would wait for ever for that to change, and nobody would be told.
-    fn write_or_end(&self, batch: WriteBatch, mut how: WriteOptions) -> Result<()> {
-        how.set_no_slowdown(true);
-        let again = batch.data().to_vec();
-        match self.db.write_opt(batch, &how) {
-            Err(error) if error.kind() == ErrorKind::Incomplete => self.wait_for_room()?,
-            written => return written.map_err(|error| self.failed(&error)),
-        }
-        // At RocksDB's pace, which it sets itself while it writes files.
-        how.set_no_slowdown(false);
-        self.db.write_opt(WriteBatch::from_data(&again), &how).map_err(|error| self.failed(&error))
+    fn batch(&self, number: u64, rows: impl Fn(&mut WriteBatch) -> Result<()>) -> Result<WriteBatch> {
+        let mut batch = WriteBatch::default();
+        let synced = self.synced.load(Ordering::Acquire);
+        batch.put_log_data(Claim { secret: self.folder.secret(), number, synced }.encode());
+        rows(&mut batch)?;
+        batch.put(keys::WRITES, codec::encode_number(number));
+        Ok(batch)
     }
 
-    /// Until RocksDB takes writes again. [`Error::Fatal`] where it cannot write its files.
-    fn wait_for_room(&self) -> Result<()> {
-        let number = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or_default();
-        loop {
-            if number("rocksdb.background-errors") > 0 {
-                return Err(self.end(explain_background(&self.folder)));
-            }
-            if number("rocksdb.is-write-stopped") == 0 {
-                return Ok(());
-            }
-            thread::sleep(HELD_BACK);
-        }
+    /// Until RocksDB may take writes again. [`Error::Fatal`] where it cannot write its files.
+    fn wait_for(&self, room: &mut Room) -> Result<()> {
+        room.wait(&self.db).map_err(|_gone| self.end(explain::background(&self.folder)))?;
+        self.alive()
     }
 
     /// Forces what was written onto the disk.
     pub(super) fn sync(&self) -> Result<()> {
         self.alive()?;
-        let upto = self.db.latest_sequence_number();
+        let upto = self.written.load(Ordering::Acquire);
         self.db.flush_wal(true).map_err(|error| self.failed(&error))?;
         self.synced.fetch_max(upto, Ordering::AcqRel);
         Ok(())
@@ -166,7 +167,7 @@ impl Disk {
     }
 
     fn failed(&self, error: &rocksdb::Error) -> Error {
-        self.end(explain(&self.folder, error))
+        self.end(explain::failed(&self.folder, error))
     }
 }
 
@@ -180,7 +181,7 @@ impl Scan<'_> {
     /// The record it stands at: offset and bytes; `None` at the end.
     pub(super) fn get(&self) -> Result<Option<(u64, &[u8])>> {
         let Some((key, value)) = self.iterator.item() else { return self.ended() };
-        let offset = super::keys::offset_of(key).ok_or_else(|| self.disk.damaged("a record's key is too short"))?;
+        let offset = keys::offset_of(key).ok_or_else(|| self.disk.damaged("a record's key is too short"))?;
         Ok(Some((offset, value)))
     }
 
@@ -192,62 +193,4 @@ impl Scan<'_> {
     fn ended<T>(&self) -> Result<Option<T>> {
         self.iterator.status().map(|()| None).map_err(|error| self.disk.failed(&error))
     }
-}
-
-/// Tells a torn tail, which is normal after a crash, from damage.
-fn check_logs(folder: &Folder) -> Result<()> {
-    let unreadable = |error: std::io::Error| Error::Fatal(damage(folder, &error.to_string()));
-    match wal::inspect(&folder.database(), folder.secret()).map_err(unreadable)? {
-        Verdict::Sound => Ok(()),
-        Verdict::Cut(place) => {
-            warn!(file = %place.file.display(), at = place.at, "the machine went down before the disk had everything: \
-                the log goes on from the last transaction without a hole before it");
-            wal::cut(&place).map_err(unreadable)
-        }
-        Verdict::Damaged(place) => {
-            Err(Error::Fatal(damage(folder, &format!("at byte {} of {}", place.at, place.file.display()))))
-        }
-    }
-}
-
-fn explain(folder: &Folder, error: &rocksdb::Error) -> String {
-    let path = folder.path().display();
-    match error.kind() {
-        ErrorKind::Corruption => damage(folder, error.as_ref()),
-        ErrorKind::IOError if error.as_ref().contains("No space left") => format!(
-            "the disk of the log {path} is full: free some space and start again; \
-             nothing that was acknowledged is lost ({error})"
-        ),
-        _ => format!(
-            "the log {path} cannot be read or written: check the disk and the folder's rights, then start again; \
-             nothing that was acknowledged is lost ({error})"
-        ),
-    }
-}
-
-/// RocksDB does not say why it could not write its files in the background: a small file of ours tells.
-fn explain_background(folder: &Folder) -> String {
-    let probe = folder.path().join("probe");
-    let written = std::fs::write(&probe, vec![0; PROBE_BYTES]);
-    // Only a few bytes are in the way where it cannot be removed.
-    let _left = std::fs::remove_file(&probe);
-    let path = folder.path().display();
-    match written {
-        Err(error) => format!(
-            "the disk of the log {path} is full: free some space and start again; \
-             nothing that was acknowledged is lost ({error})"
-        ),
-        Ok(()) => format!(
-            "the log {path} cannot write its files: check the disk and its free space, then start again; \
-             nothing that was acknowledged is lost"
-        ),
-    }
-}
-
-fn damage(folder: &Folder, what: &str) -> String {
-    format!(
-        "the log {} is damaged and will not be used, so that nothing is lost silently: \
-         restore it from a copy, or start with an empty folder ({what})",
-        folder.path().display()
-    )
 }

@@ -14,6 +14,8 @@ pub(super) struct PartitionId {
 
 pub(super) const NEXT_TOPIC: &[u8] = b"n";
 pub(super) const STARTS: &[u8] = b"s";
+/// How many writes there were: part of each.
+pub(super) const WRITES: &[u8] = b"w";
 
 const TOPIC: u8 = b't';
 const END: u8 = b'e';

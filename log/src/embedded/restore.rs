@@ -26,9 +26,10 @@ pub(super) fn shared(disk: Disk, config: EmbeddedConfig) -> Result<Shared> {
 /// Each start has its own range of incarnations: a lease of an earlier start is never good again.
 fn count_start(disk: &Disk) -> Result<u64> {
     let start = number(disk, keys::STARTS)? + 1;
-    let mut batch = disk.batch();
-    batch.put(keys::STARTS, codec::encode_number(start));
-    disk.write(batch)?;
+    disk.write(|batch| {
+        batch.put(keys::STARTS, codec::encode_number(start));
+        Ok(())
+    })?;
     Ok(start << 32)
 }
 

@@ -144,9 +144,11 @@ fn sweep(shared: &Shared, partition: &Partition) -> Result<()> {
     if upto <= swept || shared.disk.scan(key(swept)..key(upto), false)?.get()?.is_none() {
         return Ok(());
     }
-    let mut batch = shared.disk.batch();
-    batch.delete_range_cf(shared.disk.records()?, key(swept), key(upto));
-    shared.disk.write(batch)?;
+    let family = shared.disk.records()?;
+    shared.disk.write(|batch| {
+        batch.delete_range_cf(family, key(swept), key(upto));
+        Ok(())
+    })?;
     shared.disk.free_files(&key(0), &key(upto - 1))?;
     partition.swept_to(upto);
     Ok(())

@@ -1,62 +1,16 @@
 //! What a crash, a power cut or a bad disk leaves of an embedded log, and what an open makes of it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use fpaas_core::{Clock, ManualClock, Offset, TopicPartition};
-use fpaas_log::conformance::kit::{append, fetch, position, read, text, value};
+use fpaas_core::{Offset, TopicPartition};
+use fpaas_log::conformance::kit::{append, fetch, read, text, value};
 use fpaas_log::{Embedded, EmbeddedConfig, Error, Fsync, Log, Result, TopicSpec, Transaction};
 use tempfile::TempDir;
 
-const TRANSACTIONS: u32 = 120;
-
-fn config(fsync: Fsync) -> EmbeddedConfig {
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at_micros(1_700_000_000_000_000));
-    EmbeddedConfig { fsync, ..EmbeddedConfig::new(clock) }
-}
-
-fn places() -> [TopicPartition; 3] {
-    [TopicPartition::new("a", 0), TopicPartition::new("a", 1), TopicPartition::new("b", 0)]
-}
-
-/// Transactions of records of several sizes in three partitions, each with the position it accounts for.
-async fn fill(log: &Embedded) {
-    let [a0, a1, b0] = places();
-    log.create_topic("a", &TopicSpec::kept(2)).await.unwrap();
-    log.create_topic("b", &TopicSpec::kept(1)).await.unwrap();
-    let membership = log.join("group", "member").await.unwrap();
-    let writer = log.writer("writer", Some(&membership)).await.unwrap();
-    for n in 0..TRANSACTIONS {
-        let mut transaction = Transaction::new();
-        transaction.append(a0.clone(), text(n.to_string()));
-        transaction.append(a1.clone(), text(format!("{n} {}", "x".repeat((n as usize * 977) % 9000))));
-        transaction.append(b0.clone(), text(n.to_string()));
-        transaction.advance(b0.clone(), Offset(u64::from(n) + 1), Bytes::new());
-        writer.commit(transaction).await.unwrap();
-    }
-}
-
-/// How many transactions are there, each as a whole and none after a missing one.
-async fn whole_transactions(log: &Embedded) -> u32 {
-    let [a0, a1, b0] = places();
-    let mut counts = Vec::new();
-    for at in [&a0, &a1, &b0] {
-        let values: Vec<_> = match log.watermarks(at).await {
-            Ok(_) => read(log, at).await.iter().map(value).collect(),
-            Err(_not_made_yet) => Vec::new(),
-        };
-        for (n, value) in values.iter().enumerate() {
-            assert_eq!(value.split(' ').next(), Some(n.to_string().as_str()), "{at}");
-        }
-        counts.push(values.len() as u64);
-    }
-    let moved = position(log, "group", &b0).await.map_or(0, |position| position.offset.0);
-    assert!(counts.iter().all(|count| *count == moved), "{counts:?} {moved}");
-    moved as u32
-}
+use crate::history::{TRANSACTIONS, config, cut, fill, flip, places, punch, runtime, scattered, whole_transactions};
 
 /// A log that was killed after `fill`.
 async fn killed(fsync: Fsync) -> (TempDir, PathBuf) {
@@ -74,16 +28,6 @@ fn newest(folder: &Path, extension: &str) -> PathBuf {
     files.filter(|path| fs::metadata(path).unwrap().len() > 0).max().unwrap()
 }
 
-fn cut(file: &Path, length: u64) {
-    OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
-}
-
-fn flip(file: &Path, at: usize, mask: u8) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= mask;
-    fs::write(file, bytes).unwrap();
-}
-
 /// A changed copy of a folder, opened. The folder goes with it.
 fn reopen(from: &Path, fsync: Fsync, change: impl FnOnce(&Path)) -> (Result<Arc<Embedded>>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -91,16 +35,6 @@ fn reopen(from: &Path, fsync: Fsync, change: impl FnOnce(&Path)) -> (Result<Arc<
     crate::support::copy(from, &copy);
     change(&copy);
     (Embedded::open(&copy, config(fsync)), folder)
-}
-
-/// So many places all over `length`, none at a regular distance.
-fn scattered(count: usize, length: usize) -> impl Iterator<Item = usize> {
-    let step = length / count;
-    (0..count).map(move |n| n * step + n * 7919 % step)
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 #[test]
@@ -214,12 +148,6 @@ async fn fill_up_to_a_block(log: &Embedded, length: impl Fn() -> u64) -> u64 {
         append(&*writer, &at, [text("behind")]).await;
     }
     before
-}
-
-fn punch(file: &Path, at: usize, zeros: usize) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes.iter_mut().skip(at).take(zeros).for_each(|byte| *byte = 0);
-    fs::write(file, bytes).unwrap();
 }
 
 #[test]

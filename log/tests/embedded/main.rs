@@ -5,8 +5,10 @@
 mod crash;
 mod disk;
 mod folder;
+mod history;
 mod kill;
 mod members;
 mod model;
 mod suite;
 mod support;
+mod wal;
