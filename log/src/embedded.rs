@@ -29,6 +29,7 @@ mod recovery;
 mod restore;
 mod retention;
 mod room;
+mod seat;
 mod shared;
 mod sync;
 mod wal;
@@ -50,7 +51,7 @@ use crate::{
 };
 use disk::Disk;
 use folder::Folder;
-use groups::Seat;
+use seat::Seat;
 use shared::Shared;
 use sync::lock;
 use writer::{Committing, Queue};
@@ -209,7 +210,7 @@ impl Log for Embedded {
 
     async fn join(&self, group: &str, member: &str) -> Result<Membership> {
         self.shared.disk.alive()?;
-        Ok(groups::join(&self.shared, group, member))
+        Ok(seat::join(&self.shared, group, member))
     }
 
     async fn writer(&self, id: &str, membership: Option<&Membership>) -> Result<Arc<dyn Writer>> {

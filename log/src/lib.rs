@@ -17,6 +17,7 @@
 mod error;
 mod fetch;
 mod membership;
+mod owners;
 mod record;
 mod topic;
 mod writer;

@@ -22,7 +22,8 @@ pub trait Writer: Send + Sync + std::fmt::Debug {
 /// Invariant: offsets-with-effects: a position is advanced here, beside its effects, or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
-    /// The leases it works under; each is checked at the commit.
+    /// The leases it works under; each is checked at the commit, and so is the membership of its writer, if that has
+    /// one: who is no member any more commits nothing, under a lease or not. Invariant: one-owner.
     pub leases: Vec<Lease>,
     /// What is appended, in order.
     pub appends: Vec<Append>,
@@ -67,6 +68,10 @@ impl Transaction {
     }
 
     /// Moves the group's position on a partition. The last one given for a partition counts.
+    ///
+    /// It moves under the lease of the slot it belongs to, which is the same each time. Without any lease it is
+    /// refused as [`crate::Refusal::NotAuthorised`]; under other slots than those it moved under before it is
+    /// [`crate::Culprit::Fenced`], as far as this process has seen them.
     pub fn advance(&mut self, at: TopicPartition, offset: Offset, metadata: Bytes) {
         self.positions.push((at, Position { offset, metadata }));
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, SubscriptionId, TenantId, Timestamp, TopicPartition};
-use fpaas_log::{Membership, MembershipEvent, Record, TopicSpec, Transaction, Writer};
+use fpaas_log::{Lease, Membership, MembershipEvent, Record, TopicSpec, Transaction, Writer};
 use fpaas_state::rows::{self, ScanRow};
 use fpaas_state::{LastOutcome, SubscriptionEntry};
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ fn entry(world: &World) -> Arc<SubscriptionEntry> {
 /// Stands in for a stage: it writes positions of its group.
 struct Stand {
     membership: Membership,
+    lease: Lease,
     writer: Arc<dyn Writer>,
 }
 
@@ -30,13 +31,13 @@ impl Stand {
     async fn of(world: &World, stage: Stage) -> Self {
         let group = world.context.topics.group(&entry(world).pool, stage);
         let mut membership = world.context.log.join(&group, "node").await.unwrap();
-        let Some(MembershipEvent::Assigned(_)) = membership.next().await else { panic!("no slots") };
+        let Some(MembershipEvent::Assigned(mut leases)) = membership.next().await else { panic!("no slots") };
         let writer = world.context.log.writer(stage.as_str(), Some(&membership)).await.unwrap();
-        Self { membership, writer }
+        Self { membership, lease: leases.remove(0), writer }
     }
 
     async fn advance(&self, at: &TopicPartition, offset: u64, rows: &[(TopicPartition, String, Option<ScanRow>)]) {
-        let mut transaction = Transaction::new();
+        let mut transaction = Transaction::under(&self.lease);
         transaction.advance(at.clone(), Offset(offset), Bytes::new());
         for (changelog, key, row) in rows {
             let value = row.as_ref().map(|row| rows::encode(row).unwrap());

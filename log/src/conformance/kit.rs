@@ -1,6 +1,9 @@
 //! What the claims are written with.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -193,7 +196,41 @@ pub async fn refused(writer: &dyn Writer, transaction: Transaction) -> Error {
 pub fn levers(backend: &dyn Backend) -> Option<&dyn RetentionLevers> {
     let levers = backend.retention();
     if levers.is_none() {
-        eprintln!("SKIPPED: retention is not this backend's own");
+        skip("retention is not this backend's own");
     }
     levers
+}
+
+/// Says that a test was not run, where a test that passes is heard too: what goes through `eprintln!` is swallowed.
+pub fn skip(why: &str) {
+    use std::io::Write;
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    writeln!(std::io::stderr(), "SKIPPED {name}: {why}").unwrap();
+}
+
+/// A future that counts how often it was woken to look.
+#[derive(Debug)]
+pub struct Counted<F> {
+    future: Pin<Box<F>>,
+    /// How often it was polled.
+    pub polls: usize,
+}
+
+impl<F: Future> Counted<F> {
+    /// Polled for the first time, when it has to wait.
+    pub async fn waiting(future: F) -> Self {
+        let mut counted = Self { future: Box::pin(future), polls: 0 };
+        let pending = poll_fn(|context| Poll::Ready(Pin::new(&mut counted).poll(context).is_pending())).await;
+        assert!(pending, "there was nothing to wait for");
+        counted
+    }
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.polls += 1;
+        self.future.as_mut().poll(context)
+    }
 }

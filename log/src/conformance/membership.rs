@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use fpaas_core::Offset;
 use fpaas_core::partition::{SLOTS, Slot};
 
 use super::Backend;
-use super::kit::{Member, append, appending, assigned, partition, refused, soon, text, values};
-use crate::{Culprit, Error, Lease, MembershipEvent, Transaction};
+use super::kit::{Member, append, appending, assigned, partition, position, refused, soon, text, values};
+use crate::{Culprit, Error, Lease, MembershipEvent, Refusal, Transaction};
 
 fn slots(leases: &[Lease]) -> BTreeSet<Slot> {
     leases.iter().map(|lease| lease.slot).collect()
@@ -85,12 +87,57 @@ pub async fn a_member_of_the_same_name_fences_the_old_one(backend: &dyn Backend)
     }
     let late = refused(&*old.writer, under(&old.leases[0], &at, "too late")).await;
     assert_eq!(late, Error::Abort(Culprit::Fenced));
-    let mut position = Transaction::new();
-    position.advance(at.clone(), fpaas_core::Offset(1), bytes::Bytes::new());
-    assert_eq!(refused(&*old.writer, position).await, Error::Abort(Culprit::Fenced));
+    let mut late = Transaction::under(&old.leases[0]);
+    late.advance(at.clone(), Offset(1), Bytes::new());
+    assert_eq!(refused(&*old.writer, late).await, Error::Abort(Culprit::Fenced));
     drop(old);
     new.writer.commit(under(&new.leases[0], &at, "in time")).await.unwrap();
     assert_eq!(values(&*backend.log(), &at).await, ["in time"]);
+}
+
+/// Neither one whose name was taken nor one that left: also what is under no lease and moves no position.
+pub async fn who_is_no_member_any_more_commits_nothing_at_all(backend: &dyn Backend) {
+    let (at, group) = (partition(backend).await, backend.fresh("group"));
+    let old = Member::join(backend, &group, "name").await;
+    append(&*old.writer, &at, [text("as a member")]).await;
+    let new = Member::join(backend, &group, "name").await;
+    assert_eq!(refused(&*old.writer, appending(&at, [text("too late")])).await, Error::Abort(Culprit::Fenced));
+    append(&*new.writer, &at, [text("as the new one")]).await;
+    drop(new.membership);
+    assert_eq!(refused(&*new.writer, appending(&at, [text("too late")])).await, Error::Abort(Culprit::Fenced));
+    assert_eq!(values(&*backend.log(), &at).await, ["as a member", "as the new one"]);
+}
+
+/// It is the work of a slot.
+pub async fn a_position_moves_only_under_a_lease(backend: &dyn Backend) {
+    let (at, member) = (partition(backend).await, Member::alone(backend).await);
+    let mut transaction = appending(&at, [text("lost")]);
+    transaction.advance(at.clone(), Offset(1), Bytes::new());
+    let refusal = Refusal::NotAuthorised;
+    let refused = refused(&*member.writer, transaction).await;
+    assert_eq!(refused, Error::Abort(Culprit::Append { at: at.clone(), refusal }));
+    assert!(values(&*backend.log(), &at).await.is_empty());
+    assert_eq!(position(&*backend.log(), member.membership.group(), &at).await, None);
+}
+
+/// The slot of a position is always the same; the lease of another one does not cover it.
+pub async fn a_position_moves_only_under_the_slot_it_belongs_to(backend: &dyn Backend) {
+    let (at, member) = (partition(backend).await, Member::alone(backend).await);
+    let moved = |slots: &[u32], to| {
+        let mut transaction = Transaction::new();
+        transaction.leases = slots.iter().map(|slot| member.lease(Slot(*slot)).clone()).collect();
+        transaction.advance(at.clone(), Offset(to), Bytes::new());
+        member.writer.commit(transaction)
+    };
+    moved(&[7, 8], 1).await.unwrap();
+    moved(&[8, 9], 2).await.unwrap();
+    for other in [7, 9] {
+        assert_eq!(moved(&[other], 3).await.unwrap_err().error, Error::Abort(Culprit::Fenced));
+    }
+    moved(&[8], 4).await.unwrap();
+    moved(&[9, 8, 7], 5).await.unwrap();
+    let group = member.membership.group();
+    assert_eq!(position(&*backend.log(), group, &at).await.unwrap().offset, Offset(5));
 }
 
 /// One stale lease among good ones is enough.

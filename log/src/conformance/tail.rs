@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_core::{Offset, TopicPartition};
+use fpaas_core::{Offset, TopicPartition, limits};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Backend;
-use super::kit::{PATIENCE, append, append_numbers, appender, numbers, partition, soon, text, value};
+use super::kit::{Counted, PATIENCE, append, append_numbers, appender, numbers, partition, soon, text, value};
 use crate::{FetchBounds, Log};
 
 /// Not before its time, and with where to go on.
@@ -24,22 +24,37 @@ pub async fn a_fetch_at_the_end_waits_and_then_answers_empty(backend: &dyn Backe
     assert_eq!((fetched.next, fetched.end), (end, end));
 }
 
-/// All who wait, long before their time is up.
-pub async fn a_commit_wakes_whoever_waits(backend: &dyn Backend) {
+/// It is woken when there is something or when its time is up, and not in between to look.
+pub async fn who_waits_does_nothing_meanwhile(backend: &dyn Backend) {
+    let (at, log) = (partition(backend).await, backend.log());
+    let bounds = FetchBounds::waiting(Duration::from_millis(400));
+    let mut waiting = Counted::waiting(log.fetch(&at, Offset::ZERO, bounds)).await;
+    let fetched = soon(&mut waiting).await.unwrap();
+    assert!(fetched.records.is_empty());
+    assert!(waiting.polls <= 5, "woken {} times", waiting.polls);
+}
+
+/// All of them, each time, long before their time is up.
+pub async fn each_commit_wakes_everyone_who_waits(backend: &dyn Backend) {
+    const READERS: usize = 5;
     let (at, writer, log) = (partition(backend).await, appender(backend).await, backend.log());
-    let mut waiting = JoinSet::new();
-    for _ in 0..5 {
-        let (log, at) = (Arc::clone(&log), at.clone());
-        let bounds = FetchBounds::waiting(fpaas_core::limits::FETCH_WAIT_MAX);
-        waiting.spawn(async move { log.fetch(&at, Offset::ZERO, bounds).await.unwrap() });
+    let bounds = FetchBounds::waiting(limits::FETCH_WAIT_MAX);
+    let mut from = Offset::ZERO;
+    for round in 0..20 {
+        let mut waiting = Vec::new();
+        for _ in 0..READERS {
+            waiting.push(Counted::waiting(log.fetch(&at, from, bounds)).await);
+        }
+        let (began, news) = (Instant::now(), round.to_string());
+        append(&*writer, &at, [text(news.as_str())]).await;
+        for reader in &mut waiting {
+            let fetched = soon(&mut *reader).await.unwrap();
+            assert_eq!(fetched.records.iter().map(value).collect::<Vec<_>>(), [news.as_str()]);
+            assert!(reader.polls <= 5, "woken {} times for one commit", reader.polls);
+            from = fetched.next;
+        }
+        assert!(began.elapsed() < limits::FETCH_WAIT_MAX / 3);
     }
-    tokio::task::yield_now().await;
-    let began = Instant::now();
-    append(&*writer, &at, [text("news")]).await;
-    for fetched in soon(waiting.join_all()).await {
-        assert_eq!(fetched.records.iter().map(value).collect::<Vec<_>>(), ["news"]);
-    }
-    assert!(began.elapsed() < fpaas_core::limits::FETCH_WAIT_MAX / 3);
 }
 
 /// Readers that follow the tail at their own pace while it grows.
@@ -57,7 +72,7 @@ pub async fn every_reader_at_a_tail_sees_everything_once(backend: &dyn Backend) 
 }
 
 async fn follow(log: Arc<dyn Log>, at: TopicPartition, until: usize, pace: usize) -> Vec<String> {
-    let bounds = FetchBounds { records: pace * 3, ..FetchBounds::waiting(fpaas_core::limits::FETCH_WAIT_MAX) };
+    let bounds = FetchBounds { records: pace * 3, ..FetchBounds::waiting(limits::FETCH_WAIT_MAX) };
     let (mut from, mut seen) = (Offset::ZERO, Vec::new());
     while seen.len() < until {
         let fetched = log.fetch(&at, from, bounds).await.unwrap();

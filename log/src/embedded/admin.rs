@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::limits;
 use rocksdb::WriteBatch;
 
@@ -65,7 +66,7 @@ pub(super) fn alter(shared: &Shared, name: &str, retention: Retention) -> Result
 
 /// Deletes a topic, its records and the positions on it.
 pub(super) fn delete(shared: &Shared, name: &str) -> Result<()> {
-    let ledger = shared.ledger();
+    let mut ledger = shared.ledger();
     let Ok(topic) = shared.topic(name) else { return shared.disk.alive() };
     let (records, family) = (keys::records_of(topic.id), shared.disk.records()?);
     shared.disk.write(|batch| {
@@ -75,6 +76,7 @@ pub(super) fn delete(shared: &Shared, name: &str) -> Result<()> {
         Ok(())
     })?;
     forget(shared, &topic);
+    ledger.owners.forget(|(_, id)| id.topic == topic.id);
     drop(ledger);
     shared.disk.free_files(&records.start, &keys::last_of(topic.id))
 }
@@ -101,5 +103,6 @@ pub(super) fn trim(shared: &Shared, partition: &Partition, before: u64) -> Resul
         Ok(())
     })?;
     partition.raise_low(low);
+    crashpoint::hit(Point::RetentionTrimmed);
     Ok(())
 }

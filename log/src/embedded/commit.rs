@@ -59,10 +59,10 @@ fn commit(shared: &Shared, jobs: Vec<Job>) {
 
 /// One write for all that may commit; the others are answered.
 fn decide(shared: &Shared, jobs: Vec<Job>) -> (Vec<Entry>, Result<()>) {
-    let ledger = shared.ledger();
+    let mut ledger = shared.ledger();
     let mut group = Group::new(shared);
     for job in jobs {
-        match check(&ledger, &job) {
+        match check(&mut ledger, &job) {
             Err(error) => drop(job.answer.send(Err(error))),
             Ok(()) => group.admit(job),
         }
@@ -76,23 +76,32 @@ fn decide(shared: &Shared, jobs: Vec<Job>) -> (Vec<Entry>, Result<()>) {
 }
 
 /// Whether a job may commit now.
-fn check(ledger: &Ledger, job: &Job) -> Result<()> {
-    let fenced = Error::Abort(Culprit::Fenced);
+fn check(ledger: &mut Ledger, job: &Job) -> Result<()> {
+    check_topics(job)?;
+    let fenced = Err(Error::Abort(Culprit::Fenced));
     if ledger.writers.get(&job.pen.id) != Some(&job.pen.epoch) {
-        return Err(fenced);
+        return fenced;
     }
-    if let Some((group, id)) = &job.pen.seat {
-        let owner = job.leases.iter().all(|lease| lease.group == *group && ledger.groups.holds(lease, *id));
-        let member = job.draft.positions.is_empty() || ledger.groups.is_member(group, *id);
-        if !owner || !member {
-            return Err(fenced);
-        }
-    } else if !job.leases.is_empty() {
-        return Err(fenced);
-    } else if let Some((place, _)) = job.draft.positions.first() {
-        return Err(refuse(&place.at, Refusal::NotAuthorised));
+    let position = job.draft.positions.first();
+    let Some((group, id)) = &job.pen.seat else {
+        let free = job.leases.is_empty();
+        return if free { position.map_or(Ok(()), |(place, _)| Err(not_authorised(place))) } else { fenced };
+    };
+    // Also without a lease: who is no member any more commits nothing.
+    let member = ledger.groups.is_member(group, *id);
+    if !member || !job.leases.iter().all(|lease| lease.group == *group && ledger.groups.holds(lease, *id)) {
+        return fenced;
     }
-    check_topics(job)
+    if let Some((place, _)) = position.filter(|_| job.leases.is_empty()) {
+        return Err(not_authorised(place));
+    }
+    let positions = job.draft.positions.iter().map(|(place, _)| (Arc::clone(group), place.partition.id));
+    if ledger.owners.admit(&job.leases, positions) { Ok(()) } else { fenced }
+}
+
+/// A position moves under a lease.
+fn not_authorised(place: &Place) -> Error {
+    refuse(&place.at, Refusal::NotAuthorised)
 }
 
 /// A topic may have been deleted since the job was made.

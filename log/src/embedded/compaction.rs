@@ -10,7 +10,7 @@ use fpaas_core::Timestamp;
 
 use super::codec::{self, Parts};
 use super::keys;
-use super::partition::Partition;
+use super::partition::{Cleaned, Partition};
 use super::shared::Shared;
 use crate::Result;
 
@@ -20,14 +20,6 @@ const KEY_OVERHEAD: usize = 64;
 const REMOVALS: usize = 1000;
 /// A partition with fewer records is compacted whenever something changed.
 const SMALL: u64 = 10_000;
-
-/// How far a partition was compacted since the start, and what was left.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cleaned {
-    upto: u64,
-    live: u64,
-    oldest_tombstone: Option<Timestamp>,
-}
 
 /// The last offset of each key.
 type Latest = HashMap<Box<[u8]>, u64>;

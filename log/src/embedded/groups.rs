@@ -1,11 +1,11 @@
 //! Groups of this process: who is a member, who owns which slot, and the messages that say so.
 //!
 //! Who should own what is decided in `balance`, which is pure. A slot that moves is first taken from its owner, who
-//! acknowledges within `revoke_wait` or loses it; only then is it given to another, with a new incarnation.
+//! lets go of it (`seat` waits for that); only then is it given to another, with a new incarnation.
 //! Invariant: one-owner.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use fpaas_core::limits;
 use fpaas_core::partition::{SLOTS, Slot};
@@ -13,8 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::balance::{self, Holding, Plan};
-use super::shared::Shared;
-use crate::{Ack, Lease, LeaveGuard, Membership, MembershipEvent};
+use crate::{Ack, Lease, MembershipEvent};
 
 /// All groups.
 #[derive(Debug, Default)]
@@ -39,10 +38,10 @@ struct Member {
 /// Slots that a member was asked to let go of.
 #[derive(Debug)]
 pub(super) struct Revocation {
-    group: Arc<str>,
-    incarnations: Vec<u64>,
-    acknowledged: tokio::sync::oneshot::Receiver<()>,
-    runtime: Handle,
+    pub(super) group: Arc<str>,
+    pub(super) incarnations: Vec<u64>,
+    pub(super) acknowledged: tokio::sync::oneshot::Receiver<()>,
+    pub(super) runtime: Handle,
 }
 
 impl Groups {
@@ -186,56 +185,6 @@ impl Group {
             self.free(|holding| holding.member() == Some(id));
         }
     }
-}
-
-/// A member's seat: dropping it leaves the group.
-#[derive(Debug)]
-pub(super) struct Seat {
-    shared: Weak<Shared>,
-    group: Arc<str>,
-    pub(super) id: u64,
-}
-
-impl LeaveGuard for Seat {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        shared.ledger().groups.leave(&self.group, self.id);
-        rebalance(&shared, &self.group);
-    }
-}
-
-/// Joins a group; to be called in a tokio runtime.
-pub(super) fn join(shared: &Arc<Shared>, group: &str, member: &str) -> Membership {
-    let (group, member): (Arc<str>, Arc<str>) = (group.into(), member.into());
-    let (id, events) = shared.ledger().groups.join(&group, &member, Handle::current());
-    rebalance(shared, &group);
-    let seat = Seat { shared: Arc::downgrade(shared), group: Arc::clone(&group), id };
-    Membership::new(group, member, events, Box::new(seat))
-}
-
-fn rebalance(shared: &Arc<Shared>, group: &Arc<str>) {
-    for revocation in shared.ledger().groups.rebalance(group) {
-        let runtime = revocation.runtime.clone();
-        // Ends by itself within `revoke_wait`; when the runtime ends before, so does the group.
-        drop(runtime.spawn(settle(Arc::downgrade(shared), shared.config.revoke_wait, revocation)));
-    }
-}
-
-/// Waits until the slots are let go of, or until that took too long; then they are another's.
-async fn settle(shared: Weak<Shared>, wait: std::time::Duration, revocation: Revocation) {
-    let in_time = tokio::time::timeout(wait, revocation.acknowledged).await.is_ok();
-    if !in_time {
-        tracing::warn!(group = %revocation.group, "a member did not acknowledge its revoked slots in time: they are taken");
-    }
-    let Some(shared) = shared.upgrade() else { return };
-    shared.ledger().groups.release(&revocation.group, &revocation.incarnations);
-    rebalance(&shared, &revocation.group);
 }
 
 #[cfg(test)]

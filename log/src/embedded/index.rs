@@ -18,18 +18,19 @@ pub(super) const BYTES: u64 = 1024 * 1024;
 /// The chunks of a partition, the open one last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
-    /// Where the first chunk starts, or below: the chunks before it were forgotten.
+    /// Where the first chunk starts: what is below it was forgotten.
     first: u64,
     closed: VecDeque<Chunk>,
     open: Chunk,
 }
 
 impl Index {
-    /// From the closed chunks that were stored.
-    pub(super) fn restored(closed: impl IntoIterator<Item = Chunk>) -> Self {
+    /// From the closed chunks that were stored, of a partition with this low watermark: nothing is left below it, so
+    /// that is where the first of them starts now.
+    pub(super) fn restored(low: u64, closed: impl IntoIterator<Item = Chunk>) -> Self {
         let closed: VecDeque<_> = closed.into_iter().collect();
-        let end = closed.back().map_or(0, |chunk| chunk.end);
-        Self { first: 0, closed, open: Chunk { end, ..Chunk::default() } }
+        let end = closed.back().map_or(low, |chunk| chunk.end);
+        Self { first: low, closed, open: Chunk { end, ..Chunk::default() } }
     }
 
     /// Where the open chunk starts.

@@ -10,7 +10,6 @@ use fpaas_core::{Offset, Timestamp};
 use tokio::sync::watch;
 
 use super::codec::Chunk;
-use super::compaction::Cleaned;
 use super::index::Index;
 use super::keys::PartitionId;
 use super::sync::lock;
@@ -44,6 +43,14 @@ pub(super) struct Tally {
     pub(super) next: u64,
     /// Of what was written.
     pub(super) index: Index,
+}
+
+/// How far a partition was compacted since the start, and what was left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cleaned {
+    pub(super) upto: u64,
+    pub(super) live: u64,
+    pub(super) oldest_tombstone: Option<Timestamp>,
 }
 
 impl Tally {

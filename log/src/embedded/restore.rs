@@ -1,6 +1,5 @@
 //! What an open finds on the disk: topics, watermarks, chunks, positions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::codec::{self, Chunk, Parts, TopicRow};
@@ -19,7 +18,7 @@ pub(super) fn shared(disk: Disk, config: EmbeddedConfig) -> Result<Shared> {
     let positions = positions(&disk)?;
     let next_topic = u32::try_from(number(&disk, keys::NEXT_TOPIC)?).map_err(|_| disk.damaged("too many topics"))?;
     let groups = Groups::starting_at(count_start(&disk)?);
-    let ledger = Ledger { groups, next_topic, writers: HashMap::new() };
+    let ledger = Ledger { groups, next_topic, ..Ledger::default() };
     Ok(Shared::new(config, disk, topics, positions, ledger))
 }
 
@@ -49,8 +48,8 @@ fn topic(disk: &Disk, key: &[u8], row: &[u8]) -> Result<Arc<Topic>> {
 
 fn partition(disk: &Disk, id: PartitionId) -> Result<Arc<Partition>> {
     let (low, next) = (number(disk, &keys::low(id))?, number(disk, &keys::end(id))?);
-    let mut index = Index::restored(chunks(disk, id)?);
-    count_open_chunk(disk, id, low, next, &mut index)?;
+    let mut index = Index::restored(low, chunks(disk, id)?);
+    count_open_chunk(disk, id, next, &mut index)?;
     Ok(Partition::restored(id, low, Tally { next, index }))
 }
 
@@ -61,9 +60,8 @@ fn chunks(disk: &Disk, id: PartitionId) -> Result<Vec<Chunk>> {
 }
 
 /// The open chunk is not stored: its records are counted again.
-fn count_open_chunk(disk: &Disk, id: PartitionId, low: u64, next: u64, index: &mut Index) -> Result<()> {
-    let from = index.open_from().max(low);
-    let mut scan = disk.scan(keys::record(id, from)..keys::record(id, next), false)?;
+fn count_open_chunk(disk: &Disk, id: PartitionId, next: u64, index: &mut Index) -> Result<()> {
+    let mut scan = disk.scan(keys::record(id, index.open_from())..keys::record(id, next), false)?;
     while let Some((offset, bytes)) = scan.get()? {
         let parts = Parts::find(bytes).ok_or_else(|| disk.damaged("a record cannot be read"))?;
         index.count(offset + 1, codec::row_bytes(bytes), parts.timestamp);

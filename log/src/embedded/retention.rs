@@ -6,7 +6,6 @@
 
 use std::sync::atomic::Ordering;
 
-use fpaas_core::crashpoint::{self, Point};
 use tracing::{error, warn};
 
 use super::codec;
@@ -134,22 +133,18 @@ fn lose(shared: &Shared, topic: &Topic, partition: &Partition, range: std::ops::
 
 /// Removes from the disk what is below the low watermark, in whole chunks, so that few deletions cover much.
 fn sweep(shared: &Shared, partition: &Partition) -> Result<()> {
-    let (low, swept) = (partition.low(), partition.swept());
-    if low == swept {
+    let (upto, swept) = (partition.tally().index.first().min(partition.low()), partition.swept());
+    if upto <= swept {
         return Ok(());
     }
-    crashpoint::hit(Point::RetentionTrimmed);
-    let upto = partition.tally().index.first().min(low);
-    let key = |offset| keys::record(partition.id, offset);
-    if upto <= swept || shared.disk.scan(key(swept)..key(upto), false)?.get()?.is_none() {
-        return Ok(());
+    let (key, family) = (|offset| keys::record(partition.id, offset), shared.disk.records()?);
+    if shared.disk.scan(key(swept)..key(upto), false)?.get()?.is_some() {
+        shared.disk.write(|batch| {
+            batch.delete_range_cf(family, key(swept), key(upto));
+            Ok(())
+        })?;
+        shared.disk.free_files(&key(0), &key(upto - 1))?;
     }
-    let family = shared.disk.records()?;
-    shared.disk.write(|batch| {
-        batch.delete_range_cf(family, key(swept), key(upto));
-        Ok(())
-    })?;
-    shared.disk.free_files(&key(0), &key(upto - 1))?;
     partition.swept_to(upto);
     Ok(())
 }

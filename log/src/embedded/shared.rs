@@ -16,6 +16,7 @@ use super::groups::Groups;
 use super::keys::PartitionId;
 use super::partition::{Partition, Tail};
 use super::sync::{Bell, lock, read, write};
+use crate::owners::Owners;
 use crate::{Error, Position, Result, Retention, TopicSpec};
 
 /// An open log.
@@ -44,6 +45,8 @@ pub(super) struct Ledger {
     pub(super) groups: Groups,
     /// The latest writer of each id; those before it are fenced.
     pub(super) writers: HashMap<Arc<str>, u64>,
+    /// Which slot each group's positions belong to, as far as they moved.
+    pub(super) owners: Owners<(Arc<str>, PartitionId)>,
     /// The number of the next topic.
     pub(super) next_topic: u32,
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use fpaas_core::{Clock, ManualClock, TopicPartition};
-use fpaas_log::conformance::kit::{append, appending, numbers, text, values};
+use fpaas_log::conformance::kit::{append, appending, numbers, skip, text, values};
 use fpaas_log::{Embedded, EmbeddedConfig, Error, Fsync, Log, TopicSpec};
 
 fn config() -> EmbeddedConfig {
@@ -143,7 +143,7 @@ impl Mount {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        eprintln!("SKIPPED: no right to mount a small file system");
+        skip("no right to mount a small file system");
         None
     }
 

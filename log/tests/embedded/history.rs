@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fpaas_core::{Clock, ManualClock, Offset, TopicPartition};
-use fpaas_log::conformance::kit::{position, read, text, value};
+use fpaas_log::conformance::kit::{assigned, position, read, text, value};
 use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, TopicSpec, Transaction};
 
 pub(crate) const TRANSACTIONS: u32 = 120;
@@ -30,10 +30,11 @@ pub(crate) async fn fill_and(log: &Embedded, mut after_each: impl FnMut()) {
     let [a0, a1, b0] = places();
     log.create_topic("a", &TopicSpec::kept(2)).await.unwrap();
     log.create_topic("b", &TopicSpec::kept(1)).await.unwrap();
-    let membership = log.join("group", "member").await.unwrap();
+    let mut membership = log.join("group", "member").await.unwrap();
     let writer = log.writer("writer", Some(&membership)).await.unwrap();
+    let leases = assigned(&mut membership).await;
     for n in 0..TRANSACTIONS {
-        let mut transaction = Transaction::new();
+        let mut transaction = Transaction::under(&leases[0]);
         transaction.append(a0.clone(), text(n.to_string()));
         transaction.append(a1.clone(), text(format!("{n} {}", "x".repeat((n as usize * 977) % 9000))));
         transaction.append(b0.clone(), text(n.to_string()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fpaas_core::{Clock, ManualClock, Offset, TopicPartition};
-use fpaas_log::conformance::kit::{position, read, text, value};
+use fpaas_log::conformance::kit::{assigned, position, read, text, value};
 use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, TopicSpec, Transaction};
 
 const FOLDER: &str = "FPAAS_TEST_LOG_FOLDER";
@@ -29,11 +29,12 @@ async fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let log = open(Path::new(&folder), Fsync::Never);
     log.create_topic("t", &TopicSpec::kept(2)).await.unwrap();
-    let membership = log.join("group", "member").await.unwrap();
+    let mut membership = log.join("group", "member").await.unwrap();
     let writer = log.writer("writer", Some(&membership)).await.unwrap();
+    let leases = assigned(&mut membership).await;
     let from = position(&*log, "group", &place(0)).await.map_or(0, |position| position.offset.0);
     for n in from.. {
-        let mut transaction = Transaction::new();
+        let mut transaction = Transaction::under(&leases[0]);
         transaction.append(place(0), text(format!("{n} {}", "x".repeat(n as usize % 3000))));
         transaction.append(place(1), text(n.to_string()));
         transaction.advance(place(0), Offset(n + 1), Bytes::new());

@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::support::Local;
 use bytes::Bytes;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
-use fpaas_log::conformance::kit::{position, read};
+use fpaas_log::conformance::kit::{Member, position, read};
 use fpaas_log::conformance::{Backend, RetentionLevers};
-use fpaas_log::{Membership, Record, TopicSpec, Transaction, Writer};
+use fpaas_log::{Record, TopicSpec, Transaction};
 use proptest::prelude::*;
 
 /// Topics 0 and 1 are kept, 2 is compacted; each has two partitions.
@@ -53,7 +53,7 @@ struct Model {
 struct World {
     backend: Local,
     model: Model,
-    member: Option<(Membership, std::sync::Arc<dyn Writer>)>,
+    member: Option<Member>,
     serial: u64,
 }
 
@@ -77,13 +77,11 @@ impl World {
     }
 
     async fn join(&mut self) {
-        let membership = self.backend.log().join("group", "member").await.unwrap();
-        let writer = self.backend.log().writer("writer", Some(&membership)).await.unwrap();
-        self.member = Some((membership, writer));
+        self.member = Some(Member::join(&self.backend, "group", "member").await);
     }
 
     fn transaction(&mut self, records: &[(usize, u32, u8, usize, i64)]) -> Transaction {
-        let mut transaction = Transaction::new();
+        let mut transaction = self.member.as_ref().unwrap().begin();
         for (topic, partition, key, size, time) in records {
             self.serial += 1;
             let value = Bytes::from(format!("{} {}", self.serial, "x".repeat(*size)));
@@ -118,7 +116,7 @@ impl World {
             transaction.advance(place(0, 0), Offset(offset), Bytes::new());
             self.model.position = Some(offset);
         }
-        let writer = &self.member.as_ref().unwrap().1;
+        let writer = &self.member.as_ref().unwrap().writer;
         let receipt = writer.commit(transaction.clone()).await.unwrap();
         for (append, offset) in transaction.appends.into_iter().zip(receipt.offsets) {
             let before = self.model.records.entry(append.at).or_default().insert(offset.0, append.record);
@@ -130,7 +128,7 @@ impl World {
         let mut transaction = self.transaction(records);
         transaction.append(TopicPartition::new("nowhere", 0), Record::default());
         transaction.advance(place(0, 0), Offset(1), Bytes::new());
-        self.member.as_ref().unwrap().1.commit(transaction).await.unwrap_err();
+        self.member.as_ref().unwrap().writer.commit(transaction).await.unwrap_err();
     }
 
     async fn trim(&mut self, at: &TopicPartition, share: u8) {
