@@ -57,6 +57,8 @@ else
 fi
 
 mkdir -p bin
-# Only where it leads elsewhere: whoever runs it meanwhile must find it.
-[ "$(readlink bin/fpaas)" = "$PROGRAMS/fpaas" ] || ln -sfn "$PROGRAMS/fpaas" bin/fpaas
+for program in fpaas receiver; do
+    # Only where it leads elsewhere: whoever runs it meanwhile must find it.
+    [ "$(readlink "bin/$program")" = "$PROGRAMS/$program" ] || ln -sfn "$PROGRAMS/$program" "bin/$program"
+done
 say "built: bin/fpaas ($(bin/fpaas --version))"

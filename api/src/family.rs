@@ -98,11 +98,17 @@ fn encode(family: &Family, mut metric: MetricEncoder<'_>) -> Result<(), fmt::Err
         let labels: &[_] = labels;
         match family.kind {
             Kind::Info => metric.encode_info(&labels)?,
-            Kind::Counter => {
-                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(value, None)?;
-            }
-            Kind::Gauge => metric.encode_family(&labels)?.encode_gauge(value)?,
+            // What has no labels has no braces either.
+            kind if labels.is_empty() => encode_value(kind, *value, &mut metric)?,
+            kind => encode_value(kind, *value, &mut metric.encode_family(&labels)?)?,
         }
     }
     Ok(())
+}
+
+fn encode_value(kind: Kind, value: u64, metric: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match kind {
+        Kind::Counter => metric.encode_counter::<NoLabelSet, _, u64>(&value, None),
+        Kind::Gauge | Kind::Info => metric.encode_gauge(&value),
+    }
 }
