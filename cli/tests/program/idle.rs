@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use fpaas_testkit::receiver::Call;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{LONG, Place, recording};
@@ -16,12 +17,18 @@ fn chain(place: &Place) -> Result<String> {
     Ok(place.likes().display().to_string())
 }
 
+/// The part of a call's body that says what it is.
+#[derive(Default, Deserialize)]
+struct Body {
+    subscription: String,
+    events: Vec<Value>,
+}
+
 /// How many events a subscription's calls have brought.
 fn brought(calls: &[Call], subscription: &str) -> usize {
-    let body =
-        |call: &Call| serde_json::from_slice::<Value>(call.body.as_deref().unwrap_or_default()).unwrap_or_default();
-    let bodies = calls.iter().map(body).filter(|body| body["subscription"] == subscription);
-    bodies.map(|body| body["events"].as_array().map_or(0, Vec::len)).sum()
+    let body = |call: &Call| serde_json::from_slice(call.body.as_deref().unwrap_or_default()).unwrap_or_default();
+    let bodies = calls.iter().map(body).filter(|body: &Body| body.subscription == subscription);
+    bodies.map(|body| body.events.len()).sum()
 }
 
 async fn ends_with_everything_delivered(place: &Place, file: &str) -> Result<()> {
