@@ -37,16 +37,28 @@ watch_artifacts() { # reads cargo's messages; a line every 20 s, also while noth
     done
 }
 
+# Also what only tests and benches are built from, for this kind of machine: from here on no network is needed.
+fetch() {
+    local host
+    host="$(rustc -vV | sed -n 's/^host: //p')"
+    cargo fetch --quiet --locked --target "$host" </dev/null ||
+        say "note: not all packages could be fetched; what is built needs those that it names"
+}
+
+fetch
 rocksdb_built || say "The first build compiles RocksDB, which takes about ten minutes on two cores. This happens once."
 
 if [ -t 2 ]; then
     cargo build "${flags[@]}" --bins
 else
-    total="$(packages)"
+    total="$(packages)" || total='?'
     say "building $total packages"
     cargo build "${flags[@]}" --bins --message-format=json-render-diagnostics --quiet | watch_artifacts "$total"
 fi
 
 mkdir -p bin
-ln -sfn "$PROGRAMS/fpaas" bin/fpaas
+for program in fpaas receiver; do
+    # Only where it leads elsewhere: whoever runs it meanwhile must find it.
+    [ "$(readlink "bin/$program")" = "$PROGRAMS/$program" ] || ln -sfn "$PROGRAMS/$program" "bin/$program"
+done
 say "built: bin/fpaas ($(bin/fpaas --version))"

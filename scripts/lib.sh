@@ -15,6 +15,11 @@ PROGRAMS="$CARGO_TARGET_DIR/debug"
 # compares what cargo makes of it).
 flags=(--workspace --features fpaas-log/test-util)
 
+# A shell that was open when rustup was installed does not know where cargo is.
+if ! command -v cargo >/dev/null 2>&1; then
+    PATH="$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin"
+fi
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }

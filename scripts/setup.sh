@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build needs and is missing. Says what it does, asks nothing, does nothing when all is there.
+# Installs what the build needs and is missing. Says what it does, does nothing when all is there, and then needs no
+# network. With `test`, also what only the tests need.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 missing=()
@@ -16,21 +17,23 @@ libclang() { # bindgen loads it while RocksDB's bindings are made
 }
 
 install_with_apt() {
-    local apt=(apt-get)
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get)
+    local by_hand="please install, as root: apt-get install ${missing[*]}"
     if [ "$(id -u)" != 0 ]; then
-        have sudo || die "please install, as root: apt-get install ${missing[*]}"
-        apt=(sudo apt-get)
+        have sudo || die "$by_hand"
+        apt=(sudo "${apt[@]}")
     fi
-    say "installing with apt-get: ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    "${apt[@]}" update -qq </dev/null
-    "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2
+    say "installing with ${apt[*]}: ${missing[*]}"
+    "${apt[@]}" update -qq </dev/null >&2 || say "note: the lists of packages could not be brought up to date"
+    "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2 || die "$by_hand"
 }
 
 need libclang-dev libclang
 need g++ have c++
-need make have make
 need ca-certificates test -e /etc/ssl/certs
+if [ "${1:-}" = test ]; then
+    need curl have curl
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
     if have apt-get; then
@@ -38,14 +41,16 @@ if [ ${#missing[@]} -gt 0 ]; then
     elif [ "$(uname)" = Darwin ]; then
         die "please install: xcode-select --install (macOS is untested)"
     else
-        die "please install a C++ compiler, make, and libclang with its headers (here: ${missing[*]} are not found)"
+        die "please install what Debian calls ${missing[*]}"
     fi
 fi
 
-have cargo || die "please install Rust: https://rustup.rs (the version is pinned in rust-toolchain.toml and fetched by rustup)"
+have cargo || die "please install Rust: https://rustup.rs (it fetches the version of rust-toolchain.toml by itself)"
 wanted="$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)"
-found="$(cargo --version)" || die "cargo does not run; rust-toolchain.toml wants Rust $wanted"
-case "$found" in
-    *" $wanted "*) ;;
-    *) say "note: this project is built with Rust $wanted, here is $found" ;;
-esac
+found="$(cargo --version </dev/null)" || die "cargo does not run; rust-toolchain.toml wants Rust $wanted"
+found="$(awk '{ print $2 }' <<<"$found")"
+if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+    die "Rust $wanted is needed, here is $found: https://rustup.rs installs one that fetches it by itself"
+elif [ "$found" != "$wanted" ]; then
+    say "note: this project is built with Rust $wanted, here is $found"
+fi

@@ -6,7 +6,11 @@ miniflare=4.20251210.0
 # Outside the checkout and by version, so that it is fetched once.
 home="${XDG_CACHE_HOME:-$HOME/.cache}/fpaas/worker-test/$miniflare"
 
-skip() { say "SKIPPED: the Worker was not tested: $*"; exit 0; }
+skip() {
+    say "SKIPPED, for want of worker: the Worker: $*"
+    case ",${FPAAS_MUST_RUN:-}," in *,worker,*) die "FPAAS_MUST_RUN=$FPAAS_MUST_RUN does not let it be" ;; esac
+    exit 0
+}
 
 have node || skip "node is not installed"
 have npm || skip "npm is not installed"

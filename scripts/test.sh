@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Every test: the workspace's, and the Worker where Node is there. With arguments, what `cargo test` makes of them.
+#
+# What cannot run here is skipped with a line that begins with SKIPPED; FPAAS_MUST_RUN names what must not be, such as
+# `mount,python,program` (testkit/src/skip.rs) or `worker`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A broken invariant stops a test instead of being counted.
@@ -9,6 +12,13 @@ export FPAAS_BIN="${FPAAS_BIN:-$PROGRAMS/fpaas}"
 if [ $# -gt 0 ]; then
     exec cargo test "${flags[@]}" "$@"
 fi
+
+bash scripts/setup.sh test
+FPAAS_PYTHON_PACKAGES="$(bash scripts/python-packages.sh)"
+export FPAAS_PYTHON_PACKAGES
 say "testing; compiling the tests comes first"
-cargo test "${flags[@]}"
-bash scripts/test-worker.sh
+# All of them, also behind one that fails.
+failed=0
+cargo test "${flags[@]}" --no-fail-fast || failed=$?
+bash scripts/test-worker.sh || failed=$?
+exit "$failed"

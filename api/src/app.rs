@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use fpaas_core::{SubscriptionId, TopicName, limits};
 use fpaas_state::{Change, Command, Context, Outcome, Standings, SubscriptionEntry};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::config::Config;
 use crate::problem::{Kind, Problem};
+use crate::requests::Requests;
 
 /// Made once; shared by all requests.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub(crate) struct App {
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) standings: Standings,
+    pub(crate) requests: Requests,
+    /// Held by the scrape that has its turn.
+    pub(crate) scrapes: Mutex<()>,
 }
 
 /// A topic that can be read.
@@ -31,7 +35,15 @@ pub(crate) struct Readable {
 impl App {
     pub(crate) fn new(context: Context, config: Config, ready: watch::Receiver<bool>) -> Self {
         let tails = Arc::new(Semaphore::new(limits::TAILS_MAX));
-        Self { context, config, ready, tails, standings: Standings::default() }
+        Self {
+            context,
+            config,
+            ready,
+            tails,
+            standings: Standings::default(),
+            requests: Requests::default(),
+            scrapes: Mutex::default(),
+        }
     }
 
     /// The tenant's subscription of that name.
@@ -75,14 +87,6 @@ impl App {
     }
 }
 
-/// There are `theirs` of a kind already: may there be another one?
-pub(crate) fn check_quota(what: &str, theirs: usize, most: usize) -> Result<(), Problem> {
-    if theirs < most {
-        return Ok(());
-    }
-    Err(Problem::new(Kind::QuotaExceeded, format!("there may be {most} {what}")))
-}
-
 /// Bytes nobody can guess.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
     let mut bytes = [0; N];
@@ -94,16 +98,4 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
 pub(crate) fn unexpected(outcome: &Outcome) -> Problem {
     tracing::error!(?outcome, "a command came to something else than it can");
     Problem::new(Kind::Internal, "the request failed; the log of the server says why")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::response::IntoResponse as _;
-
-    #[test]
-    fn a_quota_is_used_up_when_as_many_are_there() {
-        assert!(check_quota("topics", 2, 3).is_ok());
-        assert_eq!(check_quota("topics", 3, 3).unwrap_err().into_response().status(), 403);
-    }
 }

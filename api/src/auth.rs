@@ -12,11 +12,7 @@ use crate::problem::{Kind, Problem};
 
 /// Lets the tenant in, once the view is restored: before, everything would seem not to be there.
 pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Problem> {
-    let key = bearer(request.headers());
-    if !key.is_some_and(|key| app.config.key.opens(key)) {
-        let detail = "send the key as `Authorization: Bearer <key>`";
-        return Err(Problem::new(Kind::Unauthorized, detail));
-    }
+    check(&app, request.headers())?;
     if !*app.ready.borrow() {
         return Err(Problem::new(Kind::Unavailable, "the server is starting: ask /readyz"));
     }
@@ -24,6 +20,14 @@ pub(crate) async fn require(State(app): State<Arc<App>>, request: Request, next:
     // Answers hold a tenant's data, and one of them a secret: no cache keeps them.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Is the key there, and the right one?
+pub(crate) fn check(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    if bearer(headers).is_some_and(|key| app.config.key.opens(key)) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Unauthorized, "send the key as `Authorization: Bearer <key>`"))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -5,6 +5,8 @@ use std::fmt;
 use fpaas_core::TenantId;
 use sha2::{Digest as _, Sha256};
 
+use crate::family::Sources;
+
 /// Settings of the API.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -16,6 +18,12 @@ pub struct Config {
     pub allow_http: bool,
     /// The program's version, shown by `/healthz`.
     pub version: String,
+    /// The commit it was built from, shown by `/metrics`.
+    pub commit: String,
+    /// True where whoever can connect may read `/metrics`; otherwise it needs the key.
+    pub open_metrics: bool,
+    /// What other stages count.
+    pub sources: Sources,
 }
 
 /// A bearer key, kept as its SHA-256: what is not kept cannot be shown.

@@ -9,15 +9,21 @@ mod app;
 mod auth;
 mod body;
 mod browse;
+mod conditions;
 mod config;
 mod cursor;
 mod dead_letters;
 mod error;
+mod family;
 mod health;
 mod item;
+mod lag;
 mod list;
+mod metrics;
 mod params;
 mod problem;
+mod quota;
+mod requests;
 mod server;
 mod stall;
 mod starts;
@@ -36,11 +42,14 @@ use tokio::sync::watch;
 
 pub use config::{ApiKey, Config};
 pub use error::{Error, Result};
+pub use family::{Family, Kind, Labels, Sources};
+pub use lag::backlog;
 pub use server::serve;
 
 use app::App;
 
-/// Every route. What needs the key is under `/v1`; it answers 503 until `ready`.
+/// Every route. What needs the key is under `/v1`; it answers 503 until `ready`. Whether `/metrics` needs it is for the
+/// configuration to say.
 pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
     let app = Arc::new(App::new(context, config, ready));
     let v1 = Router::new()
@@ -58,6 +67,10 @@ pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) ->
     let open = Router::new()
         .route("/healthz", get(health::healthy))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::get))
         .method_not_allowed_fallback(problem::method_not_allowed);
-    v1.merge(open).fallback(problem::no_such_route).with_state(app)
+    v1.merge(open)
+        .fallback(problem::no_such_route)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), metrics::observe))
+        .with_state(app)
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, TopicName, TopicPartition, rfc3339};
-use fpaas_state::{Counters, LastOutcome, SubscriptionEntry};
+use fpaas_core::{TopicName, rfc3339};
+use fpaas_state::{Counters, LastOutcome};
 use serde::Serialize;
 
-use crate::app::{App, Readable};
+use crate::app::App;
+use crate::lag::{self, Place, Standing};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 
@@ -46,19 +46,18 @@ struct SourcePartition {
     catching_up: bool,
 }
 
+impl SourcePartition {
+    fn new(standing: &Standing) -> Self {
+        let Standing { at, place, catching_up } = standing;
+        Self { partition: at.partition.0, place: *place, catching_up: *catching_up }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Lane {
     lane: u32,
     #[serde(flatten)]
     place: Place,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Place {
-    position: Offset,
-    end: Offset,
-    /// Offsets between them, gaps included: 0 means that nothing is left, and it is never too low.
-    lag: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,8 +98,10 @@ pub(crate) async fn get(
 ) -> Result<Json<Status>, Problem> {
     params.finish()?;
     let entry = app.subscription(&name)?;
-    let partitions = source(&app, &entry).await?;
-    let lanes = lanes(&app, &entry).await?;
+    let partitions: Vec<_> =
+        lag::of_source(&app.context, &app.standings, &entry).await?.iter().map(SourcePartition::new).collect();
+    let lanes = lag::of_lanes(&app.context, &entry).await?;
+    let lanes: Vec<_> = lanes.into_iter().map(|(lane, place)| Lane { lane, place }).collect();
     let lag = Lag {
         source: partitions.iter().map(|of| of.place.lag).sum(),
         deliveries: lanes.iter().map(|of| of.place.lag).sum(),
@@ -119,64 +120,6 @@ pub(crate) async fn get(
         counters: counts(&counters),
         last_outcome: counters.last_outcome().map(outcome),
     }))
-}
-
-async fn source(app: &App, entry: &SubscriptionEntry) -> Result<Vec<SourcePartition>, Problem> {
-    let readable = app.readable(entry.config.source.topic.as_str()).await?;
-    let mut partitions = Vec::new();
-    for (at, scan, end) in places(app, entry, &readable, Stage::Router).await? {
-        let start = entry.starts.get(at.partition.0 as usize).copied().unwrap_or_default();
-        let row = app.standings.of(&app.context, entry, &at).await?;
-        // In the scan it is where the scan is, and not before it was let in.
-        let (position, in_scan) = match row {
-            Some(row) if row.in_scan => (scan.unwrap_or_default().max(row.position), true),
-            Some(row) => (row.position, false),
-            None => (start, scan.is_none_or(|scan| scan <= start)),
-        };
-        partitions.push(SourcePartition {
-            partition: at.partition.0,
-            place: Place::new(position, end),
-            catching_up: !in_scan && position < end,
-        });
-    }
-    Ok(partitions)
-}
-
-async fn lanes(app: &App, entry: &SubscriptionEntry) -> Result<Vec<Lane>, Problem> {
-    let deliveries = app.context.topics.deliveries(&entry.tenant, &entry.id, entry.incarnation);
-    let readable = app.describe(deliveries).await?;
-    let places = places(app, entry, &readable, Stage::Dispatcher).await?.into_iter();
-    let lane = |(at, position, end): (TopicPartition, Option<Offset>, Offset)| Lane {
-        lane: at.partition.0,
-        place: Place::new(position.unwrap_or_default(), end),
-    };
-    Ok(places.map(lane).collect())
-}
-
-/// Position of the stage's group and end, per partition.
-async fn places(
-    app: &App,
-    entry: &SubscriptionEntry,
-    readable: &Readable,
-    stage: Stage,
-) -> Result<Vec<(TopicPartition, Option<Offset>, Offset)>, Problem> {
-    let (log, group) = (&app.context.log, app.context.topics.group(&entry.pool, stage));
-    let at = |partition| TopicPartition::new(Arc::clone(&readable.topic), partition);
-    let partitions: Vec<_> = (0..readable.partitions).map(at).collect();
-    // Positions before ends: the other way round a position could seem to be beyond the end.
-    let positions = log.positions(&group, &partitions).await?;
-    let mut places = Vec::new();
-    for (at, position) in partitions.into_iter().zip(positions) {
-        let end = log.watermarks(&at).await?.end;
-        places.push((at, position.map(|position| position.offset), end));
-    }
-    Ok(places)
-}
-
-impl Place {
-    fn new(position: Offset, end: Offset) -> Self {
-        Self { position, end, lag: end.0.saturating_sub(position.0) }
-    }
 }
 
 fn counts(of: &Counters) -> Counts {

@@ -89,7 +89,9 @@ struct Rest {
 impl Rest {
     /// None for a field that is missing because it was taken away, or whose parts were.
     fn violation(&self, pointer: &str, error: &serde_json::Error) -> Option<Violation> {
-        let violation = violation(&self.as_sent(pointer), error);
+        let found = unknown_variant(self.left.pointer(pointer), error)
+            .map(|name| Violation::new(format!("{}/{}", self.as_sent(pointer), escape(&name)), error.to_string()));
+        let violation = found.unwrap_or_else(|| violation(&self.as_sent(pointer), error));
         (!self.taken.iter().any(|taken| is_within(taken, &violation.pointer))).then_some(violation)
     }
 
@@ -123,6 +125,14 @@ impl Rest {
         };
         self.shifts.iter().find_map(item).unwrap_or_else(|| pointer.to_owned())
     }
+}
+
+/// The field that names a variant nobody knows, where the variant is a field: serde points at the object around it.
+fn unknown_variant(at: Option<&Value>, error: &serde_json::Error) -> Option<String> {
+    let message = error.to_string();
+    // The name may hold anything, so it is looked for and not cut out.
+    let named = |name: &&String| message.starts_with(&format!("unknown variant `{name}`, expected "));
+    at?.as_object()?.keys().find(named).cloned()
 }
 
 /// serde says which field is missing, or there twice, in its message alone; tests hold the two together.

@@ -20,7 +20,7 @@ use crate::list::{Page, Wanted};
 use crate::params::{Name, Params};
 use crate::problem::{Kind, Problem};
 use crate::strict::Parsed;
-use crate::{body, starts, topics};
+use crate::{body, conditions, quota, starts};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
 #[derive(Debug, Serialize)]
@@ -40,9 +40,9 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     params.not_yet("dryRun");
     params.finish()?;
-    refuse_conditions(request.headers())?;
+    conditions::refuse(request.headers())?;
     let (id, subscription) = read(&app, &name, &body::read(request).await?)?;
-    check_quota(&app, &id, &subscription)?;
+    quota::check_subscription(&app, &id, &subscription)?;
     let source = app.readable(subscription.source.topic.as_str()).await?;
     let starts = starts::of_subscription(&app, &source, &subscription.start_from).await?;
     let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
@@ -93,26 +93,6 @@ fn source_violation(app: &App, subscription: &Subscription) -> Option<Violation>
     (!app.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
 }
 
-/// Until revisions can be compared, whoever asks for it must not believe that they were.
-pub(crate) fn refuse_conditions(headers: &HeaderMap) -> Result<(), Problem> {
-    let conditions = [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE];
-    let found = conditions.iter().filter(|name| headers.contains_key(*name));
-    let found: Vec<_> = found.map(|name| Violation::not_yet("", format!("{name} is not supported yet"))).collect();
-    if found.is_empty() { Ok(()) } else { Err(Problem::invalid(found)) }
-}
-
-fn check_quota(app: &App, id: &SubscriptionId, subscription: &Subscription) -> Result<(), Problem> {
-    if let Some(output) = &subscription.output {
-        topics::check_quota(app, &output.topic)?;
-    }
-    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
-    if view.subscription(tenant, id).is_some() {
-        return Ok(());
-    }
-    let theirs = view.subscriptions.keys().filter(|(owner, _)| owner == tenant).count();
-    app::check_quota("subscriptions", theirs, limits::SUBSCRIPTIONS_MAX)
-}
-
 fn answer_put(app: &App, name: &str, status: StatusCode) -> Result<Response, Problem> {
     let Ok(entry) = app.subscription(name) else {
         let detail = format!("the subscription {name} was deleted by somebody else in the same moment");
@@ -147,7 +127,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     params.finish()?;
-    refuse_conditions(&headers)?;
+    conditions::refuse(&headers)?;
     let id = app.subscription(&name)?.id.clone();
     match app.submit(Change::DeleteSubscription { id }).await? {
         Outcome::Deleted => Ok(StatusCode::NO_CONTENT),

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{TopicName, Violation, limits};
+use fpaas_core::{TopicName, Violation};
 use fpaas_log::TopicSpec;
 use fpaas_state::{Change, Outcome};
 use http::StatusCode;
@@ -20,7 +20,7 @@ use crate::list::{Page, Wanted};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 use crate::strict::Parsed;
-use crate::{body, item, subscriptions};
+use crate::{body, conditions, item, quota};
 
 /// A topic as it is put and given back: its settings and its name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,9 +75,9 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     params.finish()?;
-    subscriptions::refuse_conditions(request.headers())?;
+    conditions::refuse(request.headers())?;
     let (name, settings) = read(&name, &body::read(request).await?)?;
-    check_quota(&app, &name)?;
+    quota::check_topic(&app, &name)?;
     match app.submit(Change::PutTopic { name: name.clone(), settings }).await? {
         Outcome::Created => answer_put(&app, name, StatusCode::CREATED).await,
         Outcome::Replaced => answer_put(&app, name, StatusCode::OK).await,
@@ -109,16 +109,6 @@ fn read(name: &str, bytes: &Bytes) -> Result<(TopicName, TopicSettings), Problem
 fn name_violation(path: Option<&TopicName>, given: Option<&TopicName>) -> Option<Violation> {
     let (path, given) = (path?, given?);
     (path != given).then(|| Violation::new("/name", format!("must be {path}, as in the path, or left out")))
-}
-
-/// Also asked for the output of a subscription, which is made with it.
-pub(crate) fn check_quota(app: &App, name: &TopicName) -> Result<(), Problem> {
-    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
-    if view.topic(tenant, name).is_some() {
-        return Ok(());
-    }
-    let theirs = view.topics.keys().filter(|(owner, _)| owner == tenant).count();
-    app::check_quota("topics", theirs, limits::TOPICS_MAX)
 }
 
 async fn answer_put(app: &App, name: TopicName, status: StatusCode) -> Result<Response, Problem> {

@@ -1,12 +1,14 @@
 //! The whole job: a recording through decoding, the durable firehose topic, a filter, batches and a webhook, in one
 //! `fpaas dev`; the endpoint runs beside it on the same cores and answers at once.
 //!
+//! Everything is per event of the firehose, wanted or not: that is what comes in.
+//!
 //! The peers' figures for the same work are Tap's (firehose to webhook) and Jetstream's (firehose to socket).
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fpaas_benches::{amplify, endpoint};
 use fpaas_testkit::Dev;
 use serde_json::json;
@@ -19,9 +21,10 @@ async fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let recording = folder.path().join("long.bin");
     let frames = amplify::write(&recording, COPIES)?;
-    println!("{frames} frames, {} MB\n", recording.metadata()?.len() / 1_000_000);
+    println!("{frames} frames, {} MB", recording.metadata()?.len() / 1_000_000);
+    println!("load when it began: {}\n", fpaas_benches::load());
     let upstream = format!("file:{}", recording.display());
-    run("socket to topic, no subscription", &upstream, frames, None).await?;
+    run("recording to topic, no subscription", &upstream, frames, None).await?;
     for batch in [1, 100, 1000] {
         run(&format!("likes to a webhook, batch {batch}"), &upstream, frames, Some((batch, "app.bsky.feed.like")))
             .await?;
@@ -54,13 +57,23 @@ async fn run(name: &str, upstream: &str, frames: u64, batch: Option<(u32, &str)>
         ensure!(start.elapsed() < LONG, "it does not end");
     };
     ensure!(status.success(), "{}", process.lines().join("\n"));
-    let (wall, calls, events) =
-        (start.elapsed(), counts.calls.load(Ordering::Relaxed), counts.events.load(Ordering::Relaxed));
+    let wall = start.elapsed();
+    let read = events(&process.lines()).context("it does not say what it has read")?;
+    let (calls, delivered) = (counts.calls.load(Ordering::Relaxed), counts.events.load(Ordering::Relaxed));
     println!(
-        "{name:<40} {:>9.0} frames/s  {:>6.1} CPU-s per million frames  {:>4} MB peak  {events} events in {calls} calls, {wall:.1?}",
-        frames as f64 / wall.as_secs_f64(),
-        usage.cpu.as_secs_f64() * 1e6 / frames as f64,
+        "{name:<36} {:>8.0} events/s {:>6.1} CPU-s per million events {:>4} MB peak  ({read} events of {frames} frames \
+         in {wall:.1?}; {delivered} delivered in {calls} calls)",
+        read as f64 / wall.as_secs_f64(),
+        usage.cpu.as_secs_f64() * 1e6 / read as f64,
         usage.memory_peak / 1_000_000,
     );
     Ok(())
+}
+
+/// How many events it has written to the firehose topic: the last line but one says it.
+fn events(lines: &[String]) -> Option<u64> {
+    lines
+        .iter()
+        .rev()
+        .find_map(|line| line.split_whitespace().find_map(|word| word.strip_prefix("events=")?.parse().ok()))
 }

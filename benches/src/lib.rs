@@ -40,6 +40,12 @@ pub fn peak_memory_of(process: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
+/// How busy the machine was over the last 1, 5 and 15 minutes, from /proc (Linux): whether figures count.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_else(|_| "unknown".to_owned());
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
 impl Cost {
     /// How many of `n` things per second.
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

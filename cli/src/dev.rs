@@ -6,6 +6,7 @@
 mod banner;
 mod folder;
 mod idle;
+mod metrics;
 mod progress;
 
 use std::fs::File;
@@ -31,6 +32,7 @@ use crate::signal;
 use crate::supervise::Supervisor;
 use folder::Folder;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The tenant of a dev installation.
 const TENANT: &str = "local";
 /// What dev keeps of the firehose, first reached, so that a live feed never fills a laptop.
@@ -108,13 +110,16 @@ impl Start<'_> {
 
         let ready = start_control(supervisor, &context).await?;
         let server = folder.server(listener.local_addr()?);
-        start_stages(supervisor, &context, self.embedded, folder, listener, ready)?;
+        let status = Arc::new(fpaas_ingest::Status::new(&upstreams));
+        let config = api_config(dev, folder, metrics::sources(&status, self.embedded))?;
+        start_api(supervisor, &context, config, listener, ready);
+        start_stages(supervisor, &context, self.embedded)?;
         client::context::save(&server)?;
         if let Some(documents) = applied {
             client::apply::put_all(&client::Client::new(server.clone())?, documents).await?;
         }
         banner::print(&server, dev, TENANT)?;
-        let status = start_ingest(supervisor, &context, upstreams);
+        start_ingest(supervisor, &context, upstreams, Arc::clone(&status));
         let progress = progress::Progress::new(context.clone(), Arc::clone(&status));
         let _summed_up = progress::SumUp(Arc::clone(&status));
         until_ended(dev, supervisor, &context, &status, progress).await
@@ -165,29 +170,41 @@ async fn listen(dev: &Dev) -> Result<TcpListener, Failure> {
     })
 }
 
-fn start_stages(
-    supervisor: &mut Supervisor,
-    context: &Context,
-    embedded: &Arc<Embedded>,
-    folder: &Folder,
-    listener: TcpListener,
-    ready: watch::Receiver<bool>,
-) -> Result<(), Failure> {
-    let tenant = TenantId::parse(TENANT).map_err(|error| Failure::Failed(error.to_string()))?;
-    let pool = PoolId::of_tenant(&tenant);
-    let config = fpaas_api::Config {
-        tenant,
+fn tenant() -> Result<TenantId, Failure> {
+    TenantId::parse(TENANT).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn api_config(dev: &Dev, folder: &Folder, sources: fpaas_api::Sources) -> Result<fpaas_api::Config, Failure> {
+    Ok(fpaas_api::Config {
+        tenant: tenant()?,
         key: folder.api_key().clone(),
         allow_http: true,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+        version: VERSION.to_owned(),
+        commit: env!("FPAAS_COMMIT").to_owned(),
+        // Whoever can connect to loopback is on this machine.
+        open_metrics: dev.listen.ip().is_loopback(),
+        sources,
+    })
+}
+
+fn start_api(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    config: fpaas_api::Config,
+    listener: TcpListener,
+    ready: watch::Receiver<bool>,
+) {
     let routes = fpaas_api::routes(context.clone(), config, ready);
+    supervisor.start("api", fpaas_api::serve(listener, routes, supervisor.shutdown.clone()));
+}
+
+fn start_stages(supervisor: &mut Supervisor, context: &Context, embedded: &Arc<Embedded>) -> Result<(), Failure> {
+    let pool = PoolId::of_tenant(&tenant()?);
     let shutdown = &supervisor.shutdown.clone();
-    supervisor.start("api", fpaas_api::serve(listener, routes, shutdown.clone()));
     let config = fpaas_router::Config::default();
     start_retention(supervisor, embedded, Arc::clone(&config.holding));
     supervisor.start("router", fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone()));
-    let config = fpaas_dispatcher::Config { allow_private: true, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let config = fpaas_dispatcher::Config { allow_private: true, version: VERSION.to_owned() };
     supervisor.start("dispatcher", fpaas_dispatcher::run(context.clone(), pool, config, shutdown.clone()));
     Ok(())
 }
@@ -204,19 +221,22 @@ fn start_retention(supervisor: &mut Supervisor, embedded: &Arc<Embedded>, holdin
     });
 }
 
-fn start_ingest(supervisor: &mut Supervisor, context: &Context, upstreams: Vec<Upstream>) -> Arc<fpaas_ingest::Status> {
-    let status = Arc::new(fpaas_ingest::Status::new(&upstreams));
+fn start_ingest(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    upstreams: Vec<Upstream>,
+    status: Arc<fpaas_ingest::Status>,
+) {
     let config = fpaas_ingest::Config::new(&*context.node, upstreams);
     let ingest = fpaas_ingest::run(
         config,
         Arc::clone(&context.log),
         context.topics.clone(),
         Arc::clone(&context.clock),
-        Arc::clone(&status),
+        status,
         supervisor.shutdown.clone(),
     );
     supervisor.start("ingest", ingest);
-    status
 }
 
 async fn until_ended(

@@ -6,8 +6,14 @@ mod commands;
 mod disk;
 #[path = "program/docs.rs"]
 mod docs;
+#[path = "program/idle.rs"]
+mod idle;
+#[path = "program/keys.rs"]
+mod keys;
 #[path = "program/lifecycle.rs"]
 mod lifecycle;
+#[path = "program/metrics.rs"]
+mod metrics;
 
 use std::time::Duration;
 

@@ -194,7 +194,7 @@ impl View {
 
     fn put_topic(&mut self, command: &Command, name: &TopicName, settings: &TopicSettings) -> Outcome {
         if let Some(other) = self.colliding_topic(&command.tenant, name) {
-            return Outcome::Conflict(vec![collision("", other)]);
+            return Outcome::Conflict(vec![collision("/name", other)]);
         }
         let old = self.topic(&command.tenant, name).cloned();
         if let Some(old) = &old {

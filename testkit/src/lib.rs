@@ -6,11 +6,14 @@
 pub mod client;
 pub mod demo;
 pub mod dev;
+pub mod openmetrics;
 pub mod oracle;
 pub mod process;
 pub mod receiver;
 pub mod recording;
 pub mod relay;
+pub mod skip;
+pub mod terminal;
 
 pub use client::Client;
 pub use dev::Dev;
@@ -19,6 +22,8 @@ pub use process::Process;
 pub use receiver::{Answer, Receiver, Script};
 pub use recording::Recording;
 pub use relay::Relay;
+pub use skip::{Need, skip};
+pub use terminal::Terminal;
 
 use std::path::PathBuf;
 

@@ -107,9 +107,18 @@ impl Process {
 
     /// SIGTERM, and SIGKILL when it has not ended within `limit`.
     pub async fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.end(Signal::TERM, limit).await
+    }
+
+    /// SIGINT, as Ctrl-C, and SIGKILL when it has not ended within `limit`.
+    pub async fn interrupt(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.end(Signal::INT, limit).await
+    }
+
+    async fn end(&mut self, signal: Signal, limit: Duration) -> Result<ExitStatus> {
         if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
             // Fails only when it is gone already.
-            let _gone = kill_process(pid, Signal::TERM);
+            let _gone = kill_process(pid, signal);
         }
         if let Ok(ended) = tokio::time::timeout(limit, self.child.wait()).await {
             self.last_words().await;

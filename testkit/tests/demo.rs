@@ -6,22 +6,21 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::demo::TIPS;
 use fpaas_testkit::process::program;
 use fpaas_testkit::relay::{Pace, Script};
-use fpaas_testkit::{Client, Dev, Process, Recording, Relay, checkout};
+use fpaas_testkit::{Client, Need, Process, Recording, Relay, Terminal, checkout, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 /// A performance takes half a minute; the machine may be busy.
 const LONG: Duration = Duration::from_secs(150);
-const KEY: &str = "tips-test-key-0123456789";
 
 fn built() -> bool {
     let built = ["fpaas", "receiver"].iter().all(|name| program(name).is_ok());
     if !built {
-        eprintln!("SKIPPED: the demo was not tested, since fpaas is not built: run `make build`");
+        skip(Need::Program, "the demo: run `make build`");
     }
     built
 }
@@ -98,33 +97,26 @@ async fn ctrl_c_leaves_nothing_behind() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_tips_that_the_demo_prints_work() -> Result<()> {
-    if !built() {
+async fn the_tips_that_the_demo_prints_work_as_they_stand() -> Result<()> {
+    if !checkout().join("bin/fpaas").exists() {
+        skip(Need::Program, "the demo's tips: run `make build`");
         return Ok(());
     }
-    let folder = tempfile::tempdir()?;
-    let dev = Dev::new(folder.path(), KEY)?;
-    let tip = |at: usize| TIPS[at].0.strip_prefix("bin/fpaas ").unwrap_or_default().split(' ');
-    // As it stands, with a folder and a port of its own, from the folder a person is in.
-    let run = |arguments: &mut dyn Iterator<Item = &str>| {
-        let mut command = dev.command();
-        command.args(arguments).current_dir(checkout());
-        command
-    };
-    let mut first = run(&mut tip(0));
-    first.arg("--data").arg(dev.data()).args(["--listen", "127.0.0.1:0", "--api-key", KEY]);
-    let mut server = Process::spawn("fpaas dev", &mut first)?;
-    let url = server
-        .line(0, LONG, |line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
-    let mut tail = Client::new(&url.await?, KEY)?.tail("firehose", "from=earliest").await?;
+    let home = tempfile::tempdir()?;
+    let terminal = Terminal::new(home.path(), "ws://127.0.0.1:9");
+    let [(dev, _), (tap, _), (help, _)] = TIPS;
+    let mut server = terminal.run(dev)?;
+    let export = |line: &str| line.trim().strip_prefix("export ").map(str::to_owned);
+    let export = server.process.line(0, LONG, export).await?;
+    let (url, key) = export.split_once(" FPAAS_API_KEY=").context("no key")?;
+    let url = url.strip_prefix("FPAAS_SERVER=").context("no address")?;
+    let mut tail = Client::new(url, key.trim_matches('\''))?.tail("firehose", "from=earliest").await?;
     for _ in 0..3 {
         tail.next().await?;
     }
-    let mut tap = Process::spawn("fpaas tap", &mut run(&mut tip(1)))?;
-    ensure!(tap.wait(LONG).await?.success() && tap.lines().len() == 3, "{:?}", tap.lines());
-    let mut help = Process::spawn("fpaas --help", &mut run(&mut tip(2)))?;
-    ensure!(help.wait(LONG).await?.success() && help.lines().len() > 20, "{:?}", help.lines());
-    ensure!(server.stop(LONG).await?.success());
+    ensure!(terminal.done(tap, LONG).await?.len() == 3, "the tap of three has not three lines");
+    ensure!(terminal.done(help, LONG).await?.len() > 20, "that is no help");
+    ensure!(server.interrupt(LONG).await?.code().is_none_or(|code| code == 0 || code == 130));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use fpaas_testkit::{Oracle, bundled, checkout};
+use fpaas_testkit::{Need, Oracle, bundled, checkout, skip};
 
 /// Runs the script on the truth, which it gets plain: Python's standard library knows no zstd.
 fn python() -> Option<String> {
@@ -23,8 +23,7 @@ fn python() -> Option<String> {
 #[test]
 fn the_oracle_and_a_script_of_its_own_expect_the_same_likes() {
     let Some(found) = python() else {
-        eprintln!("SKIPPED: python3 is not there, so the expected set was not computed a second time");
-        return;
+        return skip(Need::Python, "the expected set, computed a second time");
     };
     let found: BTreeSet<_> = found.lines().map(str::to_owned).collect();
     assert_eq!(found.len(), 719);

@@ -44,12 +44,14 @@ fn every_wrong_field_is_named_at_once() {
 
 #[test]
 fn a_wrong_processor_is_named_where_it_is_wrong() {
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 8] = [
         (r#"{"webhook":{"uri":"x"}}"#, &["/processor/webhook/uri", "/processor/webhook/url"]),
         (r#"{"webhook":{"url":5,"timeoutMs":"x"}}"#, &["/processor/webhook/timeoutMs", "/processor/webhook/url"]),
         (r#"{"webhook":{"url":"ftp://x","timeoutMs":5}}"#, &["/processor/webhook/url", "/processor/webhook/timeoutMs"]),
         (r#"{"webhook":{"url":"http://x/","secret":"whsec_x"}}"#, &["/processor/webhook/secret"]),
-        (r#"{"email":{}}"#, &["/processor"]),
+        (r#"{"email":{}}"#, &["/processor/email"]),
+        (r#"{"e/~`,":{}}"#, &["/processor/e~1~0`,"]),
+        (r#""email""#, &["/processor"]),
         (r#"{"webhook":{"url":"http://x/"},"reduce":{}}"#, &["/processor"]),
     ];
     for (processor, expected) in cases {

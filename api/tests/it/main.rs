@@ -4,6 +4,8 @@
 
 mod browse;
 mod docs;
+mod lag;
+mod metrics;
 mod problems;
 mod secrecy;
 mod server;

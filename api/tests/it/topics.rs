@@ -47,7 +47,7 @@ async fn what_cannot_change_or_collides_is_a_conflict() {
         "conflict",
         &["/partitions", "/compacted"],
     );
-    world.put("/v1/topics/a_b", "{}").await.refused(409, "conflict", &[""]);
+    world.put("/v1/topics/a_b", "{}").await.refused(409, "conflict", &["/name"]);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use fpaas_api::{ApiKey, Config};
+use fpaas_api::{ApiKey, Config, Sources};
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicPartition};
 use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, TopicSpec, Transaction, Writer};
@@ -46,9 +46,9 @@ impl World {
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at_micros(NOW * 1000));
-        let config =
+        let settings =
             EmbeddedConfig { fsync: Fsync::Never, gap_every: Some(5), ..EmbeddedConfig::new(Arc::clone(&clock)) };
-        let embedded = Embedded::open(folder.path(), config).unwrap();
+        let embedded = Embedded::open(folder.path(), settings).unwrap();
         let log: Arc<dyn Log> = Arc::clone(&embedded) as Arc<dyn Log>;
         let topics = Topics::default();
         log.create_topic(&topics.firehose(), &TopicSpec::kept(16)).await.unwrap();
@@ -57,10 +57,14 @@ impl World {
         let context = Context { log, topics, control, board: Arc::new(Board::default()), clock, node: "node".into() };
         let tasks = follow(&context).await;
         let (ready, watching) = watch::channel(true);
-        let tenant = TenantId::parse("local").unwrap();
-        let config = Config { tenant, key: ApiKey::new(KEY), allow_http: true, version: "1.2.3".to_owned() };
-        let routes = fpaas_api::routes(context.clone(), config, watching);
+        let routes = fpaas_api::routes(context.clone(), config(), watching);
         Self { context, routes, log: embedded, ready, writer, _tasks: tasks, _folder: folder }
+    }
+
+    /// The same with other settings.
+    pub(crate) fn configured(mut self, config: Config) -> Self {
+        self.routes = fpaas_api::routes(self.context.clone(), config, self.ready.subscribe());
+        self
     }
 
     /// Any request, as it is.
@@ -99,6 +103,18 @@ impl World {
             transaction.append(TopicPartition::new(topic, partition), record);
         }
         self.writer.commit(transaction).await.unwrap();
+    }
+}
+
+pub(crate) fn config() -> Config {
+    Config {
+        tenant: TenantId::parse("local").unwrap(),
+        key: ApiKey::new(KEY),
+        allow_http: true,
+        version: "1.2.3".to_owned(),
+        commit: "abcdef".to_owned(),
+        open_metrics: true,
+        sources: Sources::default(),
     }
 }
 

@@ -5,6 +5,10 @@ use crate::client::Target;
 use crate::exit::Failure;
 use crate::out;
 
+/// Needs no file, so that it can be pasted in any folder; in quotes of the shell, so without any of its own.
+const LIKES: &str = "subscription: {id: likes, filter: {collections: [app.bsky.feed.like]}, output: {topic: like-results}, \
+     processor: {webhook: {url: \"http://127.0.0.1:8787/\"}}}";
+
 pub(super) fn print(server: &Target, dev: &Dev, tenant: &str) -> Result<(), Failure> {
     let (url, key, data) = (&server.url, &server.key, dev.data.display());
     let upstreams = dev.upstream.join(", ");
@@ -27,7 +31,7 @@ For curl:
 Try next, in another terminal:
 
   {fpaas} tap firehose --from latest --follow
-  {fpaas} apply -f examples/likes.yaml
+  echo '{LIKES}' | {fpaas} apply -f -
   {fpaas} status
 ",
         key.replace('\'', "'\\''")

@@ -6,22 +6,21 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, TopicPartition};
 use fpaas_ingest::State;
-use fpaas_state::Context;
+use fpaas_state::{Context, Standings};
 use tracing::info;
 
 #[derive(Debug)]
 pub(super) struct Progress {
     context: Context,
     status: Arc<fpaas_ingest::Status>,
+    standings: Standings,
     terminal: bool,
 }
 
 impl Progress {
     pub(super) fn new(context: Context, status: Arc<fpaas_ingest::Status>) -> Self {
-        Self { context, status, terminal: std::io::stderr().is_terminal() }
+        Self { context, status, standings: Standings::default(), terminal: std::io::stderr().is_terminal() }
     }
 
     /// Shows it for ever.
@@ -55,7 +54,8 @@ impl Progress {
         let board = &self.context.board;
         let (matched, batches) = (board.total(|of| &of.matched), board.total(|of| &of.batches));
         let (results, dead) = (board.total(|of| &of.results), board.total(|of| &of.dead_letters));
-        let lag = self.lag().await.map_or_else(|_| "unknown".to_owned(), |lag| lag.to_string());
+        let lag = fpaas_api::backlog(&self.context, &self.standings).await;
+        let lag = lag.map_or_else(|_| "unknown".to_owned(), |lag| lag.to_string());
         let events = self.status.counts().events;
         let trouble = self.trouble().map(|why| format!(" | {why}")).unwrap_or_default();
         format!(
@@ -73,20 +73,6 @@ impl Progress {
             _ => None,
         })
     }
-
-    /// Records of sources and deliveries that are not passed yet.
-    async fn lag(&self) -> Result<u64, fpaas_log::Error> {
-        let (context, mut lag) = (&self.context, 0);
-        for entry in context.control.view().subscriptions.values() {
-            let source = context.topics.of_tenant(&entry.tenant, &entry.config.source.topic);
-            let deliveries = context.topics.deliveries(&entry.tenant, &entry.id, entry.incarnation);
-            for (topic, stage) in [(source, Stage::Router), (deliveries, Stage::Dispatcher)] {
-                let group = context.topics.group(&entry.pool, stage);
-                lag += topic_lag(context, &group, &topic).await?;
-            }
-        }
-        Ok(lag)
-    }
 }
 
 /// Says at the end, whichever it is, what was read and what of it was dropped, by reason.
@@ -99,15 +85,4 @@ impl Drop for SumUp {
         let dropped: Vec<_> = self.0.drops().filter(|(_, times)| *times > 0).collect();
         info!(frames = counts.frames, events = counts.events, ?dropped, "read");
     }
-}
-
-async fn topic_lag(context: &Context, group: &str, topic: &str) -> Result<u64, fpaas_log::Error> {
-    let Some(spec) = context.log.describe_topic(topic).await? else { return Ok(0) };
-    let at: Vec<_> = (0..spec.partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
-    let mut lag = 0;
-    for (at, position) in at.iter().zip(context.log.positions(group, &at).await?) {
-        let end = context.log.watermarks(at).await?.end;
-        lag += end.0.saturating_sub(position.map_or(Offset::ZERO, |position| position.offset).0);
-    }
-    Ok(lag)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use fpaas_testkit::Dev;
+use fpaas_testkit::{Dev, Need, skip};
 
 use crate::{KEY, LONG, Place, recording};
 
@@ -18,7 +18,7 @@ impl Mount {
         std::fs::create_dir_all(at).ok()?;
         let mounted = mount(&["-t", "tmpfs", "-o", options, "tmpfs"], at);
         if !mounted {
-            eprintln!("SKIPPED: no right to mount a tmpfs here, so a full disk is not tested");
+            skip(Need::Mount, "what a full or unwritable disk does");
         }
         mounted.then(|| Self(at.to_owned()))
     }

@@ -1,12 +1,23 @@
-//! Every `sh` block of README and docs runs, against a server that reads the recording. Blocks of other kinds (`make
-//! demo`, programs that run until they are stopped) are tried where they are tested anyhow.
+//! Every shell block of README and docs, every tip of `fpaas dev` and every example of `fpaas --help` runs as it is
+//! written.
+//!
+//! The set-up is the README's own: the block that ends with `fpaas dev`, in one terminal; in the other one, the line
+//! that it prints for curl. The demo's tips are tried in `testkit/tests/demo.rs`; the Worker's page is not, since its
+//! commands need an account.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::process::Command;
+use fpaas_testkit::terminal::Typed;
+use fpaas_testkit::{Terminal, checkout};
 
-use crate::{KEY, LONG, Place, recording};
+use crate::{LONG, recording};
+
+/// A block may build, or be the demo, beside other tests.
+const PATIENT: Duration = Duration::from_secs(400);
+/// What a fence can be. Text that is typed is `sh`, and all of that runs.
+const LANGUAGES: [&str; 4] = ["sh", "json", "text", "yaml"];
 
 /// One block, and where it stands.
 struct Block {
@@ -15,83 +26,143 @@ struct Block {
     text: String,
 }
 
-fn blocks() -> Result<Vec<Block>> {
-    let root = fpaas_testkit::checkout();
-    let mut files = vec![root.join("README.md")];
-    for entry in std::fs::read_dir(root.join("docs"))? {
-        files.push(entry?.path());
+impl Block {
+    /// True of what keeps its terminal until it is stopped.
+    fn serves(&self) -> bool {
+        self.text.lines().any(|line| line.split(' ').take(2).eq(["bin/fpaas", "dev"]))
     }
+
+    fn place(&self) -> String {
+        format!("{}:{}\n{}", self.file.display(), self.line, self.text)
+    }
+}
+
+fn pages() -> Result<Vec<PathBuf>> {
+    let docs = std::fs::read_dir(checkout().join("docs"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>();
+    let mut files = docs?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
     files.sort();
-    let mut found = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file)?;
-        let mut open: Option<Block> = None;
-        for (at, line) in text.lines().enumerate() {
-            match &mut open {
-                Some(_) if line.trim_end() == "```" => found.extend(open.take()),
-                Some(block) => block.text.push_str(&format!("{line}\n")),
-                None if line.trim_end() == "```sh" => {
-                    open = Some(Block { file: file.clone(), line: at + 1, text: String::new() });
-                }
-                None => {}
+    files.insert(0, checkout().join("README.md"));
+    Ok(files)
+}
+
+/// The shell blocks of a page.
+fn blocks(file: &Path) -> Result<Vec<Block>> {
+    let text = std::fs::read_to_string(file)?;
+    let (mut found, mut open) = (Vec::new(), None::<(bool, Block)>);
+    for (at, line) in text.lines().enumerate() {
+        open = match (open, line.strip_prefix("```")) {
+            (None, None) => None,
+            (None, Some(language)) => {
+                ensure!(LANGUAGES.contains(&language), "{}:{}: a block of {language:?}", file.display(), at + 1);
+                let (file, line) = (file.to_owned(), at + 1);
+                Some((language == "sh", Block { file, line, text: String::new() }))
             }
-        }
+            (Some((shell, block)), Some("")) => {
+                found.extend(shell.then_some(block));
+                None
+            }
+            (Some((shell, mut block)), _) => {
+                block.text.push_str(&format!("{line}\n"));
+                Some((shell, block))
+            }
+        };
     }
+    ensure!(open.is_none(), "{}: a block does not end", file.display());
     Ok(found)
 }
 
+/// Types the set-up and waits until it serves; answers it and the line for curl.
+async fn serve(terminal: &Terminal, text: &str) -> Result<(Typed, String)> {
+    let typed = terminal.run(text)?;
+    let export = |line: &str| line.trim().strip_prefix("export FPAAS_SERVER=").map(|_| line.trim().to_owned());
+    let export = typed.process.line(0, PATIENT, export).await?;
+    Ok((typed, export))
+}
+
 #[tokio::test]
-async fn every_command_that_the_docs_show_runs() -> Result<()> {
-    let blocks = blocks()?;
-    ensure!(blocks.len() >= 3, "only {} blocks were found", blocks.len());
-    // A page is read from its top, on a server of its own.
-    for page in blocks.chunk_by(|one, next| one.file == next.file) {
-        let place = Place::new().await?;
-        let mut running = place.dev()?.upstream(recording("max")).start().await?;
-        for block in page {
-            run(block, running.api.url()).await?;
+async fn every_command_that_the_docs_show_runs_after_the_readmes_set_up() -> Result<()> {
+    let readme = blocks(&checkout().join("README.md"))?;
+    let set_up = readme.iter().find(|block| block.serves()).context("the README starts no server")?;
+    let mut count = 0;
+    for page in pages()? {
+        let home = tempfile::tempdir()?;
+        let terminal = Terminal::new(home.path(), &recording("max"));
+        let typed = blocks(&page)?.into_iter().filter(|block| !block.serves()).collect::<Vec<_>>();
+        if typed.is_empty() {
+            continue;
         }
-        ensure!(running.process.stop(LONG).await?.success());
+        let (mut server, export) = serve(&terminal, &set_up.text).await.with_context(|| set_up.place())?;
+        for block in &typed {
+            let lines = terminal.done(&format!("{export}\n{}", block.text), PATIENT).await;
+            let lines = lines.with_context(|| block.place())?;
+            ensure!(!lines.iter().any(|line| line.contains("urn:fpaas:problem")), "{}{lines:?}", block.place());
+        }
+        count += typed.len();
+        server.interrupt(LONG).await?;
     }
+    ensure!(count >= 15, "only {count} blocks were found");
     Ok(())
 }
 
 #[tokio::test]
 async fn every_tip_that_dev_prints_runs() -> Result<()> {
-    let place = Place::new().await?;
-    let mut running = place.dev()?.upstream(recording("max")).start().await?;
-    // The last of them.
-    running.process.line(0, LONG, |line| line.ends_with(" status").then_some(())).await?;
-    let lines = running.process.lines();
-    let tips: Vec<_> = lines.iter().skip_while(|line| !line.starts_with("Try next")).skip(1).collect();
-    let tips: Vec<_> = tips.into_iter().filter(|line| line.starts_with("  ")).collect();
+    let home = tempfile::tempdir()?;
+    // Slow enough that there is always something new to follow.
+    let terminal = Terminal::new(home.path(), &recording("1x"));
+    let program = fpaas_testkit::process::program("fpaas")?;
+    let (mut server, export) = serve(&terminal, &format!("{} dev", program.display())).await?;
+    server.process.line(0, LONG, |line| line.ends_with(" status").then_some(())).await?;
+    let lines = server.process.lines();
+    let tips = lines.iter().skip_while(|line| !line.starts_with("Try next")).skip(1);
+    let tips: Vec<_> = tips.filter_map(|line| line.strip_prefix("  ")).collect();
     ensure!(tips.len() == 3, "{lines:?}");
-    for text in tips {
-        // What follows a topic goes on until it is stopped.
-        let text = if text.contains("--follow") {
-            text.replace("--follow", "--follow -n 1 --from earliest")
-        } else {
-            text.clone()
-        };
-        let text = text.replacen("--from latest", "", 1);
-        run(&Block { file: "the tips of fpaas dev".into(), line: 0, text }, running.api.url()).await?;
+    for tip in tips {
+        run(&terminal, tip).await?;
     }
-    ensure!(running.process.stop(LONG).await?.success());
+    terminal.done(&format!("{export}\ncurl -sS --fail-with-body \"$FPAAS_SERVER/readyz\""), LONG).await?;
+    server.interrupt(LONG).await?;
     Ok(())
 }
 
-async fn run(block: &Block, server: &str) -> Result<()> {
+#[tokio::test]
+async fn every_example_of_the_help_runs() -> Result<()> {
+    let home = tempfile::tempdir()?;
     let program = fpaas_testkit::process::program("fpaas")?;
-    let folder = program.parent().context("the program has no folder")?;
-    let mut shell = Command::new("bash");
-    shell.args(["-euo", "pipefail", "-c", &block.text]).current_dir(fpaas_testkit::checkout()).kill_on_drop(true);
-    shell.env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH")?));
-    shell.env("FPAAS_SERVER", server).env("FPAAS_API_KEY", KEY);
-    let output = tokio::time::timeout(LONG, shell.output()).await;
-    let place = format!("{}:{}", block.file.display(), block.line);
-    let output = output.with_context(|| format!("{place} does not end"))??;
-    let said = [output.stdout, output.stderr].concat();
-    ensure!(output.status.success(), "{place}: {}\n{}", output.status, String::from_utf8_lossy(&said));
+    let path = format!("{}:{}", program.parent().context("no folder")?.display(), std::env::var("PATH")?);
+    let mut terminal = Terminal::new(home.path(), &recording("1x")).env("PATH", &path);
+    let lines = terminal.done("fpaas --help", LONG).await?;
+    let examples =
+        lines.iter().skip_while(|line| *line != "Examples:").skip(1).map_while(|line| line.strip_prefix("  "));
+    let examples: Vec<_> = examples.filter_map(|line| line.split_once("  ")).map(|(command, _)| command).collect();
+    ensure!(examples.len() >= 5, "{lines:?}");
+    // The files that the examples name, in the folder one is in.
+    home.path().clone_into(&mut terminal.folder);
+    std::fs::copy(checkout().join("testdata/pds20/frames.bin.zst"), home.path().join("frames.bin.zst"))?;
+    std::fs::copy(checkout().join("examples/likes.yaml"), home.path().join("likes.yaml"))?;
+    let mut server: Option<Typed> = None;
+    for example in examples {
+        if example.starts_with("fpaas dev") {
+            if let Some(mut before) = server.take() {
+                before.interrupt(LONG).await?;
+            }
+            server = Some(serve(&terminal, example).await?.0);
+        } else {
+            run(&terminal, example).await?;
+        }
+    }
+    server.context("no example starts a server")?.interrupt(LONG).await?;
+    Ok(())
+}
+
+/// To its end; what follows a topic, to its first record.
+async fn run(terminal: &Terminal, text: &str) -> Result<()> {
+    if !text.contains("--follow") {
+        terminal.done(text, LONG).await.with_context(|| text.to_owned())?;
+        return Ok(());
+    }
+    let mut typed = terminal.run(text)?;
+    typed.process.line(0, LONG, |line| line.contains("\"offset\"").then_some(())).await?;
+    typed.interrupt(LONG).await?;
     Ok(())
 }

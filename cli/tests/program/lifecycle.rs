@@ -1,7 +1,9 @@
 //! Starting, stopping, and what goes wrong before there is anything to stop.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
-use fpaas_testkit::{Answer, Dev, Recording, Relay, Script, relay};
+use fpaas_testkit::{Answer, Client, Dev, Process, Recording, Relay, Script, relay};
 
 use crate::{KEY, LONG, Place, recording};
 
@@ -18,13 +20,55 @@ async fn a_signal_stops_it_in_time_with_exit_code_0_and_it_goes_on_where_it_was(
     let dev = place.dev()?.upstream(recording("4x")).arg("--apply").arg(place.likes().display().to_string());
     let mut running = dev.start().await?;
     place.receiver.wait(LONG, |calls| !calls.is_empty()).await?;
-    let status = running.process.stop(std::time::Duration::from_secs(10)).await?;
+    let status = running.process.stop(Duration::from_secs(10)).await?;
     ensure!(status.code() == Some(0), "{status}:\n{}", running.process.lines().join("\n"));
     let mut last = dev.arg("--exit-when-idle").spawn()?;
     ensure!(last.wait(LONG).await?.success(), "{}", last.lines().join("\n"));
     let mut again = place.dev()?.upstream(recording("max")).start().await?;
     ensure!(again.api.records("like-results").await?.len() == 719);
     ensure!(again.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_it_in_time_with_exit_code_0_in_the_middle_of_its_work() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream(recording("4x")).arg("--apply").arg(place.likes().display().to_string());
+    let mut running = dev.start().await?;
+    place.receiver.wait(LONG, |calls| !calls.is_empty()).await?;
+    let status = running.process.interrupt(Duration::from_secs(10)).await?;
+    ensure!(status.code() == Some(0), "{status}:\n{}", running.process.lines().join("\n"));
+    ensure!(running.process.lines().join("\n").contains("SIGINT"), "it does not say why it stops");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_folder_that_is_there_already_is_taken() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream(recording("max")).arg("--exit-when-idle");
+    std::fs::create_dir(dev.data())?;
+    let mut process = dev.spawn()?;
+    ensure!(process.wait(LONG).await?.success(), "{}", process.lines().join("\n"));
+    ensure!(dev.data().join("log").is_dir());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_loopback_is_warned_of_and_works_and_closes_the_numbers() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let mut command = dev.command();
+    command.arg("dev").arg("--data").arg(dev.data()).args(["--listen", "0.0.0.0:0", "--api-key", KEY]);
+    let mut process = Process::spawn("fpaas dev", command.args(["--upstream", "ws://127.0.0.1:9"]))?;
+    let url = process.line(0, LONG, |line| Some(line.trim().strip_prefix("API")?.trim().to_owned())).await?;
+    let said = process.lines().join("\n");
+    ensure!(said.contains("WARN") && said.contains("can be reached from other machines"), "{said}");
+    ensure!(Client::new(&url, KEY)?.get("/v1/topics").await?["items"][0]["name"] == "firehose");
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    for (path, status) in [("/readyz", 200), ("/metrics", 401)] {
+        ensure!(http.get(format!("{url}{path}")).send().await?.status() == status, "{path}");
+    }
+    ensure!(process.stop(LONG).await?.success());
     Ok(())
 }
 
@@ -109,7 +153,7 @@ async fn a_relay_that_cuts_connections_costs_nothing() -> Result<()> {
 
 /// Takes a second and a half for each call, and there are 719 events in batches of one.
 async fn slow(place: &Place) -> Result<Dev> {
-    let slow = Script::new(|_| Answer::Slow(std::time::Duration::from_millis(1500)));
+    let slow = Script::new(|_| Answer::Slow(Duration::from_millis(1500)));
     place.receiver.set_script(slow);
     let one = std::fs::read_to_string(place.likes())?.replace("maxEvents: 100", "maxEvents: 1");
     std::fs::write(place.likes(), one)?;
@@ -122,7 +166,7 @@ async fn a_stop_with_a_backlog_and_a_slow_endpoint_is_in_time() -> Result<()> {
     let mut running = slow(&place).await?.start().await?;
     place.receiver.wait(LONG, |calls| calls.len() > 1).await?;
     let begun = std::time::Instant::now();
-    ensure!(running.process.stop(std::time::Duration::from_secs(10)).await?.success());
+    ensure!(running.process.stop(Duration::from_secs(10)).await?.success());
     ensure!(begun.elapsed().as_secs() < 9, "{:?}", begun.elapsed());
     ensure!(!running.process.lines().join("\n").contains("cut off"), "something had to be cut off");
     Ok(())
@@ -135,7 +179,7 @@ async fn a_deleted_subscription_calls_nobody_any_more() -> Result<()> {
     let calls = place.receiver.wait(LONG, |calls| !calls.is_empty()).await?.len();
     running.api.send(reqwest::Method::DELETE, "/v1/subscriptions/likes", None).await?.ok()?;
     // The call that is on its way may end, and no other begins.
-    let more = place.receiver.wait(std::time::Duration::from_secs(4), |now| now.len() > calls + 1).await;
+    let more = place.receiver.wait(Duration::from_secs(4), |now| now.len() > calls + 1).await;
     ensure!(more.is_err(), "called again after it was deleted");
     ensure!(running.process.stop(LONG).await?.success());
     Ok(())

@@ -143,7 +143,7 @@ impl Mount {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        skip("no right to mount a small file system");
+        fpaas_testkit::skip(fpaas_testkit::Need::Mount, "what a small file system does");
         None
     }
 

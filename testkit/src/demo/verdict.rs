@@ -10,7 +10,7 @@ use crate::oracle::Comparison;
 pub const TIPS: [(&str, &str); 3] = [
     ("bin/fpaas dev --upstream file:testdata/pds20/frames.bin.zst", "the same recording, and a server that stays"),
     ("bin/fpaas tap firehose -n 3", "in another terminal: what an event looks like"),
-    ("bin/fpaas --help", "everything else; `make demo RELAY=wss://bsky.network` is this, live"),
+    ("bin/fpaas --help", "everything else; `make demo RELAY=wss://relay1.us-west.bsky.network` is this, live"),
 ];
 
 /// What the run cost.

@@ -38,7 +38,7 @@ const ALL: &[&str] = &[
 ];
 
 /// A heavy dependency, where it lives, and whether tests elsewhere may use it.
-const HOMES: [(&str, &[&str], bool); 8] = [
+const HOMES: [(&str, &[&str], bool); 9] = [
     ("rdkafka", &["fpaas-log"], false),
     ("rocksdb", &["fpaas-log", "fpaas-state"], false),
     ("tokio-tungstenite", &["fpaas-ingest", "fpaas-testkit"], true),
@@ -47,6 +47,7 @@ const HOMES: [(&str, &[&str], bool); 8] = [
     ("reqwest", &["fpaas-dispatcher", "fpaas", "fpaas-testkit"], true),
     ("axum", &["fpaas-api", "fpaas-example-receiver"], true),
     ("clap", &["fpaas"], false),
+    ("prometheus-client", &["fpaas-api"], false),
 ];
 
 struct Edge {
