@@ -187,7 +187,8 @@ fn start_stages(
     let config = fpaas_router::Config::default();
     start_retention(supervisor, embedded, Arc::clone(&config.holding));
     supervisor.start("router", fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone()));
-    let config = fpaas_dispatcher::Config { allow_private: true, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let config =
+        fpaas_dispatcher::Config { reach: fpaas_dispatcher::Reach::Dev, version: env!("CARGO_PKG_VERSION").to_owned() };
     supervisor.start("dispatcher", fpaas_dispatcher::run(context.clone(), pool, config, shutdown.clone()));
     Ok(())
 }
