@@ -55,9 +55,17 @@ pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) ->
         .route("/v1/topics/{name}/tail", get(tail::get))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::require));
-    let open = Router::new()
+    v1.merge(open()).fallback(problem::no_such_route).with_state(app)
+}
+
+/// What every node answers, also one whose API is elsewhere: how it is.
+pub fn probes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
+    open().fallback(problem::no_such_route).with_state(Arc::new(App::new(context, config, ready)))
+}
+
+fn open() -> Router<Arc<App>> {
+    Router::new()
         .route("/healthz", get(health::healthy))
         .route("/readyz", get(health::ready))
-        .method_not_allowed_fallback(problem::method_not_allowed);
-    v1.merge(open).fallback(problem::no_such_route).with_state(app)
+        .method_not_allowed_fallback(problem::method_not_allowed)
 }

@@ -8,6 +8,8 @@ mod disk;
 mod docs;
 #[path = "program/lifecycle.rs"]
 mod lifecycle;
+#[path = "program/serve.rs"]
+mod serve;
 
 use std::time::Duration;
 
