@@ -64,12 +64,24 @@ pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) ->
         .route("/v1/topics/{name}/tail", get(tail::get))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::require));
-    let open = Router::new()
+    finish(v1.merge(open()), app)
+}
+
+/// What every node answers, also one whose API is elsewhere: how it is, and what it counts.
+pub fn probes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
+    finish(open(), Arc::new(App::new(context, config, ready)))
+}
+
+fn open() -> Router<Arc<App>> {
+    Router::new()
         .route("/healthz", get(health::healthy))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::get))
-        .method_not_allowed_fallback(problem::method_not_allowed);
-    v1.merge(open)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+}
+
+fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes
         .fallback(problem::no_such_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), metrics::observe))
         .with_state(app)

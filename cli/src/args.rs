@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fpaas_core::TopicName;
+use ipnet::IpNet;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FPAAS_COMMIT"), ")");
 
@@ -28,12 +29,12 @@ Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the 
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// What is logged, such as `info` or `warn,fpaas_router=debug`
-    #[arg(long, global = true, env = "FPAAS_LOG", default_value = "info", value_name = "FILTER")]
-    pub(crate) log: String,
-    /// Log as JSON, one object a line
-    #[arg(long, global = true, env = "FPAAS_LOG_JSON")]
-    pub(crate) log_json: bool,
+    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug`
+    #[arg(long, global = true, env = "FPAAS_MESSAGES", default_value = "info", value_name = "FILTER")]
+    pub(crate) messages: String,
+    /// Messages as JSON, one object a line
+    #[arg(long, global = true, env = "FPAAS_MESSAGES_JSON")]
+    pub(crate) messages_json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -53,6 +54,8 @@ pub(crate) struct Server {
 pub(crate) enum Command {
     /// Run everything on this machine: relay, filters, webhooks, topics and API in one process
     Dev(Dev),
+    /// Run a node, or some of its parts; any number of nodes share the work over one Kafka
+    Serve(Serve),
     /// Create or change the subscriptions and topics of a YAML file
     Apply(Apply),
     /// Show a subscription, or list all of them
@@ -72,7 +75,33 @@ pub(crate) enum Command {
 Without --upstream the public relay is read. Stop with Ctrl-C: everything is kept in the data folder, and the next
 start goes on where this one stopped. Even kill -9 costs nothing.")]
 pub(crate) struct Dev {
-    /// Folder for topics, positions and the key; made if it is not there
+    #[command(flatten)]
+    pub(crate) node: Node,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Nodes that name the same Kafka and prefix share the work: each stage's slots are spread over the nodes that run it, one
+node at a time reads the upstreams, and another takes over where it stopped. Every node answers /healthz, /readyz and
+/metrics. Webhooks are called by https at global addresses alone, unless --allow-webhook-cidr says otherwise.
+
+  fpaas serve --log kafka://kafka-1:9092,kafka-2:9092 --data /var/lib/fpaas
+  fpaas serve --log kafka://kafka-1:9092 --only router,dispatcher --node-id worker-3")]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) node: Node,
+    /// Only these parts of a node: ingest, router, dispatcher, api
+    #[arg(long, env = "FPAAS_ONLY", value_delimiter = ',', value_name = "PART,…")]
+    pub(crate) only: Vec<Part>,
+    /// A network whose addresses webhooks may have, by http too; may be given again
+    #[arg(long, env = "FPAAS_ALLOW_WEBHOOK_CIDR", value_delimiter = ',', value_name = "CIDR")]
+    pub(crate) allow_webhook_cidr: Vec<IpNet>,
+}
+
+/// What `dev` and `serve` have in common.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Node {
+    /// Folder for what belongs to this node: its name and key, and with the embedded log all topics
     #[arg(long, env = "FPAAS_DATA", default_value = "fpaas-data", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Address of the API; port 0 picks a free one
@@ -87,13 +116,50 @@ pub(crate) struct Dev {
     /// Stop once the recordings are read and everything is delivered; with a relay alone there is no such moment
     #[arg(long)]
     pub(crate) exit_when_idle: bool,
-    /// When the log is flushed to the disk: always, never, or every so often (such as 50ms)
+    /// Partitions of the firehose topic, fixed when it is made [default: 4 for dev, 16 for serve]
+    #[arg(long, env = "FPAAS_PARTITIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) partitions: Option<u32>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// Which log, and how it is used.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LogArgs {
+    /// The log: `embedded` in the data folder, or kafka://HOST:PORT[,HOST:PORT…]
+    #[arg(long = "log", env = "FPAAS_LOG", default_value = "embedded", value_name = "LOG")]
+    pub(crate) address: String,
+    /// Embedded log: when it is flushed to the disk: always, never, or every so often (such as 50ms)
     #[arg(long, env = "FPAAS_FSYNC", default_value = "50ms", value_name = "WHEN")]
     pub(crate) fsync: String,
-    /// Partitions of the firehose topic, fixed when the data folder is made
-    #[arg(long, env = "FPAAS_PARTITIONS", default_value_t = 4, value_name = "N",
-          value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(crate) partitions: u32,
+    /// This node's name, the same after a restart [default: made up once and kept in the data folder]
+    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
+    pub(crate) node_id: Option<String>,
+    /// Kafka: what the names of topics and groups start with
+    #[arg(long, env = "FPAAS_TOPIC_PREFIX", default_value = "fpaas", value_name = "PREFIX")]
+    pub(crate) topic_prefix: String,
+    /// Kafka: any property of librdkafka, such as security.protocol=SASL_SSL; may be given again
+    #[arg(
+        long = "kafka-property",
+        env = "FPAAS_KAFKA_PROPERTIES",
+        value_delimiter = ' ',
+        value_name = "NAME=VALUE",
+        hide_env_values = true
+    )]
+    pub(crate) kafka_properties: Vec<String>,
+}
+
+/// What a node can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Part {
+    /// Reads the upstreams.
+    Ingest,
+    /// Filters.
+    Router,
+    /// Calls webhooks.
+    Dispatcher,
+    /// Answers REST requests.
+    Api,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -6,8 +6,8 @@ mod args;
 mod client;
 mod clock;
 mod crash;
-mod dev;
 mod exit;
+mod node;
 mod out;
 mod private;
 mod signal;
@@ -40,7 +40,8 @@ fn run(args: Args) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let finished = runtime.block_on(async {
         match args.command {
-            Command::Dev(dev) => Box::pin(dev::run(dev, args.server.api_key)).await,
+            Command::Dev(dev) => Box::pin(node::dev(dev, args.server.api_key)).await,
+            Command::Serve(serve) => Box::pin(node::serve(serve, args.server.api_key)).await,
             Command::Apply(apply) => client::apply::run(&args.server, &apply).await,
             Command::Get(get) => client::show::get(&args.server, &get).await,
             Command::Delete(delete) => client::show::delete(&args.server, &delete).await,

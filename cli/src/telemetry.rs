@@ -9,12 +9,12 @@ use crate::args::Args;
 
 /// Installs the subscriber, and the report of broken invariants.
 pub(crate) fn install(args: &Args) {
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|error| {
-        eprintln!("fpaas: --log {}: {error}; using info", args.log);
+    let filter = EnvFilter::try_new(&args.messages).unwrap_or_else(|error| {
+        eprintln!("fpaas: --messages {}: {error}; using info", args.messages);
         EnvFilter::new("info")
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).with_target(false);
-    if args.log_json {
+    if args.messages_json {
         builder.json().init();
     } else {
         builder.with_ansi(io::stderr().is_terminal()).init();

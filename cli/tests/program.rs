@@ -14,6 +14,8 @@ mod keys;
 mod lifecycle;
 #[path = "program/metrics.rs"]
 mod metrics;
+#[path = "program/serve.rs"]
+mod serve;
 
 use std::time::Duration;
 

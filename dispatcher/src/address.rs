@@ -8,21 +8,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use crate::Reach;
+
 /// Why an address is refused. In the source chain of what a refused connection fails with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {range}, which may not be called")]
+#[error("{address} may not be called: it is {range}")]
 pub(crate) struct Refused {
     address: IpAddr,
     range: &'static str,
 }
 
 /// What may be called.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Guard {
-    /// Dev: loopback and private networks, too.
-    pub(crate) allow_private: bool,
+    reach: Reach,
+    /// Nothing but the listed networks: what `http` is enough for.
+    only_listed: bool,
 }
 
+/// What an address is that may be called by `https` alone.
+const UNLISTED: &str = "outside the networks where http is enough";
 /// Refused outside dev only.
 const PRIVATE: bool = true;
 /// Refused everywhere.
@@ -80,20 +85,37 @@ const V6: [Range<Ipv6Addr>; 18] = [
 const GLOBAL: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 impl Guard {
+    /// For `https`.
+    pub(crate) const fn https(reach: Reach) -> Self {
+        Self { reach, only_listed: false }
+    }
+
+    /// For `http`.
+    pub(crate) const fn http(reach: Reach) -> Self {
+        let only_listed = matches!(reach, Reach::Listed(_));
+        Self { reach, only_listed }
+    }
+
     /// Refuses what may not be called.
-    pub(crate) fn check(self, address: IpAddr) -> Result<(), Refused> {
+    pub(crate) fn check(&self, address: IpAddr) -> Result<(), Refused> {
+        let dev = match &self.reach {
+            Reach::Dev => true,
+            Reach::Listed(networks) if networks.iter().any(|network| network.contains(&address)) => return Ok(()),
+            Reach::Listed(_) if self.only_listed => return Err(Refused { address, range: UNLISTED }),
+            Reach::Listed(_) => false,
+        };
         let found = match address {
             IpAddr::V4(v4) => V4.iter().find(|range| holds_v4(range, v4)).map(|range| (range.2, range.3)),
             IpAddr::V6(v6) => special_v6(v6),
         };
         match found {
-            Some((range, private)) if !(private && self.allow_private) => Err(Refused { address, range }),
+            Some((range, private)) if !(private && dev) => Err(Refused { address, range }),
             _ => Ok(()),
         }
     }
 
     /// Refuses a URL whose host is an address: such a host is never resolved.
-    pub(crate) fn check_host(self, url: &url::Url) -> Result<(), Refused> {
+    pub(crate) fn check_host(&self, url: &url::Url) -> Result<(), Refused> {
         match url.host() {
             Some(url::Host::Ipv4(address)) => self.check(address.into()),
             Some(url::Host::Ipv6(address)) => self.check(address.into()),
@@ -103,21 +125,21 @@ impl Guard {
 }
 
 /// Resolves names to the addresses that may be called, so that a connection goes to an address that was checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resolver(pub(crate) Guard);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0;
+        let guard = self.0.clone();
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            Ok(Box::new(permitted(guard, found)?.into_iter()) as Addrs)
+            Ok(Box::new(permitted(&guard, found)?.into_iter()) as Addrs)
         })
     }
 }
 
 /// Those that may be called; when there are none, why the first may not.
-fn permitted(guard: Guard, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+fn permitted(guard: &Guard, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
     let refused = found.iter().find_map(|address| guard.check(address.ip()).err());
     let permitted: Vec<_> = found.into_iter().filter(|address| guard.check(address.ip()).is_ok()).collect();
     match refused {

@@ -30,7 +30,14 @@ const MESSAGE_CHARS: usize = 300;
 /// Shared by all lanes; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    https: Guarded,
+    http: Guarded,
+}
+
+/// Each with its own resolver: a name is not called by `http` at an address that asks for `https`.
+#[derive(Clone, Debug)]
+struct Guarded {
+    client: reqwest::Client,
     guard: Guard,
 }
 
@@ -51,12 +58,16 @@ impl Client {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         // Where the program has already chosen a provider, that one stays.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let guard = Guard { allow_private: config.allow_private };
-        let http = builder(guard).build().or_else(|error| {
+        let (https, http) = (Guard::https(config.reach.clone()), Guard::http(config.reach.clone()));
+        let with_tls = builder(&https).build().or_else(|error| {
             warn!(%error, "no certificates of authorities are found here: https endpoints cannot be verified and will fail");
-            builder(guard).tls_certs_only([]).build()
+            builder(&https).tls_certs_only([]).build()
         });
-        Ok(Self { http: http.map_err(Error::Client)?, guard })
+        let without = builder(&http).tls_certs_only([]).build();
+        Ok(Self {
+            https: Guarded { client: with_tls.map_err(Error::Client)?, guard: https },
+            http: Guarded { client: without.map_err(Error::Client)?, guard: http },
+        })
     }
 
     /// Makes a call and reads its answer.
@@ -67,8 +78,8 @@ impl Client {
     }
 
     async fn exchange(&self, call: Call<'_>) -> Result<Answer, Failure> {
-        let url = self.permitted(call.url)?;
-        let sent = self.http.post(url).headers(call.headers).body(call.body).send().await;
+        let (client, url) = self.permitted(call.url)?;
+        let sent = client.post(url).headers(call.headers).body(call.body).send().await;
         let response = sent.map_err(|error| failure(&error))?;
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (status, retry_after, delivery) = (response.status(), text("retry-after"), text("webhook-delivery"));
@@ -76,19 +87,17 @@ impl Client {
         Ok(Answer { status: status.as_u16(), retry_after, delivery, body })
     }
 
-    fn permitted(&self, url: &str) -> Result<Url, Failure> {
+    fn permitted(&self, url: &str) -> Result<(&reqwest::Client, Url), Failure> {
         let url = Url::parse(url).map_err(|error| Failure::new(Reason::Url, error.to_string()))?;
-        self.guard.check_host(&url).map_err(|refused| Failure::new(Reason::Address, refused.to_string()))?;
-        if url.scheme() != "https" && !self.guard.allow_private {
-            return Err(Failure::new(Reason::Url, "the endpoint is not https"));
-        }
-        Ok(url)
+        let Guarded { client, guard } = if url.scheme() == "https" { &self.https } else { &self.http };
+        guard.check_host(&url).map_err(|refused| Failure::new(Reason::Address, refused.to_string()))?;
+        Ok((client, url))
     }
 }
 
-fn builder(guard: Guard) -> ClientBuilder {
+fn builder(guard: &Guard) -> ClientBuilder {
     reqwest::Client::builder()
-        .dns_resolver(Resolver(guard))
+        .dns_resolver(Resolver(guard.clone()))
         .redirect(redirect::Policy::none())
         .no_proxy()
         .referer(false)
@@ -140,9 +149,10 @@ fn failure(error: &reqwest::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reach;
 
-    async fn check(url: &str, allow_private: bool, reason: Reason, message: &str) {
-        let client = Client::new(&Config { allow_private, version: "test".to_owned() }).unwrap();
+    async fn check(url: &str, reach: Reach, reason: Reason, message: &str) {
+        let client = Client::new(&Config { reach, version: "test".to_owned() }).unwrap();
         let timeout = Duration::from_secs(20);
         let call = Call { url, headers: HeaderMap::new(), body: Bytes::new(), timeout, wants_body: true };
         let failure = client.call(call).await.unwrap_err();
@@ -152,11 +162,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_may_not_be_called_is_not_connected_to() {
-        check("https://localhost:1/secret", false, Reason::Address, "loopback").await;
-        check("https://127.0.0.1:1/secret", false, Reason::Address, "127.0.0.1 is loopback").await;
-        check("https://169.254.169.254/secret", true, Reason::Address, "link-local").await;
-        check("http://1.1.1.1/secret", false, Reason::Url, "not https").await;
-        check("secret", true, Reason::Url, "relative URL").await;
+        check("https://localhost:1/secret", Reach::global(), Reason::Address, "loopback").await;
+        check("https://127.0.0.1:1/secret", Reach::global(), Reason::Address, "127.0.0.1 may not be called").await;
+        check("https://169.254.169.254/secret", Reach::Dev, Reason::Address, "link-local").await;
+        check("http://1.1.1.1/secret", Reach::global(), Reason::Address, "http").await;
+        check(
+            "http://localhost:1/secret",
+            Reach::Listed(["10.0.0.0/8".parse().unwrap()].into()),
+            Reason::Address,
+            "http",
+        )
+        .await;
+        check("secret", Reach::Dev, Reason::Url, "relative URL").await;
     }
 
     #[tokio::test]
@@ -164,7 +181,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/secret", listener.local_addr().unwrap());
         drop(listener);
-        check(&url, true, Reason::Connect, "no connection: Connection refused").await;
-        check("https://name.invalid/secret", true, Reason::Connect, "no connection").await;
+        check(&url, Reach::Dev, Reason::Connect, "no connection: Connection refused").await;
+        check("https://name.invalid/secret", Reach::Dev, Reason::Connect, "no connection").await;
     }
 }

@@ -29,6 +29,6 @@ mod service;
 mod sweep;
 mod trim;
 
-pub use config::Config;
+pub use config::{Config, Reach};
 pub use error::{Error, Result};
 pub use service::run;

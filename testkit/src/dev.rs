@@ -1,4 +1,4 @@
-//! `fpaas dev` as a test runs it: its own folder, its own context file, a free port, ready when it says so.
+//! `fpaas dev` and `fpaas serve` as a test runs them: their own folder, its own context file, a free port, ready when it says so.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +16,7 @@ const START: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Dev {
     program: PathBuf,
+    command: &'static str,
     folder: PathBuf,
     key: String,
     arguments: Vec<String>,
@@ -40,7 +41,12 @@ impl Dev {
     /// The same with a program given by path.
     pub fn of(program: PathBuf, folder: &Path, key: &str) -> Self {
         let (folder, key) = (folder.to_owned(), key.to_owned());
-        Self { program, folder, key, arguments: Vec::new(), environment: Vec::new() }
+        Self { program, command: "dev", folder, key, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// The same as `fpaas serve`.
+    pub fn serving(self) -> Self {
+        Self { command: "serve", ..self }
     }
 
     /// Adds an argument.
@@ -76,21 +82,28 @@ impl Dev {
     /// Starts it without waiting for anything.
     pub fn spawn(&self) -> Result<Process> {
         let mut command = self.command();
-        command.arg("dev").arg("--data").arg(self.data()).args(["--listen", "127.0.0.1:0", "--api-key", &self.key]);
-        Process::spawn("fpaas dev", command.args(&self.arguments))
+        command.arg(self.command).arg("--data").arg(self.data()).args([
+            "--listen",
+            "127.0.0.1:0",
+            "--api-key",
+            &self.key,
+        ]);
+        Process::spawn(&format!("fpaas {}", self.command), command.args(&self.arguments))
     }
 
     /// Starts it and waits until it has said where its API is.
     pub async fn start(&self) -> Result<Running> {
         let process = self.spawn()?;
-        let url = process.line(0, START, address).await.context("fpaas dev did not come up")?;
+        let url =
+            process.line(0, START, address).await.with_context(|| format!("fpaas {} did not come up", self.command))?;
         Ok(Running { api: Client::new(&url, &self.key)?, process })
     }
 }
 
-/// `  API       http://127.0.0.1:43210`
+/// `  API       http://127.0.0.1:43210` of dev, `… fpaas serve is up node="…" url="http://127.0.0.1:43210" …` of serve.
 fn address(line: &str) -> Option<String> {
-    let url = line.trim_start().strip_prefix("API")?.trim();
+    let served = || line.split_once("fpaas serve is up")?.1.split_once("url=\"")?.1.split_once('"').map(|(url, _)| url);
+    let url = line.trim_start().strip_prefix("API").map(str::trim).or_else(served)?;
     url.starts_with("http://").then(|| url.to_owned())
 }
 
@@ -102,5 +115,7 @@ mod tests {
     fn the_address_is_read_from_the_banner() {
         assert_eq!(address("  API       http://127.0.0.1:4321"), Some("http://127.0.0.1:4321".to_owned()));
         assert_eq!(address("  key       API"), None);
+        let served = r#"INFO fpaas serve is up node="a" url="http://127.0.0.1:4321" log=embedded"#;
+        assert_eq!(address(served), Some("http://127.0.0.1:4321".to_owned()));
     }
 }

@@ -12,6 +12,7 @@ use crate::exit::Failure;
 use crate::out;
 
 /// One document of the file.
+#[derive(Debug)]
 struct Document {
     kind: &'static str,
     id: String,
@@ -19,6 +20,7 @@ struct Document {
 }
 
 /// What a file holds, checked as far as it can be without a server.
+#[derive(Debug)]
 pub(crate) struct Documents(Vec<Document>);
 
 pub(crate) async fn run(server: &Server, apply: &Apply) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ enum May {
 fn may(host: &str) -> May {
     let url = url::Url::parse(&format!("https://{host}/")).unwrap_or_else(|error| panic!("{host}: {error}"));
     assert!(!matches!(url.host(), Some(url::Host::Domain(_))), "{host} is a name");
-    let allowed = |allow_private| Guard { allow_private }.check_host(&url).is_ok();
+    let allowed = |dev| Guard::https(if dev { Reach::Dev } else { Reach::global() }).check_host(&url).is_ok();
     match (allowed(false), allowed(true)) {
         (true, true) => May::Always,
         (false, true) => May::Dev,
@@ -164,9 +164,29 @@ fn everything_else_is_never_called() {
 #[test]
 fn a_name_resolves_to_those_of_its_addresses_that_may_be_called() {
     let all: Vec<SocketAddr> = vec!["10.0.0.1:0".parse().unwrap(), "1.1.1.1:0".parse().unwrap()];
-    let guard = Guard { allow_private: false };
-    assert_eq!(permitted(guard, all.clone()).unwrap(), all[1..]);
-    let refused = permitted(guard, all[..1].to_vec()).unwrap_err();
-    assert_eq!(refused.to_string(), "10.0.0.1 is private, which may not be called");
-    assert!(permitted(guard, Vec::new()).unwrap().is_empty());
+    let guard = Guard::https(Reach::global());
+    assert_eq!(permitted(&guard, all.clone()).unwrap(), all[1..]);
+    let refused = permitted(&guard, all[..1].to_vec()).unwrap_err();
+    assert_eq!(refused.to_string(), "10.0.0.1 may not be called: it is private");
+    assert!(permitted(&guard, Vec::new()).unwrap().is_empty());
+}
+
+#[test]
+fn listed_networks_may_be_called_and_http_goes_nowhere_else() {
+    let listed = Reach::Listed(["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()].into());
+    let (https, http) = (Guard::https(listed.clone()), Guard::http(listed));
+    for (address, by_https, by_http) in
+        [("10.1.2.3", true, true), ("fd00::1", true, true), ("10.2.0.1", false, false), ("1.1.1.1", true, false)]
+    {
+        let address = address.parse().unwrap();
+        assert_eq!((https.check(address).is_ok(), http.check(address).is_ok()), (by_https, by_http), "{address}");
+    }
+    let refused = http.check("1.1.1.1".parse().unwrap()).unwrap_err();
+    assert_eq!(refused.to_string(), "1.1.1.1 may not be called: it is outside the networks where http is enough");
+}
+
+#[test]
+fn nothing_is_called_by_http_where_no_network_is_listed() {
+    let guard = Guard::http(Reach::global());
+    assert!(["1.1.1.1", "10.0.0.1", "::1"].iter().all(|address| guard.check(address.parse().unwrap()).is_err()));
 }

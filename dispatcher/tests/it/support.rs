@@ -209,7 +209,7 @@ pub(crate) fn text(record: &Record) -> String {
 
 /// A dispatcher of the tenant's pool.
 pub(crate) fn dispatch(context: &Context, shutdown: &CancellationToken) -> JoinHandle<Result<(), Error>> {
-    let config = Config { allow_private: true, version: "test".to_owned() };
+    let config = Config { reach: fpaas_dispatcher::Reach::Dev, version: "test".to_owned() };
     tokio::spawn(run(context.clone(), PoolId::of_tenant(&tenant()), config, shutdown.clone()))
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use fpaas_core::{Clock, ManualClock, TopicPartition};
-use fpaas_log::conformance::kit::{append, appending, numbers, skip, text, values};
+use fpaas_log::conformance::kit::{append, appending, numbers, text, values};
 use fpaas_log::{Embedded, EmbeddedConfig, Error, Fsync, Log, TopicSpec};
 
 fn config() -> EmbeddedConfig {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use fpaas_api::{Family, Kind, Labels, Sources};
 use fpaas_ingest::{State, Status};
-use fpaas_log::Embedded;
 
-pub(super) fn sources(status: &Arc<Status>, embedded: &Arc<Embedded>) -> Sources {
-    let (status, embedded) = (Arc::clone(status), Arc::clone(embedded));
-    Sources::default().with(move || ingest(&status)).with(move || log(&embedded))
+use super::backend::Backend;
+
+pub(super) fn sources(status: &Arc<Status>, backend: &Backend) -> Sources {
+    let (status, backend) = (Arc::clone(status), backend.clone());
+    Sources::default().with(move || ingest(&status)).with(move || log(&backend))
 }
 
 fn ingest(status: &Status) -> Vec<Family> {
@@ -44,7 +45,8 @@ fn upstreams(status: &Status) -> [Family; 2] {
     [connected, cursor]
 }
 
-fn log(embedded: &Embedded) -> Vec<Family> {
+fn log(backend: &Backend) -> Vec<Family> {
+    let Backend::Embedded(embedded) = backend;
     let lost = Family::new("fpaas_log_lost_records", Kind::Counter, "Records removed although they were held");
     vec![lost.with(&Labels::from([]), embedded.lost_records())]
 }

@@ -1,6 +1,8 @@
-//! What `fpaas dev` prints once it is up: where it is, who one is there, and what to try next.
+//! What a node says once it is up: for `dev`, where it is, who one is there, and what to try next.
 
-use crate::args::Dev;
+use tracing::info;
+
+use super::plan::Plan;
 use crate::client::Target;
 use crate::exit::Failure;
 use crate::out;
@@ -9,9 +11,18 @@ use crate::out;
 const LIKES: &str = "subscription: {id: likes, filter: {collections: [app.bsky.feed.like]}, output: {topic: like-results}, \
      processor: {webhook: {url: \"http://127.0.0.1:8787/\"}}}";
 
-pub(super) fn print(server: &Target, dev: &Dev, tenant: &str) -> Result<(), Failure> {
-    let (url, key, data) = (&server.url, &server.key, dev.data.display());
-    let upstreams = dev.upstream.join(", ");
+pub(super) fn print(server: &Target, plan: &Plan, node: &str, tenant: &str) -> Result<(), Failure> {
+    if plan.dev {
+        return dev(server, plan, tenant);
+    }
+    let parts = &plan.parts;
+    info!(node, url = server.url, ?parts, log = %plan.log, data = %plan.data.display(), "fpaas serve is up");
+    Ok(())
+}
+
+fn dev(server: &Target, plan: &Plan, tenant: &str) -> Result<(), Failure> {
+    let (url, key, data, log) = (&server.url, &server.key, plan.data.display(), &plan.log);
+    let upstreams = plan.upstream_texts.join(", ");
     // As it was called, so that the tips can be pasted.
     let fpaas = std::env::args().next().unwrap_or_else(|| "fpaas".to_owned());
     out::line(format_args!(
@@ -22,6 +33,7 @@ fpaas dev is up
   tenant    {tenant}
   key       {key}
   data      {data}
+  log       {log}
   upstream  {upstreams}
 
 For curl:

@@ -1,0 +1,235 @@
+//! A node: the parts of FPaaS that one process runs, over one log. `fpaas dev` is one with everything, `fpaas serve`
+//! one of many.
+//!
+//! Order matters: the folder is locked, the control view restored and its topics made, then the API and the stages
+//! start, then `--apply` takes effect, and only then the first frame is read.
+
+mod backend;
+mod banner;
+mod folder;
+mod idle;
+mod metrics;
+mod plan;
+mod progress;
+
+use std::sync::Arc;
+
+use fpaas_core::topics::Topics;
+use fpaas_core::{Clock, PoolId, TenantId};
+use fpaas_log::{Created, Log, TopicSpec};
+use fpaas_state::{Board, Context, Control};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::args::{Dev, Part, Serve};
+use crate::client;
+use crate::clock::WallClock;
+use crate::exit::Failure;
+use crate::signal;
+use crate::supervise::Supervisor;
+use backend::Backend;
+use folder::Folder;
+use plan::Plan;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The tenant of every installation so far.
+const TENANT: &str = "local";
+
+/// `fpaas dev`.
+pub(crate) async fn dev(dev: Dev, api_key: Option<String>) -> Result<(), Failure> {
+    run(Plan::of_dev(&dev)?, api_key).await
+}
+
+/// `fpaas serve`.
+pub(crate) async fn serve(serve: Serve, api_key: Option<String>) -> Result<(), Failure> {
+    run(Plan::of_serve(&serve)?, api_key).await
+}
+
+/// Runs until a signal, a failure, or, with `--exit-when-idle`, until all is done.
+async fn run(mut plan: Plan, api_key: Option<String>) -> Result<(), Failure> {
+    let mut asked_to_stop = signal::Asked::listen()?;
+    let clock: Arc<dyn Clock> = Arc::new(WallClock);
+    let listener = listen(&plan).await?;
+    // An empty variable is no key.
+    let key = api_key.filter(|key| !key.is_empty());
+    let folder = Folder::open(&plan.data, &plan.log, key, plan.node_id.take())?;
+    let backend = plan.log.open(&plan.data, &clock).await?;
+    let mut supervisor = Supervisor::new(CancellationToken::new());
+    let start = Start { plan: &mut plan, folder: &folder, backend: &backend, clock };
+    let ended = tokio::select! {
+        ended = Box::pin(start.run(&mut supervisor, listener)) => ended,
+        name = asked_to_stop.next() => { info!(signal = name, "stopping"); Ok(()) }
+    };
+    let ended = ended.and(supervisor.drain().await);
+    backend.close()?;
+    ended
+}
+
+async fn listen(plan: &Plan) -> Result<TcpListener, Failure> {
+    if plan.dev && !plan.listen.ip().is_loopback() {
+        warn!(listen = %plan.listen, "the API can be reached from other machines, with nothing but its key in the way");
+    }
+    TcpListener::bind(plan.listen).await.map_err(|error| {
+        let hint = "try --listen 127.0.0.1:0, which picks a free port";
+        Failure::Usage(format!("cannot listen on {}: {error}; {hint}", plan.listen))
+    })
+}
+
+/// What a start is made of.
+struct Start<'a> {
+    plan: &'a mut Plan,
+    folder: &'a Folder,
+    backend: &'a Backend,
+    clock: Arc<dyn Clock>,
+}
+
+impl Start<'_> {
+    /// Until it fails or, with `--exit-when-idle`, is done.
+    async fn run(self, supervisor: &mut Supervisor, listener: TcpListener) -> Result<(), Failure> {
+        let (plan, folder, log) = (self.plan, self.folder, self.backend.log());
+        let topics = self.backend.topics();
+        make_firehose(&log, &topics, plan).await?;
+        let control = Control::open(Arc::clone(&log), topics.clone(), folder.node()).await?;
+        let board = Arc::new(Board::default());
+        let context = Context { log, topics, control, board, clock: self.clock, node: folder.node().into() };
+
+        let ready = start_control(supervisor, &context).await?;
+        let server = folder.server(listener.local_addr()?);
+        let status = Arc::new(fpaas_ingest::Status::new(&plan.upstreams));
+        let config = api_config(plan, folder, metrics::sources(&status, self.backend))?;
+        start_api(supervisor, &context, plan, config, listener, ready);
+        start_stages(supervisor, &context, plan, self.backend)?;
+        if plan.dev {
+            client::context::save(&server)?;
+        }
+        if let Some(documents) = plan.applied.take() {
+            client::apply::put_all(&client::Client::new(server.clone())?, documents).await?;
+        }
+        banner::print(&server, plan, folder.node(), TENANT)?;
+        start_ingest(supervisor, &context, plan, &status);
+        let progress = progress::Progress::new(context.clone(), Arc::clone(&status));
+        let _summed_up = plan.runs(Part::Ingest).then(|| progress::SumUp(Arc::clone(&status)));
+        until_ended(plan, supervisor, &context, &status, progress).await
+    }
+}
+
+async fn make_firehose(log: &Arc<dyn Log>, topics: &Topics, plan: &Plan) -> Result<(), Failure> {
+    let (topic, partitions) = (topics.firehose(), plan.partitions);
+    let spec = TopicSpec { partitions, compacted: false, retention: plan.firehose(partitions) };
+    let found = match log.create_topic(&topic, &spec).await? {
+        Created::New => return Ok(()),
+        Created::Existed => partitions,
+        Created::Different(found) => {
+            info!(partitions = found.partitions, "the firehose keeps the partitions it was made with");
+            found.partitions
+        }
+    };
+    // On Kafka the operator may have changed it since.
+    if plan.log.is_embedded() {
+        log.alter_topic(&topic, &plan.firehose(found)).await?;
+    }
+    Ok(())
+}
+
+/// Restores the view before anything else starts, then goes on following it.
+async fn start_control(supervisor: &mut Supervisor, context: &Context) -> Result<watch::Receiver<bool>, Failure> {
+    let (ready, receiver) = watch::channel(false);
+    let (control, shutdown) = (Arc::clone(&context.control), supervisor.shutdown.clone());
+    let (restored, wait) = tokio::sync::oneshot::channel();
+    supervisor.start("control", async move {
+        let follower = control.restore().await?;
+        // Whoever waits is gone only when the start has failed for another reason.
+        let _nobody_waits = restored.send(());
+        ready.send_replace(true);
+        follower.follow(&shutdown).await
+    });
+    tokio::select! {
+        failure = supervisor.first_failure() => Err(failure),
+        _ = wait => Ok(receiver),
+    }
+}
+
+fn tenant() -> Result<TenantId, Failure> {
+    TenantId::parse(TENANT).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn api_config(plan: &Plan, folder: &Folder, sources: fpaas_api::Sources) -> Result<fpaas_api::Config, Failure> {
+    Ok(fpaas_api::Config {
+        tenant: tenant()?,
+        key: folder.api_key().clone(),
+        allow_http: plan.reach.allows_http(),
+        version: VERSION.to_owned(),
+        commit: env!("FPAAS_COMMIT").to_owned(),
+        // Whoever can connect to loopback is on this machine.
+        open_metrics: plan.listen.ip().is_loopback(),
+        sources,
+    })
+}
+
+/// Every node listens: without the part `api` it says how it is, and nothing else.
+fn start_api(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    plan: &Plan,
+    config: fpaas_api::Config,
+    listener: TcpListener,
+    ready: watch::Receiver<bool>,
+) {
+    let make = if plan.runs(Part::Api) { fpaas_api::routes } else { fpaas_api::probes };
+    let routes = make(context.clone(), config, ready);
+    supervisor.start("api", fpaas_api::serve(listener, routes, supervisor.shutdown.clone()));
+}
+
+fn start_stages(supervisor: &mut Supervisor, context: &Context, plan: &Plan, backend: &Backend) -> Result<(), Failure> {
+    let pool = PoolId::of_tenant(&tenant()?);
+    let shutdown = &supervisor.shutdown.clone();
+    if plan.runs(Part::Router) {
+        let config = fpaas_router::Config::default();
+        let holding = Arc::clone(&config.holding);
+        supervisor.start("retention", backend.clone().retain(holding, shutdown.clone()));
+        supervisor.start("router", fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone()));
+    }
+    if plan.runs(Part::Dispatcher) {
+        let config = fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned() };
+        supervisor.start("dispatcher", fpaas_dispatcher::run(context.clone(), pool, config, shutdown.clone()));
+    }
+    Ok(())
+}
+
+fn start_ingest(supervisor: &mut Supervisor, context: &Context, plan: &Plan, status: &Arc<fpaas_ingest::Status>) {
+    if !plan.runs(Part::Ingest) {
+        return;
+    }
+    let config = fpaas_ingest::Config::new(&*context.node, plan.upstreams.clone());
+    let ingest = fpaas_ingest::run(
+        config,
+        Arc::clone(&context.log),
+        context.topics.clone(),
+        Arc::clone(&context.clock),
+        Arc::clone(status),
+        supervisor.shutdown.clone(),
+    );
+    supervisor.start("ingest", ingest);
+}
+
+async fn until_ended(
+    plan: &Plan,
+    supervisor: &mut Supervisor,
+    context: &Context,
+    status: &fpaas_ingest::Status,
+    progress: progress::Progress,
+) -> Result<(), Failure> {
+    let idle = async {
+        if !plan.exit_when_idle {
+            return std::future::pending().await;
+        }
+        idle::reached(context, status).await
+    };
+    tokio::select! {
+        failure = supervisor.first_failure() => Err(failure),
+        reached = idle => { info!("everything is read, delivered and committed"); reached }
+        () = progress.show() => Ok(()),
+    }
+}

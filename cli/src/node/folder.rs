@@ -1,0 +1,140 @@
+//! A node's data folder: its name, the key, and with the embedded log everything.
+//!
+//! One process has it at a time: what is in it names the node in the log, and two of one name would fence each other for
+//! ever. Files that hold a key have mode 0600.
+
+use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use fpaas_api::ApiKey;
+
+use super::backend::Address;
+use crate::client::Target;
+use crate::exit::Failure;
+use crate::private;
+
+/// The node's name on an embedded log: a folder has one process, so one name will do.
+const EMBEDDED_NODE: &str = "dev";
+/// In the folder of a node whose log is Kafka: which one.
+const KAFKA_MARK: &str = "kafka";
+/// In the folder of an embedded log.
+pub(super) const EMBEDDED_LOG: &str = "log";
+
+#[derive(Debug)]
+pub(super) struct Folder {
+    key_text: String,
+    key: ApiKey,
+    node: String,
+    _lock: File,
+}
+
+impl Folder {
+    /// Opens or makes it. `given` replaces the stored key, `name` the stored name.
+    pub(super) fn open(
+        path: &Path,
+        log: &Address,
+        given: Option<String>,
+        name: Option<String>,
+    ) -> Result<Self, Failure> {
+        let given = given.map(check).transpose()?;
+        fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
+        let lock = lock(path)?;
+        mark(path, log)?;
+        let key_text = kept(&path.join("api-key"), given, || generate("fpaas_", 24))?;
+        let node = match (name, log.is_embedded()) {
+            (None, true) => EMBEDDED_NODE.to_owned(),
+            (name, _) => kept(&path.join("node-id"), name, || generate("node-", 6))?,
+        };
+        let key = ApiKey::new(&key_text);
+        Ok(Self { key_text, key, node, _lock: lock })
+    }
+
+    pub(super) const fn api_key(&self) -> &ApiKey {
+        &self.key
+    }
+
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Where this process's API is and what opens it.
+    pub(super) fn server(&self, address: SocketAddr) -> Target {
+        let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        Target { url: format!("http://{host}:{}", address.port()), key: self.key_text.clone() }
+    }
+}
+
+/// Held by the process until it ends, however it ends.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let file = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+    let file = file.map_err(|error| unusable(path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::Folder(format!(
+            "the data folder {} cannot be used: another fpaas is using it; stop that one, or choose another with --data DIR",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unusable(path, &error)),
+    }
+}
+
+/// A folder belongs to one log: with another one, its subscriptions would seem to be gone.
+fn mark(path: &Path, log: &Address) -> Result<(), Failure> {
+    let (data, file) = (path.display(), path.join(KAFKA_MARK));
+    let kafka = stored(&file)?;
+    match (log.kafka(), kafka) {
+        (None, Some(kafka)) => Err(Failure::Usage(format!(
+            "the data folder {data} belongs to {kafka}; start with --log {kafka}, or choose another folder with --data DIR"
+        ))),
+        (Some(_), _) if path.join(EMBEDDED_LOG).exists() => Err(Failure::Usage(format!(
+            "the data folder {data} holds an embedded log, which would be left behind; start with --log embedded, or \
+             choose another folder with --data DIR"
+        ))),
+        (Some(address), _) => private::store(&file, address).map_err(|error| unusable(&file, &error)),
+        (None, None) => Ok(()),
+    }
+}
+
+/// The given text, else the stored one, else a new one; stored.
+fn kept(file: &Path, given: Option<String>, new: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
+    let text = match given {
+        Some(text) => text,
+        None => stored(file)?.map_or_else(new, Ok)?,
+    };
+    private::store(file, &text).map_err(|error| unusable(file, &error))?;
+    Ok(text)
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Failure {
+    let path = path.display();
+    Failure::Folder(format!("the data folder {path} cannot be used: {error}; choose another with --data DIR"))
+}
+
+fn check(key: String) -> Result<String, Failure> {
+    let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    // A header's value loses what stands around it.
+    if printable && key.trim() == key && (16..=200).contains(&key.len()) {
+        return Ok(key);
+    }
+    Err(Failure::Usage(
+        "--api-key: must be 16 to 200 printable ASCII characters, with no space at either end".to_owned(),
+    ))
+}
+
+fn stored(file: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(file) {
+        // A crash can leave the file empty: then there is nothing yet.
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(file, &error)),
+    }
+}
+
+fn generate(prefix: &str, bytes: usize) -> Result<String, Failure> {
+    let mut bytes = vec![0u8; bytes];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::Failed(format!("no random bytes: {error}")))?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{prefix}{hex}"))
+}
