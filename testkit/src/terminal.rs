@@ -51,8 +51,10 @@ impl Terminal {
 
     /// Types it; does not wait.
     pub fn run(&self, text: &str) -> Result<Typed> {
-        let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", text]).current_dir(&self.folder).process_group(0);
+        // A shell that runs tests in its background has them ignore Ctrl-C, and what they start inherits that.
+        let mut shell = Command::new("env");
+        shell.args(["--default-signal=INT", "bash", "-euo", "pipefail", "-c", text]);
+        shell.current_dir(&self.folder).process_group(0);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("FPAAS_") {
                 shell.env_remove(name);
