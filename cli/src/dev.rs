@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, PoolId, TenantId};
-use fpaas_ingest::Upstream;
+use fpaas_ingest::{Trust, Upstream};
 use fpaas_log::{Created, Embedded, EmbeddedConfig, Fsync, Log, Retention, TopicSpec};
 use fpaas_state::{Board, Context, Control};
 use tokio::net::TcpListener;
@@ -66,8 +66,13 @@ struct Start<'a> {
     clock: Arc<dyn Clock>,
 }
 
-fn parse_upstreams(dev: &Dev) -> Result<Vec<Upstream>, Failure> {
-    let parse = |text: &String| Upstream::parse(text).map_err(|error| Failure::Usage(error.to_string()));
+fn parse_upstreams(dev: &Dev) -> Result<(Vec<Upstream>, Trust), Failure> {
+    let usage = |error: fpaas_ingest::Error| Failure::Usage(error.to_string());
+    let trust = match &dev.upstream_ca {
+        Some(path) => Trust::default().and(path).map_err(usage)?,
+        None => Trust::default(),
+    };
+    let parse = |text: &String| Upstream::parse(text).map_err(usage);
     let upstreams = dev.upstream.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     for upstream in &upstreams {
         if let Upstream::Recording(recording) = upstream {
@@ -76,7 +81,7 @@ fn parse_upstreams(dev: &Dev) -> Result<Vec<Upstream>, Failure> {
                 .map_err(|error| Failure::Usage(format!("--upstream: the recording {path} cannot be read: {error}")))?;
         }
     }
-    Ok(upstreams)
+    Ok((upstreams, trust))
 }
 
 fn parse_fsync(text: &str) -> Result<Fsync, Failure> {
@@ -95,7 +100,7 @@ impl Start<'_> {
         self,
         supervisor: &mut Supervisor,
         listener: TcpListener,
-        upstreams: Vec<Upstream>,
+        upstreams: (Vec<Upstream>, Trust),
         applied: Option<Documents>,
     ) -> Result<(), Failure> {
         let (dev, folder) = (self.dev, self.folder);
@@ -204,9 +209,13 @@ fn start_retention(supervisor: &mut Supervisor, embedded: &Arc<Embedded>, holdin
     });
 }
 
-fn start_ingest(supervisor: &mut Supervisor, context: &Context, upstreams: Vec<Upstream>) -> Arc<fpaas_ingest::Status> {
+fn start_ingest(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    (upstreams, trust): (Vec<Upstream>, Trust),
+) -> Arc<fpaas_ingest::Status> {
     let status = Arc::new(fpaas_ingest::Status::new(&upstreams));
-    let config = fpaas_ingest::Config::new(&*context.node, upstreams);
+    let config = fpaas_ingest::Config { trust, ..fpaas_ingest::Config::new(&*context.node, upstreams) };
     let ingest = fpaas_ingest::run(
         config,
         Arc::clone(&context.log),
