@@ -110,6 +110,9 @@ pub(crate) struct Node {
     /// Where frames come from: ws://…, wss://… or file:PATH[?speed=max|Nx]; may be given again
     #[arg(long, env = "FPAAS_UPSTREAM", value_name = "URL", default_value = PUBLIC_RELAY)]
     pub(crate) upstream: Vec<String>,
+    /// Certificate authorities that wss:// upstreams may have besides the public ones: a PEM file
+    #[arg(long, env = "FPAAS_UPSTREAM_CA", value_name = "FILE")]
+    pub(crate) upstream_ca: Option<PathBuf>,
     /// Apply this file before the first frame is read
     #[arg(long, value_name = "FILE")]
     pub(crate) apply: Option<PathBuf>,

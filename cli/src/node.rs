@@ -202,7 +202,10 @@ fn start_ingest(supervisor: &mut Supervisor, context: &Context, plan: &Plan, sta
     if !plan.runs(Part::Ingest) {
         return;
     }
-    let config = fpaas_ingest::Config::new(&*context.node, plan.upstreams.clone());
+    let config = fpaas_ingest::Config {
+        trust: plan.trust.clone(),
+        ..fpaas_ingest::Config::new(&*context.node, plan.upstreams.clone())
+    };
     let ingest = fpaas_ingest::run(
         config,
         Arc::clone(&context.log),

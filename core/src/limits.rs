@@ -13,6 +13,15 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 pub const FRAMES_WAITING_MAX: usize = 512;
 /// The same in bytes: frames above it wait in the socket.
 pub const FRAMES_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The highest `seq` of an upstream: the integers that JSON takes everywhere (atproto.com/specs/data-model: 53 bits).
+pub const SEQ_MAX: u64 = (1 << 53) - 1;
+/// How far one `seq` may be above the last: a year of microseconds, for upstreams that count in them.
+pub const SEQ_LEAP_MAX: u64 = 1 << 45;
+/// What decoding one commit may hash, read and write of records, in multiples of its bytes: each once, and what is
+/// written is at most fourteen times what is read (an empty byte string). Only ops that share a block can need more.
+pub const FRAME_WORK_FACTOR: usize = 16;
+/// The same beyond that: room for many small records that are one block.
+pub const FRAME_WORK_BYTES_MIN: usize = 1024 * 1024;
 /// The events of one frame in bytes: JSON can be several times its CBOR, and ops may share a block.
 pub const FRAME_EVENTS_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 /// The first wait before a lost upstream is dialled again; it doubles from there.
@@ -29,10 +38,15 @@ pub const UPSTREAM_SILENCE_MAX: Duration = Duration::from_secs(45);
 pub const RECORDING_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Repos and statements remembered to tell what several upstreams bring twice.
 pub const SEEN_ELSEWHERE_MAX: usize = 1_000_000;
-/// How far back, by receipt, a restart reads to remember them: one upstream may lag the other by so much.
+/// How far back from where the upstreams were left, by receipt, a restart reads to remember them: one upstream may lag
+/// the other by so much.
 pub const SEEN_ELSEWHERE_HORIZON: Duration = Duration::from_secs(600);
+/// The furthest back that a restart reads for an upstream that was left earlier than the others.
+pub const SEEN_ELSEWHERE_REACH: Duration = Duration::from_secs(3600);
 /// What one ingest transaction carries at most, so that its memory and its latency are bounded.
 pub const INGEST_TRANSACTION_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The frames of one ingest transaction in bytes, whatever becomes of them: a step ends with the frame that reaches it.
+pub const INGEST_STEP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The deepest nesting of a record that is decoded; what is deeper is dropped under a reason.
 pub const RECORD_DEPTH_MAX: usize = 64;
 /// The most operations of one commit (atproto.com/specs/sync: 200).
@@ -171,6 +185,9 @@ const _: () = assert!(RESPONSE_BYTES_MAX < TRANSACTION_BYTES_MAX / 2);
 const _: () = assert!(FRAME_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < FRAMES_WAITING_BYTES_MAX);
 const _: () = assert!(FRAME_EVENTS_BYTES_MAX + RECORD_BYTES_MAX <= FRAME_BYTES_MAX * 4);
+const _: () = assert!(FRAME_WORK_BYTES_MIN < FRAME_BYTES_MAX && FRAME_BYTES_MAX <= INGEST_STEP_BYTES_MAX);
+const _: () = assert!(SEQ_LEAP_MAX < SEQ_MAX && SEQ_MAX < i64::MAX as u64);
+const _: () = assert!(SEEN_ELSEWHERE_HORIZON.as_secs() < SEEN_ELSEWHERE_REACH.as_secs());
 const _: () = assert!(UPSTREAM_PING.as_secs() * 2 < UPSTREAM_SILENCE_MAX.as_secs());
 const _: () = assert!(INGEST_TRANSACTION_BYTES_MAX + FRAME_BYTES_MAX * 4 < TRANSACTION_BYTES_MAX);
 const _: () = assert!(ROUTE_BYTES_MAX + ROUTE_RECORD_BYTES_MAX + 2 * RECORD_BYTES_MAX < TRANSACTION_BYTES_MAX);

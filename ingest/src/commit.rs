@@ -3,16 +3,18 @@
 //! The next step is decoded meanwhile, but only handed to the writer once this one is known to be committed: so no
 //! later frame can be in the log without the earlier ones.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use fpaas_core::TopicPartition;
 use fpaas_core::crashpoint::{self, Point};
-use fpaas_log::{Culprit, Error as LogError, Lease, Rejected, Transaction, Writer};
+use fpaas_log::{Culprit, Error as LogError, Lease, Receipt, Rejected, Transaction, Writer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cursor::Cursor;
 use crate::decode::Step;
+use crate::ends::Ends;
 use crate::error::{Error, Result};
 use crate::retry;
 use crate::status::{State, Status};
@@ -36,11 +38,13 @@ pub(crate) struct Committer<'a> {
     pub(crate) cursors: &'a TopicPartition,
     pub(crate) upstreams: &'a [Upstream],
     pub(crate) status: &'a Status,
+    /// Of the firehose topic.
+    pub(crate) ends: Ends,
 }
 
 impl Committer<'_> {
     /// Commits what comes until it is told to stop; a commit that was handed over is waited for.
-    pub(crate) async fn run(&self, steps: &mut mpsc::Receiver<Step>, stop: &CancellationToken) -> Result<Ended> {
+    pub(crate) async fn run(mut self, steps: &mut mpsc::Receiver<Step>, stop: &CancellationToken) -> Result<Ended> {
         while let Some(received) = stop.run_until_cancelled(steps.recv()).await {
             let Some(mut step) = received else {
                 // Every recording is finished and there is no relay: the lease is held until someone else wants it.
@@ -50,8 +54,10 @@ impl Committer<'_> {
             let transaction = self.transaction(&mut step);
             if !transaction.is_empty() {
                 crashpoint::hit(Point::IngestBeforeCommit);
-                if let Some(ended) = self.commit(transaction, stop).await? {
-                    return Ok(ended);
+                let appends: Vec<_> = transaction.appends.iter().map(|append| append.at.clone()).collect();
+                match self.commit(transaction, stop).await? {
+                    ControlFlow::Continue(receipt) => self.ends.move_past(&appends, &receipt.offsets),
+                    ControlFlow::Break(ended) => return Ok(ended),
                 }
                 crashpoint::hit(Point::IngestAfterCommit);
             }
@@ -66,28 +72,32 @@ impl Committer<'_> {
         transaction.leases.push(self.lease.clone());
         for (upstream, seq) in &step.reached {
             if let Some(upstream) = self.upstreams.get(*upstream) {
-                let cursor = Cursor::new(*seq, step.time_us);
+                let cursor = Cursor::new(*seq, step.time_us, self.ends.to_vec());
                 transaction.append(self.cursors.clone(), cursor.to_record(upstream.id()));
             }
         }
         transaction
     }
 
-    /// `None` when it is committed.
-    async fn commit(&self, mut transaction: Transaction, stop: &CancellationToken) -> Result<Option<Ended>> {
+    async fn commit(
+        &self,
+        mut transaction: Transaction,
+        stop: &CancellationToken,
+    ) -> Result<ControlFlow<Ended, Receipt>> {
         loop {
-            let Err(Rejected { error, transaction: same }) = self.writer.commit(transaction).await else {
-                return Ok(None);
+            let Rejected { error, transaction: same } = match self.writer.commit(transaction).await {
+                Ok(receipt) => return Ok(ControlFlow::Continue(receipt)),
+                Err(rejected) => rejected,
             };
             match error {
                 LogError::Retry(why) => tracing::warn!(why, "commit put off"),
-                LogError::Abort(Culprit::Fenced) => return Ok(Some(Ended::Fenced)),
-                LogError::Unknown => return Ok(Some(Ended::Unknown)),
+                LogError::Abort(Culprit::Fenced) => return Ok(ControlFlow::Break(Ended::Fenced)),
+                LogError::Unknown => return Ok(ControlFlow::Break(Ended::Unknown)),
                 error => return Err(Error::Log(error)),
             }
             transaction = *same;
             if stop.run_until_cancelled(retry::pause()).await.is_none() {
-                return Ok(Some(Ended::Stopped));
+                return Ok(ControlFlow::Break(Ended::Stopped));
             }
         }
     }

@@ -3,7 +3,7 @@
 use fpaas_core::limits;
 use fpaas_log::TopicSpec;
 
-use crate::Upstream;
+use crate::{Trust, Upstream};
 
 /// See the fields. Nothing in here changes while ingest runs.
 #[derive(Clone, Debug)]
@@ -12,13 +12,16 @@ pub struct Config {
     pub member: String,
     /// Where frames come from, all at once.
     pub upstreams: Vec<Upstream>,
+    /// Who vouches for `wss://` upstreams.
+    pub trust: Trust,
     /// How the firehose topic is made where it is missing.
     pub firehose: TopicSpec,
 }
 
 impl Config {
-    /// Kept for ever, with the usual number of partitions.
+    /// Public authorities alone; the topic kept for ever, with the usual number of partitions.
     pub fn new(member: impl Into<String>, upstreams: Vec<Upstream>) -> Self {
-        Self { member: member.into(), upstreams, firehose: TopicSpec::kept(limits::FIREHOSE_PARTITIONS) }
+        let firehose = TopicSpec::kept(limits::FIREHOSE_PARTITIONS);
+        Self { member: member.into(), upstreams, trust: Trust::default(), firehose }
     }
 }

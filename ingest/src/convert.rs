@@ -12,6 +12,7 @@ use crate::frame::{Account, Commit, Frame, Identity, Sync};
 use crate::gate::DropReason;
 use crate::ops::Op;
 use crate::stamps::Stamps;
+use crate::work::Work;
 use crate::{cid, json, ops, record};
 
 /// Adds the events of `frame` to `events`: one per op of a commit, one of anything else that is about a repo.
@@ -21,7 +22,7 @@ pub fn convert(frame: &Frame<'_>, stamps: &mut Stamps, now_us: i64, events: &mut
         Frame::Sync(sync) => sync_event(sync, stamps.next(now_us), events),
         Frame::Identity(identity) => identity_event(identity, stamps.next(now_us), events),
         Frame::Account(account) => account_event(account, stamps.next(now_us), events),
-        Frame::Unknown { .. } => Err(DropReason::FrameUnknownType),
+        Frame::Unknown => Err(DropReason::FrameUnknownType),
         Frame::Info(_) | Frame::Error(_) => Ok(()),
     };
     if let Err(reason) = converted {
@@ -33,25 +34,33 @@ fn commit_events(commit: &Commit<'_>, stamps: &mut Stamps, now_us: i64, events: 
     if commit.too_big {
         return Err(DropReason::FrameTooBig);
     }
+    let mut work = Work::of(commit);
     let mut ops = ops::read(commit.ops, events)?;
-    ops::find_blocks(&mut ops, commit.blocks)?;
+    ops::find_blocks(&mut ops, commit.blocks, &mut work)?;
     let before = events.bytes();
     for op in &ops {
         let added = match events.bytes() - before {
-            0..limits::FRAME_EVENTS_BYTES_MAX => commit_event(commit, op, stamps.next(now_us), events),
+            0..limits::FRAME_EVENTS_BYTES_MAX => commit_event(commit, op, stamps.next(now_us), &mut work, events),
             _ => Err(DropReason::OpTooLarge),
         };
         if let Err(reason) = added {
             events.drop_one(reason);
         }
     }
+    events.note_work(work.spent());
     Ok(())
 }
 
-fn commit_event(commit: &Commit<'_>, op: &Op<'_>, time_us: i64, events: &mut Events) -> Result<(), DropReason> {
+fn commit_event(
+    commit: &Commit<'_>,
+    op: &Op<'_>,
+    time_us: i64,
+    work: &mut Work,
+    events: &mut Events,
+) -> Result<(), DropReason> {
     let (did, rev, collection, rkey) = (commit.did, commit.rev, op.collection, op.rkey);
     let operation = op.operation.as_str();
-    let record = op.checked_record()?;
+    let record = op.record()?;
     let headers = |headers: &mut HeaderWriter<'_>| {
         headers.add(header::KIND, &[Kind::Commit.as_str()]);
         headers.add(header::COLLECTION, &[collection]);
@@ -69,7 +78,11 @@ fn commit_event(commit: &Commit<'_>, op: &Op<'_>, time_us: i64, events: &mut Eve
         }
         if let Some((block, cid)) = record {
             out.extend_from_slice(b",\"record\":");
-            record::write(out, block)?;
+            work.begin(block.len())?;
+            let from = out.len();
+            let written = record::write(out, block);
+            work.done(out.len() - from);
+            written?;
             out.extend_from_slice(b",\"cid\":\"");
             cid::write(out, cid.as_bytes());
             out.push(b'"');

@@ -8,12 +8,13 @@ use fpaas_log::{FetchBounds, Log, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::upstream::Upstream;
 
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
 
 /// The value of a cursor record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cursor {
     v: u32,
@@ -21,18 +22,22 @@ pub struct Cursor {
     pub seq: u64,
     /// The last `time_us` that was given by then: later ones are above it.
     pub time_us: i64,
+    /// The end of each partition of the firehose topic before this cursor's own transaction: what others brought later
+    /// is at or above it.
+    #[serde(default)]
+    pub firehose_ends: Vec<Offset>,
 }
 
 impl Cursor {
     /// All frames up to `seq` are taken.
-    pub const fn new(seq: u64, time_us: i64) -> Self {
-        Self { v: VERSION, seq, time_us }
+    pub const fn new(seq: u64, time_us: i64, firehose_ends: Vec<Offset>) -> Self {
+        Self { v: VERSION, seq, time_us, firehose_ends }
     }
 
     /// As the record of `upstream`.
-    pub(crate) fn to_record(self, upstream: &str) -> Record {
-        // Three numbers always make JSON.
-        let value = serde_json::to_vec(&self).unwrap_or_default();
+    pub(crate) fn to_record(&self, upstream: &str) -> Record {
+        // Numbers always make JSON.
+        let value = serde_json::to_vec(self).unwrap_or_default();
         Record {
             key: Some(upstream.to_owned().into()),
             value: Some(value.into()),
@@ -84,6 +89,20 @@ impl Cursors {
     pub(crate) fn last_time_us(&self) -> i64 {
         self.0.values().map(|cursor| cursor.time_us).max().unwrap_or_default()
     }
+
+    /// When that of `upstreams` was left that was left first; the last stamp where none has a cursor.
+    pub(crate) fn left_time_us(&self, upstreams: &[Upstream]) -> i64 {
+        self.of(upstreams).map(|cursor| cursor.time_us).min().unwrap_or_else(|| self.last_time_us())
+    }
+
+    /// Where a partition of the firehose topic ended then, if it is known.
+    pub(crate) fn firehose_end(&self, upstreams: &[Upstream], partition: u32) -> Option<Offset> {
+        self.of(upstreams).filter_map(|cursor| cursor.firehose_ends.get(partition as usize)).min().copied()
+    }
+
+    fn of(&self, upstreams: &[Upstream]) -> impl Iterator<Item = &Cursor> {
+        upstreams.iter().filter_map(|upstream| self.0.get(upstream.id()))
+    }
 }
 
 #[cfg(test)]
@@ -92,9 +111,12 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_and_another_version_or_garbage_is_refused() {
-        let record = Cursor::new(7, 1_000_001).to_record("wss://a");
-        assert_eq!(record.value.as_deref(), Some(&br#"{"v":1,"seq":7,"timeUs":1000001}"#[..]));
-        assert_eq!(Cursor::from_record(&record).unwrap(), ("wss://a".to_owned(), Cursor::new(7, 1_000_001)));
+        let cursor = Cursor::new(7, 1_000_001, vec![Offset(3), Offset(0)]);
+        let record = cursor.to_record("wss://a");
+        assert_eq!(record.value.as_deref(), Some(&br#"{"v":1,"seq":7,"timeUs":1000001,"firehoseEnds":[3,0]}"#[..]));
+        assert_eq!(Cursor::from_record(&record).unwrap(), ("wss://a".to_owned(), cursor));
+        let before = Record { value: Some(br#"{"v":1,"seq":7,"timeUs":1}"#.to_vec().into()), ..record.clone() };
+        assert_eq!(Cursor::from_record(&before).unwrap().1, Cursor::new(7, 1, vec![]));
         for bad in [&br#"{"v":2,"seq":7,"timeUs":1}"#[..], b"{}", b""] {
             let record = Record { value: Some(bad.to_vec().into()), ..record.clone() };
             assert!(matches!(Cursor::from_record(&record), Err(Error::Cursor { .. })));

@@ -86,12 +86,15 @@ async fn next(mut decoder: Decoder) -> Result<(Decoder, Step)> {
 }
 
 impl Decoder {
-    /// Takes what is waiting, up to one transaction. A frame is never split across two.
+    /// Takes what is waiting, up to one transaction, by what goes in and by what comes out. A frame is never split across
+    /// two.
     fn step(&mut self) -> Step {
         let room = self.waiting_bytes().min(limits::INGEST_TRANSACTION_BYTES_MAX);
         let mut events = Events::with_capacity(room);
         let mut step = Step::default();
-        while events.bytes() < limits::INGEST_TRANSACTION_BYTES_MAX {
+        while events.bytes() < limits::INGEST_TRANSACTION_BYTES_MAX
+            && step.counts.frame_bytes < limits::INGEST_STEP_BYTES_MAX as u64
+        {
             let Some(arrival) = self.arrivals.pop_front() else { break };
             self.take(&arrival, &mut step, &mut events);
         }
@@ -106,6 +109,7 @@ impl Decoder {
                 self.frame(arrival.upstream, bytes, step, events);
             }
             What::NotBinary => events.drop_one(DropReason::FrameNotBinary),
+            What::BrokenOff => events.drop_one(DropReason::RecordingBrokenOff),
             What::Restarted => self.seen.restarted(arrival.upstream),
             What::Finished => step.finished.push(arrival.upstream),
         }
@@ -118,7 +122,11 @@ impl Decoder {
         };
         match self.seen.admit(upstream, &frame) {
             Err(reason) => events.drop_one(reason),
-            Ok(()) => convert(&frame, &mut self.stamps, self.clock.now_micros(), events),
+            Ok(new) => {
+                let mark = events.mark();
+                convert(&frame, &mut self.stamps, self.clock.now_micros(), events);
+                self.seen.note(&frame, new, events, mark);
+            }
         }
         if let Some(seq) = self.seen.seq(upstream) {
             step.reach(upstream, seq);
@@ -159,3 +167,6 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

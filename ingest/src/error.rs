@@ -5,8 +5,8 @@ use std::path::PathBuf;
 /// Everything in this crate answers with it.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Classified by what the caller does: it ends the program with the message, except for [`Error::Upstream`], which it
-/// says before anything starts.
+/// Classified by what the caller does: it ends the program with the message, except for [`Error::Upstream`] and
+/// [`Error::Authorities`], which it says before anything starts.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The log failed for good, or lost a topic of ours.
@@ -38,6 +38,14 @@ pub enum Error {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// The file of authorities cannot be read or has none.
+    #[error("cannot take certificate authorities from {}: {why}", path.display())]
+    Authorities {
+        /// As it was given.
+        path: PathBuf,
+        /// Why not.
+        why: String,
     },
     /// A task of ours ended by itself, which none does.
     #[error("a task of ingest ended: {0}")]

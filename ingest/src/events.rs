@@ -23,6 +23,14 @@ pub struct Events {
     buffer: Vec<u8>,
     spans: Vec<Span>,
     drops: Drops,
+    work: usize,
+}
+
+/// A moment in the life of [`Events`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    events: usize,
+    drops: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +77,40 @@ impl Events {
         self.drops.count(reason);
     }
 
+    /// The bytes of records that were hashed, read and written for all this, for what was dropped too: the bulk of what
+    /// decoding costs.
+    pub fn work(&self) -> usize {
+        self.work
+    }
+
+    pub(crate) fn note_work(&mut self, bytes: usize) {
+        self.work += bytes;
+    }
+
+    /// What there is so far.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { events: self.spans.len(), drops: self.drops.total() }
+    }
+
+    /// Whether something was dropped since.
+    pub(crate) fn dropped_since(&self, mark: Mark) -> bool {
+        self.drops.total() > mark.drops
+    }
+
+    /// The headers of each event since: what they say is the same whichever upstream brought it.
+    pub(crate) fn headers_since(&self, mark: Mark) -> impl Iterator<Item = &[u8]> {
+        self.spans.iter().skip(mark.events).map(|span| self.buffer.get(span.headers.clone()).unwrap_or_default())
+    }
+
+    /// Takes back those since whose headers are not kept. Their bytes stay until all are given away.
+    pub(crate) fn retain_since(&mut self, mark: Mark, mut keep: impl FnMut(&[u8]) -> bool) {
+        let (buffer, mut at) = (&self.buffer, 0);
+        self.spans.retain(|span| {
+            at += 1;
+            at <= mark.events || keep(buffer.get(span.headers.clone()).unwrap_or_default())
+        });
+    }
+
     /// The JSON of each event.
     pub fn values(&self) -> impl Iterator<Item = &[u8]> {
         self.spans.iter().map(|span| self.buffer.get(span.value.clone()).unwrap_or_default())
@@ -79,6 +121,7 @@ impl Events {
         self.buffer.clear();
         self.spans.clear();
         self.drops = Drops::default();
+        self.work = 0;
     }
 
     /// As records of the log: slices of one allocation.

@@ -23,11 +23,8 @@ pub enum Frame<'a> {
     Info(Notice<'a>),
     /// The upstream ends the stream and says why, such as `FutureCursor` or `ConsumerTooSlow`.
     Error(Notice<'a>),
-    /// A type this version does not know.
-    Unknown {
-        /// Its place in the stream, if it has one.
-        seq: Option<u64>,
-    },
+    /// A type this version does not know. What its fields mean is not known either, so it has no place in the stream.
+    Unknown,
 }
 
 /// `#commit`.
@@ -113,21 +110,20 @@ impl<'a> Frame<'a> {
             Type::Message("#identity") => body(&mut reader)?.identity().map(Self::Identity),
             Type::Message("#account") => body(&mut reader)?.account().map(Self::Account),
             Type::Message("#info") => body(&mut reader)?.notice().map(Self::Info),
-            Type::Message(_) => unknown(&mut reader),
+            Type::Message(_) => reader.skip().map(|()| Self::Unknown),
         }?;
         reader.finish()?;
         Ok(frame)
     }
 
-    /// Its place in the upstream's stream; `#info` and errors have none.
+    /// Its place in the upstream's stream; `#info`, errors and unknown types have none.
     pub const fn seq(&self) -> Option<u64> {
         match self {
             Self::Commit(Commit { seq, .. })
             | Self::Sync(Sync { seq, .. })
             | Self::Identity(Identity { seq, .. })
             | Self::Account(Account { seq, .. }) => Some(*seq),
-            Self::Unknown { seq } => *seq,
-            Self::Info(_) | Self::Error(_) => None,
+            Self::Info(_) | Self::Error(_) | Self::Unknown => None,
         }
     }
 
@@ -138,7 +134,7 @@ impl<'a> Frame<'a> {
             | Self::Sync(Sync { time, .. })
             | Self::Identity(Identity { time, .. })
             | Self::Account(Account { time, .. }) => Some(time),
-            Self::Info(_) | Self::Error(_) | Self::Unknown { .. } => None,
+            Self::Info(_) | Self::Error(_) | Self::Unknown => None,
         }
     }
 }
@@ -245,16 +241,6 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The body of a type to come: only its place matters, and only if it has one.
-fn unknown<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, DropReason> {
-    let mut found = None;
-    reader.map(|key, value| match key {
-        "seq" => once(&mut found, integer(value)?),
-        _ => value.skip(),
-    })?;
-    Ok(Frame::Unknown { seq: found.and_then(|seq| u64::try_from(seq).ok()) })
-}
-
 fn once<T>(field: &mut Option<T>, value: T) -> Result<(), DropReason> {
     if field.replace(value).is_none() { Ok(()) } else { Err(DropReason::FrameField) }
 }
@@ -276,7 +262,8 @@ const fn required<T: Copy>(field: Option<T>) -> Result<T, DropReason> {
 }
 
 fn seq(field: Option<i64>) -> Result<u64, DropReason> {
-    u64::try_from(required(field)?).map_err(|_| DropReason::FrameField)
+    let seq = u64::try_from(required(field)?).ok();
+    seq.filter(|seq| *seq <= limits::SEQ_MAX).ok_or(DropReason::FrameSeq)
 }
 
 fn did(field: Option<&str>) -> Result<&str, DropReason> {

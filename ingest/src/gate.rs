@@ -56,11 +56,17 @@ reasons! {
     FrameField = "frame-field",
     /// A type this version does not know: ignored, as the specification asks.
     FrameUnknownType = "frame-unknown-type",
+    /// A `seq` that is negative or above `limits::SEQ_MAX`.
+    FrameSeq = "frame-seq",
     /// A message that does not rise above the last one's `seq`.
     FrameStaleSeq = "frame-stale-seq",
+    /// A `seq` that leaps ahead by more than `limits::SEQ_LEAP_MAX`: believed only when the next one goes on from it.
+    FrameSeqLeap = "frame-seq-leap",
     /// Not a frame of ours but those we never got: the upstream says `OutdatedCursor`, it no longer has all of what is
     /// behind our cursor.
     FramesMissed = "frames-missed",
+    /// The recording ends in the middle of a frame, or cannot be read on: what is left of it is not taken.
+    RecordingBrokenOff = "recording-broken-off",
     /// Another upstream has brought it already.
     FrameSeenElsewhere = "frame-seen-elsewhere",
     /// A DID that is none.
@@ -93,6 +99,9 @@ reasons! {
     OpBlockHash = "op-block-hash",
     /// Its event, or all events of the frame, would be larger than limits allow.
     OpTooLarge = "op-too-large",
+    /// The ops share blocks so often that decoding them all would cost more than the frame's bytes allow
+    /// (`limits::FRAME_WORK_FACTOR`).
+    OpTooCostly = "op-too-costly",
 
     // Records (atproto.com/specs/data-model).
     /// Not a map.

@@ -32,6 +32,8 @@ pub(crate) enum What {
     NotBinary,
     /// The upstream counts anew: a lower `seq` is no repetition.
     Restarted,
+    /// The recording cannot be read on.
+    BrokenOff,
     /// The recording is at its end.
     Finished,
 }
@@ -77,6 +79,11 @@ impl Outbox {
     /// Says that the upstream counts anew.
     pub(crate) async fn restarted(&self) -> Result<(), Closed> {
         self.send(What::Restarted, None).await
+    }
+
+    /// Says that what is left of a recording cannot be read.
+    pub(crate) async fn broken_off(&self) -> Result<(), Closed> {
+        self.send(What::BrokenOff, None).await
     }
 
     /// Says that nothing more will come.

@@ -1,6 +1,7 @@
 //! The ops of a commit: read, checked, and brought together with their records' blocks. Pure.
 //!
-//! An op that is not well-formed is dropped alone; the list or the CAR being broken drops the frame.
+//! An op that is not well-formed is dropped alone; the list or the CAR being broken drops the frame. However many ops
+//! share a block, it is found once and hashed once.
 
 use fpaas_core::event::Operation;
 use fpaas_core::limits;
@@ -9,6 +10,7 @@ use crate::cbor::{Item, Reader};
 use crate::cid::RecordCid;
 use crate::events::Events;
 use crate::gate::DropReason;
+use crate::work::Work;
 use crate::{car, syntax};
 
 /// One op of a commit, and its record's block once it was found.
@@ -17,15 +19,13 @@ pub(crate) struct Op<'a> {
     pub(crate) collection: &'a str,
     pub(crate) rkey: &'a str,
     cid: Option<RecordCid<'a>>,
-    block: Option<&'a [u8]>,
+    block: Result<&'a [u8], DropReason>,
 }
 
 impl<'a> Op<'a> {
-    /// The block and CID of an op that has a record, once the block's hash was found to be its CID's.
-    pub(crate) fn checked_record(&self) -> Result<Option<(&'a [u8], RecordCid<'a>)>, DropReason> {
-        let Some(cid) = self.cid else { return Ok(None) };
-        let block = self.block.ok_or(DropReason::OpBlockMissing)?;
-        if cid.is_of(block) { Ok(Some((block, cid))) } else { Err(DropReason::OpBlockHash) }
+    /// The block and CID of an op that has a record, as [`find_blocks`] found and checked them.
+    pub(crate) fn record(&self) -> Result<Option<(&'a [u8], RecordCid<'a>)>, DropReason> {
+        self.cid.map(|cid| self.block.map(|block| (block, cid))).transpose()
     }
 
     fn cid_bytes(&self) -> Option<&'a [u8; 36]> {
@@ -67,7 +67,7 @@ fn op(bytes: &[u8]) -> Result<Op<'_>, DropReason> {
     let (Some(Item::Text(action)), Some(Item::Text(path))) = (action, path) else { return Err(DropReason::OpField) };
     let operation = operation(action)?;
     let (collection, rkey) = split_path(path)?;
-    Ok(Op { operation, collection, rkey, cid: record_cid(operation, cid)?, block: None })
+    Ok(Op { operation, collection, rkey, cid: record_cid(operation, cid)?, block: Err(DropReason::OpBlockMissing) })
 }
 
 fn operation(action: &str) -> Result<Operation, DropReason> {
@@ -99,9 +99,9 @@ fn record_cid(operation: Operation, cid: Option<Item<'_>>) -> Result<Option<Reco
     }
 }
 
-/// One pass over the CAR. Ops are looked up by CID through their sorted order, on the stack: a commit may have 200 ops
-/// and a hostile one tens of thousands of blocks.
-pub(crate) fn find_blocks<'a>(ops: &mut [Op<'a>], blocks: &'a [u8]) -> Result<(), DropReason> {
+/// One pass over the CAR, and one hash for each record. Ops are looked up by CID through their sorted order, on the
+/// stack: a commit may have 200 ops and a hostile one tens of thousands of blocks.
+pub(crate) fn find_blocks<'a>(ops: &mut [Op<'a>], blocks: &'a [u8], work: &mut Work) -> Result<(), DropReason> {
     let mut order = [0u8; limits::COMMIT_OPS_MAX];
     order.iter_mut().zip(0..).for_each(|(slot, at)| *slot = at);
     let order = order.get_mut(..ops.len()).unwrap_or_default();
@@ -109,12 +109,27 @@ pub(crate) fn find_blocks<'a>(ops: &mut [Op<'a>], blocks: &'a [u8]) -> Result<()
     for block in car::blocks(blocks)? {
         let Some((cid, data)) = block?.split() else { continue };
         let first = order.partition_point(|at| cid_of(ops, *at) < Some(cid));
-        for at in order.iter().skip(first) {
-            let Some(op) = ops.get_mut(usize::from(*at)).filter(|op| op.cid_bytes() == Some(cid)) else { break };
-            op.block.get_or_insert(data);
+        let Some(op) = order.get(first).and_then(|at| ops.get_mut(usize::from(*at))) else { continue };
+        if op.cid_bytes() == Some(cid) && op.block == Err(DropReason::OpBlockMissing) {
+            op.block = Ok(data);
         }
     }
+    check_blocks(ops, order, work);
     Ok(())
+}
+
+/// The first op of each CID has the block: the others get what becomes of it.
+fn check_blocks(ops: &mut [Op<'_>], order: &[u8], work: &mut Work) {
+    let mut checked = None;
+    for at in order {
+        let Some(op) = ops.get_mut(usize::from(*at)) else { continue };
+        let Some(cid) = op.cid else { continue };
+        op.block = match checked {
+            Some((known, block)) if known == cid => block,
+            _ => op.block.and_then(|block| work.hash(cid, block)),
+        };
+        checked = Some((cid, op.block));
+    }
 }
 
 fn cid_of<'a>(ops: &[Op<'a>], at: u8) -> Option<&'a [u8; 36]> {

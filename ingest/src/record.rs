@@ -1,7 +1,10 @@
 //! A record's block, straight from DAG-CBOR to compact JSON; keys stay in the block's order. Pure; no tree in between.
 //!
 //! Refuses what atproto.com/specs/data-model does not know, since its JSON would lie about the record: floats, keys out
-//! of order or twice, maps that look like a link or bytes, a `$type` that is no name, half a blob.
+//! of order or twice, maps that look like a link or bytes, a `$type` that is no name, half a blob. Gives up where the JSON
+//! gets longer than a record may be.
+
+use fpaas_core::limits;
 
 use crate::cbor::{Item, Reader, deeper};
 use crate::gate::DropReason;
@@ -11,8 +14,26 @@ use crate::{cid, json};
 pub(crate) fn write(out: &mut Vec<u8>, block: &[u8]) -> Result<(), DropReason> {
     let mut reader = Reader::new(block);
     let Item::Map(entries) = reader.item()? else { return Err(DropReason::RecordNotMap) };
-    map(out, &mut reader, entries, deeper(0)?)?;
+    map(out, &mut reader, entries, Place { depth: 1, end: out.len() + limits::RECORD_BYTES_MAX })?;
     reader.finish()
+}
+
+/// How deep a value lies, and where all of the JSON must end.
+#[derive(Clone, Copy)]
+struct Place {
+    depth: usize,
+    end: usize,
+}
+
+impl Place {
+    fn inside(self) -> Result<Self, DropReason> {
+        Ok(Self { depth: deeper(self.depth)?, ..self })
+    }
+
+    #[inline]
+    fn check(self, out: &[u8]) -> Result<(), DropReason> {
+        if out.len() <= self.end { Ok(()) } else { Err(DropReason::OpTooLarge) }
+    }
 }
 
 /// What a value was, as far as its map must know.
@@ -25,7 +46,7 @@ enum Shape<'a> {
 }
 
 #[inline]
-fn value<'a>(out: &mut Vec<u8>, reader: &mut Reader<'a>, depth: usize) -> Result<Shape<'a>, DropReason> {
+fn value<'a>(out: &mut Vec<u8>, reader: &mut Reader<'a>, place: Place) -> Result<Shape<'a>, DropReason> {
     match reader.item()? {
         Item::Text(text) => {
             json::string(out, text);
@@ -39,8 +60,8 @@ fn value<'a>(out: &mut Vec<u8>, reader: &mut Reader<'a>, depth: usize) -> Result
             link(out, bytes);
             return Ok(Shape::Link);
         }
-        Item::Map(entries) => map(out, reader, entries, deeper(depth)?)?,
-        Item::Array(items) => array(out, reader, items, deeper(depth)?)?,
+        Item::Map(entries) => map(out, reader, entries, place.inside()?)?,
+        Item::Array(items) => array(out, reader, items, place.inside()?)?,
         Item::Bytes(bytes) => wrapped(out, b"{\"$bytes\":\"", |out| json::base64(out, bytes)),
         Item::Bool(true) => out.extend_from_slice(b"true"),
         Item::Bool(false) => out.extend_from_slice(b"false"),
@@ -49,7 +70,7 @@ fn value<'a>(out: &mut Vec<u8>, reader: &mut Reader<'a>, depth: usize) -> Result
     Ok(Shape::Other)
 }
 
-fn map(out: &mut Vec<u8>, reader: &mut Reader<'_>, entries: u64, depth: usize) -> Result<(), DropReason> {
+fn map(out: &mut Vec<u8>, reader: &mut Reader<'_>, entries: u64, place: Place) -> Result<(), DropReason> {
     let mut fields = Fields::default();
     let mut previous = None;
     out.push(b'{');
@@ -61,20 +82,22 @@ fn map(out: &mut Vec<u8>, reader: &mut Reader<'_>, entries: u64, depth: usize) -
         }
         json::string(out, key);
         out.push(b':');
-        let shape = value(out, reader, depth)?;
+        let shape = value(out, reader, place)?;
         fields.note(key, shape)?;
+        place.check(out)?;
     }
     out.push(b'}');
     fields.check()
 }
 
-fn array(out: &mut Vec<u8>, reader: &mut Reader<'_>, items: u64, depth: usize) -> Result<(), DropReason> {
+fn array(out: &mut Vec<u8>, reader: &mut Reader<'_>, items: u64, place: Place) -> Result<(), DropReason> {
     out.push(b'[');
     for at in 0..items {
         if at > 0 {
             out.push(b',');
         }
-        value(out, reader, depth)?;
+        value(out, reader, place)?;
+        place.check(out)?;
     }
     out.push(b']');
     Ok(())

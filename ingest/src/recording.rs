@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fpaas_core::{Timestamp, limits, rfc3339};
 use tokio::time::Instant;
 
+use crate::course::Course;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::inbox::{Closed, Outbox};
@@ -98,12 +99,13 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     Ok(read > 0)
 }
 
-/// Sends the frames behind `cursor`, then says that it is finished. What a cut or broken file still holds is sent.
+/// Sends the frames behind `cursor`, then says that it is finished. What a cut or broken file still holds is sent; that
+/// there was more is counted.
 pub(crate) async fn run(recording: Recording, cursor: Option<u64>, outbox: Outbox, status: &Status) -> Result<()> {
     let opened = Frames::open(&recording.path);
     let mut frames = opened.map_err(|source| Error::Recording { path: recording.path.clone(), source })?;
     status.set(outbox.upstream(), State::Connected);
-    let mut behind = Behind(cursor);
+    let mut behind = Behind(cursor.map(|cursor| Course::behind(Some(cursor))));
     let mut pace = Pace { speed: recording.speed, start: None };
     loop {
         let turn = tokio::task::spawn_blocking(move || {
@@ -116,13 +118,22 @@ pub(crate) async fn run(recording: Recording, cursor: Option<u64>, outbox: Outbo
             return Ok(());
         }
         if let Some(end) = end {
-            if let Err(error) = end {
-                tracing::warn!(path = %recording.path.display(), %error, "the recording breaks off");
-            }
             // A closed outbox means that ingest stops: then nobody waits for the end.
-            return outbox.finished().await.or(Ok(()));
+            return finish(&recording.path, end, &outbox).await.or(Ok(()));
         }
     }
+}
+
+async fn finish(path: &Path, end: io::Result<()>, outbox: &Outbox) -> Result<(), Closed> {
+    if let Err(error) = end {
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it ends in the middle of a frame".to_owned(),
+            _ => error.to_string(),
+        };
+        tracing::warn!("the recording {} breaks off: {why}; what it held before that is taken", path.display());
+        outbox.broken_off().await?;
+    }
+    outbox.finished().await
 }
 
 async fn send(frames: &[Bytes], behind: &mut Behind, pace: &mut Pace, outbox: &Outbox) -> Result<(), Closed> {
@@ -135,13 +146,14 @@ async fn send(frames: &[Bytes], behind: &mut Behind, pace: &mut Pace, outbox: &O
     Ok(())
 }
 
-/// Passes over what the cursor stands for: everything before the first frame with a higher `seq`.
-struct Behind(Option<u64>);
+/// Passes over what the cursor stands for: everything before the first frame whose `seq` goes on from it.
+struct Behind(Option<Course>);
 
 impl Behind {
     fn takes(&mut self, frame: &[u8]) -> bool {
-        let Some(cursor) = self.0 else { return true };
-        let above = Frame::parse(frame).ok().and_then(|frame| frame.seq()).is_some_and(|seq| seq > cursor);
+        let Some(course) = &mut self.0 else { return true };
+        let seq = Frame::parse(frame).ok().and_then(|frame| frame.seq());
+        let above = seq.is_some_and(|seq| course.admit(seq).is_ok());
         if above {
             self.0 = None;
         }

@@ -10,7 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::backoff::Backoff;
-use crate::dial::{self, Socket};
+use crate::course::Course;
+use crate::dial::{self, Socket, Trust};
 use crate::frame::{Frame, Notice};
 use crate::inbox::{Closed, Outbox};
 use crate::status::{State, Status};
@@ -33,12 +34,12 @@ impl From<Closed> for Ended {
 }
 
 /// Sends what the relay sends behind `cursor`, for ever. Ends when the outbox is closed.
-pub(crate) async fn run(mut relay: Relay, mut cursor: Option<u64>, outbox: Outbox, status: &Status) {
-    let (mut backoff, mut said) = (Backoff::default(), false);
+pub(crate) async fn run(mut relay: Relay, cursor: Option<u64>, trust: Trust, outbox: Outbox, status: &Status) {
+    let (mut course, mut backoff, mut said) = (Course::behind(cursor), Backoff::default(), false);
     loop {
-        let before = cursor;
-        let ended = session(&relay, &mut cursor, &outbox, status).await;
-        if cursor != before {
+        let before = course.last();
+        let ended = session(&relay, &mut course, &trust, &outbox, status).await;
+        if course.last() != before {
             backoff.reset();
             said = false;
         }
@@ -46,7 +47,7 @@ pub(crate) async fn run(mut relay: Relay, mut cursor: Option<u64>, outbox: Outbo
             Ended::Closed => return,
             Ended::Lost(why) => why,
             Ended::CountsAnew => {
-                (relay, cursor) = (relay.without_cursor(), None);
+                (relay, course) = (relay.without_cursor(), Course::default());
                 if outbox.restarted().await.is_err() {
                     return;
                 }
@@ -67,25 +68,26 @@ pub(crate) async fn run(mut relay: Relay, mut cursor: Option<u64>, outbox: Outbo
 }
 
 /// One connection.
-async fn session(relay: &Relay, cursor: &mut Option<u64>, outbox: &Outbox, status: &Status) -> Ended {
-    let mut socket = match timeout(limits::UPSTREAM_DIAL_MAX, dial::dial(relay, *cursor)).await {
+async fn session(relay: &Relay, course: &mut Course, trust: &Trust, outbox: &Outbox, status: &Status) -> Ended {
+    let cursor = course.last();
+    let mut socket = match timeout(limits::UPSTREAM_DIAL_MAX, dial::dial(relay, cursor, trust)).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => return Ended::Lost(dial::clause(&error)),
         Err(_) => return Ended::Lost("it does not answer".to_owned()),
     };
     tracing::info!(upstream = relay.id(), cursor, "upstream connected");
     status.set(outbox.upstream(), State::Connected);
-    listen(&mut socket, cursor, outbox).await
+    listen(&mut socket, course, outbox).await
 }
 
-async fn listen(socket: &mut Socket, cursor: &mut Option<u64>, outbox: &Outbox) -> Ended {
+async fn listen(socket: &mut Socket, course: &mut Course, outbox: &Outbox) -> Ended {
     let mut heard = Instant::now();
     let mut pings = interval(limits::UPSTREAM_PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             message = socket.next() => {
-                if let Err(ended) = take(message, cursor, outbox).await {
+                if let Err(ended) = take(message, course, outbox).await {
                     return ended;
                 }
                 // After the wait for room: a slow log is not a silent upstream.
@@ -105,11 +107,11 @@ async fn listen(socket: &mut Socket, cursor: &mut Option<u64>, outbox: &Outbox) 
 
 async fn take(
     message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-    cursor: &mut Option<u64>,
+    course: &mut Course,
     outbox: &Outbox,
 ) -> Result<(), Ended> {
     match message {
-        Some(Ok(Message::Binary(frame))) => forward(frame, cursor, outbox).await,
+        Some(Ok(Message::Binary(frame))) => forward(frame, course, outbox).await,
         // Not of this protocol: the decoder names and counts it.
         Some(Ok(Message::Text(_))) => Ok(outbox.not_binary().await?),
         Some(Ok(Message::Close(_))) | None => Err(Ended::Lost("it closed the connection".to_owned())),
@@ -118,15 +120,15 @@ async fn take(
     }
 }
 
-async fn forward(frame: Bytes, cursor: &mut Option<u64>, outbox: &Outbox) -> Result<(), Ended> {
+async fn forward(frame: Bytes, course: &mut Course, outbox: &Outbox) -> Result<(), Ended> {
     match Frame::parse(&frame) {
         Ok(Frame::Error(Notice { name: "FutureCursor", .. })) => return Err(Ended::CountsAnew),
         Ok(Frame::Error(Notice { name, message })) => {
             let message = message.unwrap_or_default();
             return Err(Ended::Lost(format!("it says {name:?}: {message:?}")));
         }
-        Ok(parsed) => *cursor = parsed.seq().or(*cursor),
-        // The decoder names and counts it.
+        // What is wrong with it, the decoder names and counts.
+        Ok(parsed) => drop(parsed.seq().map(|seq| course.admit(seq))),
         Err(_) => {}
     }
     Ok(outbox.frame(frame).await?)

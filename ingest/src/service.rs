@@ -23,6 +23,8 @@ use crate::commit::{Committer, Ended};
 use crate::config::Config;
 use crate::cursor::Cursors;
 use crate::decode::{self, Decoder, Step};
+use crate::dial::Trust;
+use crate::ends::Ends;
 use crate::error::{Error, Result};
 use crate::inbox::{self, Outbox};
 use crate::lease::Holding;
@@ -30,7 +32,7 @@ use crate::seen::Seen;
 use crate::stamps::Stamps;
 use crate::status::Status;
 use crate::upstream::Upstream;
-use crate::{recording, relay, retry, seen};
+use crate::{rebuild, recording, relay, retry};
 
 /// Runs until `shutdown`, or until something is wrong that does not pass by itself. On `shutdown`, a commit under way
 /// is waited for, and what was not committed is asked for again at the next start.
@@ -126,13 +128,14 @@ impl Ingest {
         stop: &CancellationToken,
     ) -> Result<Ended> {
         let Some(started) = stop.run_until_cancelled(self.start(firehose)).await else { return Ok(Ended::Stopped) };
-        let (mut tasks, mut steps) = started?;
+        let Started { mut tasks, mut steps, ends } = started?;
         let committer = Committer {
             lease,
             writer,
             cursors: &self.cursors,
             upstreams: &self.config.upstreams,
             status: &self.status,
+            ends,
         };
         let ended = tokio::select! {
             ended = committer.run(&mut steps, stop) => ended,
@@ -146,11 +149,12 @@ impl Ingest {
         ended
     }
 
-    async fn start(&self, firehose: &[TopicPartition]) -> Result<(JoinSet<Result<()>>, mpsc::Receiver<Step>)> {
+    async fn start(&self, firehose: &[TopicPartition]) -> Result<Started> {
         let cursors = retry::patiently_ours(|| Cursors::read(&*self.log, &self.cursors)).await?;
         let seqs: Vec<_> = self.config.upstreams.iter().map(|upstream| cursors.seq(upstream.id())).collect();
-        let mut seen = Seen::new(seqs.clone());
-        seen::rebuild(&mut seen, &*self.log, firehose, cursors.last_time_us()).await?;
+        let mut seen = Seen::new(&seqs);
+        rebuild::rebuild(&mut seen, &*self.log, firehose, &cursors, &self.config.upstreams).await?;
+        let ends = Ends::read(&*self.log, firehose).await?;
         let (outboxes, arrivals) = inbox::channel(seqs.len());
         let (sender, steps) = mpsc::channel(1);
         let decoder = Decoder {
@@ -163,16 +167,29 @@ impl Ingest {
         let mut tasks = JoinSet::new();
         tasks.spawn(decode::run(decoder, arrivals, sender));
         for ((upstream, cursor), outbox) in self.config.upstreams.iter().cloned().zip(seqs).zip(outboxes) {
-            tasks.spawn(listen(upstream, cursor, outbox, self.status.clone()));
+            tasks.spawn(listen(upstream, cursor, self.config.trust.clone(), outbox, self.status.clone()));
         }
-        Ok((tasks, steps))
+        Ok(Started { tasks, steps, ends })
     }
 }
 
-async fn listen(upstream: Upstream, cursor: Option<u64>, outbox: Outbox, status: Arc<Status>) -> Result<()> {
+/// What works under one lease.
+struct Started {
+    tasks: JoinSet<Result<()>>,
+    steps: mpsc::Receiver<Step>,
+    ends: Ends,
+}
+
+async fn listen(
+    upstream: Upstream,
+    cursor: Option<u64>,
+    trust: Trust,
+    outbox: Outbox,
+    status: Arc<Status>,
+) -> Result<()> {
     match upstream {
         Upstream::Relay(upstream) => {
-            relay::run(upstream, cursor, outbox, &status).await;
+            relay::run(upstream, cursor, trust, outbox, &status).await;
             Ok(())
         }
         Upstream::Recording(upstream) => recording::run(upstream, cursor, outbox, &status).await,

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum as _;
 use fpaas_core::limits;
 use fpaas_dispatcher::Reach;
-use fpaas_ingest::Upstream;
+use fpaas_ingest::{Trust, Upstream};
 use fpaas_log::Retention;
 
 use super::backend::Address;
@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) data: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) upstreams: Vec<Upstream>,
+    /// Whose certificates they may have.
+    pub(super) trust: Trust,
     /// As they were given.
     pub(super) upstream_texts: Vec<String>,
     pub(super) applied: Option<Documents>,
@@ -65,6 +67,7 @@ impl Plan {
             data: node.data.clone(),
             listen: node.listen,
             upstreams,
+            trust: trust(node.upstream_ca.as_deref())?,
             upstream_texts: node.upstream.clone(),
             applied: node.apply.as_deref().map(apply::read).transpose()?,
             exit_when_idle: node.exit_when_idle,
@@ -100,6 +103,11 @@ impl Plan {
         let (time, bytes) = self.firehose;
         Retention { time: Some(time), bytes: bytes.map(|bytes| bytes / u64::from(partitions.max(1))) }
     }
+}
+
+fn trust(authorities: Option<&Path>) -> Result<Trust, Failure> {
+    let usage = |error: fpaas_ingest::Error| Failure::Usage(error.to_string());
+    authorities.map_or_else(|| Ok(Trust::default()), |path| Trust::default().and(path).map_err(usage))
 }
 
 fn upstreams(texts: &[String]) -> Result<Vec<Upstream>, Failure> {

@@ -6,6 +6,8 @@ mod hostile;
 mod recorded;
 mod reference;
 mod service;
+mod several;
 mod support;
+mod tls;
 mod vectors;
 mod world;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use ciborium::Value as Cbor;
-use fpaas_core::{Offset, TopicPartition};
+use fpaas_core::{Offset, TopicPartition, limits};
 use fpaas_ingest::{Error, Frame, State};
 use fpaas_log::{Record, Transaction};
 use tokio::io::AsyncReadExt;
@@ -13,13 +13,19 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{encode, map, message, recorded_frames, text};
+use crate::support::{DID, REV, car, commit_body, encode, map, message, recorded_frames, sync_frame, text, with};
 use crate::world::{RecordingFile, Relay, Script, Then, World, assert_exactly, drops, expected, time_us};
 
 const NOW: i64 = 1_800_000_000_000_000;
 
 fn seq(frame: &[u8]) -> Option<u64> {
     Frame::parse(frame).unwrap().seq()
+}
+
+/// A commit that its upstream left out: it has a place and makes no event.
+fn too_big(seq: u64) -> Vec<u8> {
+    let body = commit_body(Cbor::Array(vec![]), Cbor::Bytes(car([])));
+    message("#commit", &with(with(body, "tooBig", true), "seq", seq))
 }
 
 fn error_frame(name: &str) -> Message {
@@ -69,7 +75,24 @@ async fn a_recording_that_breaks_off_is_taken_as_far_as_it_goes() {
     running.status.finished().await;
     let expected = expected(&whole);
     assert_exactly(&world.events(&expected).await, &expected);
+    assert_eq!(drops(&running.status), HashMap::from([("recording-broken-off", 1)]));
     running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_cut_anywhere_is_counted_as_broken_off_unless_between_two_frames() {
+    let (frames, file) = (recorded_frames()[..3].to_vec(), RecordingFile::new());
+    file.write(&frames);
+    let path = file.upstream()["file:".len()..].to_owned();
+    let (bytes, last) = (std::fs::read(&path).unwrap(), frames[2].len());
+    for (cut, broken) in [(0, 0), (1, 1), (last - 1, 1), (last, 1), (last + 1, 1), (last + 3, 1), (last + 4, 0)] {
+        std::fs::write(&path, &bytes[..bytes.len() - cut]).unwrap();
+        let running = World::new().await.start(&[file.upstream()], NOW);
+        running.status.finished().await;
+        assert_eq!(drops(&running.status).values().sum::<u64>(), broken, "{cut} bytes less");
+        assert_eq!(running.status.counts().frames, if cut == 0 { 3 } else { 2 }, "{cut} bytes less");
+        running.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,8 +157,8 @@ async fn garbage_between_good_frames_is_counted_and_stops_nothing() {
     frames.insert(20, message("#new", &map([("x", 1.into())])).into());
     frames.insert(30, good[5].clone());
     frames.insert(40, message("#info", &map([("name", text("OutdatedCursor"))])).into());
-    // A text message, then one more good frame: what was counted by then is known.
-    let last = message("#new", &map([("seq", 1_000_000.into())]));
+    // A text message, then one more frame with a place: what was counted by then is known.
+    let last = too_big(1_000_000);
     let end = vec![Message::Text("hello".into()), Message::Binary(last.into())];
     let relay = Relay::serve(frames, vec![Script::All(Then::Send(end))]).await;
     let running = world.start(&[relay.url()], NOW);
@@ -146,7 +169,8 @@ async fn garbage_between_good_frames_is_counted_and_stops_nothing() {
         running.status.clone(),
         [
             ("cbor-truncated", 1),
-            ("frame-unknown-type", 2),
+            ("frame-unknown-type", 1),
+            ("frame-too-big", 1),
             ("frame-stale-seq", 1),
             ("frames-missed", 1),
             ("frame-not-binary", 1),
@@ -154,6 +178,32 @@ async fn garbage_between_good_frames_is_counted_and_stops_nothing() {
     );
     running.stop().await.unwrap();
     assert_eq!(drops(&status), HashMap::from(counted));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_seq_moves_neither_the_cursor_nor_the_next_connection() {
+    let (world, good) = (World::new().await, recorded_frames()[..60].to_vec());
+    let forged = |seq: u64| sync_frame(DID, REV, seq);
+    let mut frames = good.clone();
+    for (at, seq) in [(10, limits::SEQ_MAX), (20, limits::SEQ_MAX - 1), (30, limits::SEQ_MAX + 1), (40, 0)] {
+        frames.insert(at, forged(seq));
+    }
+    let unknown = |seq: u64| message("#new", &map([("seq", seq.into())])).into();
+    frames.insert(25, unknown(limits::SEQ_MAX));
+    frames.push(unknown(u64::MAX >> 1));
+    let mut relay = Relay::serve(frames, vec![Script::Cut(50), Script::All(Then::Idle)]).await;
+    let running = world.start(&[relay.url()], NOW);
+    let expected = expected(&good);
+    assert_exactly(&world.events(&expected).await, &expected);
+    assert_eq!(relay.dialled().await.cursor, None);
+    assert!(relay.dialled().await.cursor <= seq(&good[49]), "asked for what comes behind a good frame");
+    world.cursor_reaches(&relay.url(), seq(&good[59]).unwrap()).await;
+    let counted = running.status.clone();
+    running.stop().await.unwrap();
+    let counted = drops(&counted);
+    for reason in ["frame-seq-leap", "frame-seq", "frame-stale-seq", "frame-unknown-type"] {
+        assert!(counted.contains_key(reason), "{reason}: {counted:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,33 +265,6 @@ async fn a_wss_upstream_is_spoken_to_in_tls_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_several_upstreams_bring_arrives_once_also_after_a_restart() {
-    let (world, frames) = (World::new().await, recorded_frames());
-    let serve = || Relay::serve(frames.clone(), vec![Script::All(Then::Idle)]);
-    let (first, second, third) = (serve().await, serve().await, serve().await);
-    let expected = expected(&frames);
-    let running = world.start(&[first.url(), second.url()], NOW);
-    let once = |partitions: &[Vec<Record>]| {
-        let ids = partitions.iter().flatten().map(|record| record.headers.get_str("id").unwrap().to_owned());
-        ids.fold(HashMap::new(), |mut counts: HashMap<_, usize>, id| {
-            *counts.entry(id).or_default() += 1;
-            counts
-        })
-    };
-    let counted = once(&world.events(&expected).await);
-    assert!(expected.iter().all(|event| counted[&event.id] == 1) && counted.len() == expected.len());
-    running.stop().await.unwrap();
-    // The third has no cursor: it brings everything again. Only empty commits, which leave no record, pass unseen.
-    let running = world.start(&[first.url(), third.url()], NOW);
-    let mut upstreams = running.status.upstreams();
-    upstreams.wait_for(|all| all[1].state == State::Connected).await.unwrap();
-    let last = seq(&frames[1984]);
-    world.cursor_reaches(&third.url(), last.unwrap()).await;
-    assert_eq!(once(&world.events(&expected).await), counted);
-    running.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_of_the_same_name_takes_over() {
     let (world, relay) = (World::new().await, Relay::serve(vec![], vec![Script::All(Then::Idle)]).await);
     let running = world.start(&[relay.url()], NOW);
@@ -287,13 +310,12 @@ async fn a_broken_cursor_stops_ingest_and_is_never_taken_for_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_make_no_event_move_the_cursor_too() {
     let (world, file) = (World::new().await, RecordingFile::new());
-    let unknown = message("#new", &map([("seq", 41.into()), ("x", Cbor::Null)]));
-    file.write(&[unknown.into()]);
+    file.write(&[too_big(41).into()]);
     let running = world.start(&[file.upstream()], NOW);
     running.status.finished().await;
     let cursors = world.records(&TopicPartition::new(world.topics.ingest(), 0), 1).await;
-    assert_eq!(cursors[0].value.as_deref(), Some(&br#"{"v":1,"seq":41,"timeUs":0}"#[..]));
-    assert_eq!(drops(&running.status), HashMap::from([("frame-unknown-type", 1)]));
+    assert_eq!(cursors[0].value.as_deref(), Some(&br#"{"v":1,"seq":41,"timeUs":0,"firehoseEnds":[0,0,0,0]}"#[..]));
+    assert_eq!(drops(&running.status), HashMap::from([("frame-too-big", 1)]));
     running.stop().await.unwrap();
     assert!(world.events(&[]).await.iter().flatten().map(time_us).next().is_none());
 }

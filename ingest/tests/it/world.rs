@@ -52,11 +52,17 @@ impl World {
 
     /// Starts ingest with a clock that stands at `now_us`.
     pub(crate) fn start(&self, upstreams: &[String], now_us: i64) -> Running {
+        self.start_with(upstreams, now_us, |_| {})
+    }
+
+    /// The same, otherwise configured.
+    pub(crate) fn start_with(&self, upstreams: &[String], now_us: i64, with: impl FnOnce(&mut Config)) -> Running {
         let upstreams: Vec<_> = upstreams.iter().map(|text| Upstream::parse(text).unwrap()).collect();
         let status = Arc::new(Status::new(&upstreams));
         let stop = CancellationToken::new();
         let mut config = Config::new("node", upstreams);
         config.firehose = TopicSpec::kept(PARTITIONS);
+        with(&mut config);
         let clock = Arc::new(ManualClock::at_micros(now_us));
         let run = fpaas_ingest::run(config, self.log.clone(), self.topics.clone(), clock, status.clone(), stop.clone());
         Running { status, stop, task: tokio::spawn(run) }
@@ -224,7 +230,8 @@ impl Relay {
         Self::on(TcpListener::bind(address).await.unwrap(), frames, scripts)
     }
 
-    fn on(listener: TcpListener, frames: Vec<Bytes>, scripts: Vec<Script>) -> Self {
+    /// A relay that answers from now on those who have come to `listener`.
+    pub(crate) fn on(listener: TcpListener, frames: Vec<Bytes>, scripts: Vec<Script>) -> Self {
         let address = listener.local_addr().unwrap();
         let (sender, dialled) = mpsc::channel(100);
         let task = tokio::spawn(async move {
