@@ -1,9 +1,9 @@
 //! How one upstream counts: which `seq` goes on from the last one, and may therefore become its cursor. Pure.
 //!
 //! A message is taken when its `seq` rises. One that leaps ahead by more than `limits::SEQ_LEAP_MAX` is not, since all
-//! that follows a forged or broken one would then be stale, and the next connection would ask for what is behind it; but
-//! when the one after it goes on from there, the upstream does count so, and is followed: one message is lost to that,
-//! under its reason. The socket and the decoder hold one each and come to the same conclusions.
+//! that follows a forged or broken one would then be stale, and the next connection would ask for what is behind it;
+//! but when the one after it goes on from there, the upstream does count so, and is followed: one message is lost to
+//! that, under its reason. The socket and the decoder hold one each and come to the same conclusions.
 
 use fpaas_core::limits;
 
@@ -74,8 +74,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever single messages lie in between, those that count on from the cursor are all taken, and the cursor ends at
-        /// the last of them.
+        /// Whatever single messages lie in between, those that count on from the cursor are all taken, and the cursor
+        /// ends at the last of them.
         #[test]
         fn no_single_forged_seq_keeps_a_good_one_from_being_taken(
             start in 0..1_000_000u64,

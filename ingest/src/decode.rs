@@ -86,8 +86,8 @@ async fn next(mut decoder: Decoder) -> Result<(Decoder, Step)> {
 }
 
 impl Decoder {
-    /// Takes what is waiting, up to one transaction, by what goes in and by what comes out. A frame is never split across
-    /// two.
+    /// Takes what is waiting, up to one transaction, by what goes in and by what comes out. A frame is never split
+    /// across two.
     fn step(&mut self) -> Step {
         let room = self.waiting_bytes().min(limits::INGEST_TRANSACTION_BYTES_MAX);
         let mut events = Events::with_capacity(room);

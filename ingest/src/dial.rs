@@ -1,6 +1,7 @@
 //! Opening the WebSocket: request, limits, TLS by rustls on ring; and errors as clauses.
 //!
-//! Trusted are the public authorities, which are bundled, and those of a file. Never a certificate that does not verify.
+//! Trusted are the public authorities, which are bundled, and those of a file. Never a certificate that does not
+//! verify.
 
 use std::io::ErrorKind;
 use std::path::Path;

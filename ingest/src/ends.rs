@@ -1,5 +1,5 @@
-//! Where the firehose topic ends, partition by partition, as its one writer knows it: looked up once, then moved by what
-//! is appended. A cursor record says it, for whoever restarts from there.
+//! Where the firehose topic ends, partition by partition, as its one writer knows it: looked up once, then moved by
+//! what is appended. A cursor record says it, for whoever restarts from there.
 
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::Log;

@@ -18,8 +18,8 @@ use crate::retry;
 use crate::seen::Seen;
 use crate::upstream::Upstream;
 
-/// Remembers what is in the firehose topic from where the upstreams were left, and from `limits::SEEN_ELSEWHERE_HORIZON`
-/// before that; at most `limits::SEEN_ELSEWHERE_REACH` of it.
+/// Remembers what is in the firehose topic from where the upstreams were left, and from
+/// `limits::SEEN_ELSEWHERE_HORIZON` before that; at most `limits::SEEN_ELSEWHERE_REACH` of it.
 pub(crate) async fn rebuild(
     seen: &mut Seen,
     log: &dyn Log,

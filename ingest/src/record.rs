@@ -1,8 +1,8 @@
 //! A record's block, straight from DAG-CBOR to compact JSON; keys stay in the block's order. Pure; no tree in between.
 //!
 //! Refuses what atproto.com/specs/data-model does not know, since its JSON would lie about the record: floats, keys out
-//! of order or twice, maps that look like a link or bytes, a `$type` that is no name, half a blob. Gives up where the JSON
-//! gets longer than a record may be.
+//! of order or twice, maps that look like a link or bytes, a `$type` that is no name, half a blob. Gives up where the
+//! JSON gets longer than a record may be.
 
 use fpaas_core::limits;
 

@@ -1,12 +1,12 @@
 //! What was taken before: seqs that do not rise, and what several upstreams bring twice.
 //!
 //! Across upstreams, a repo's commits are told by their `rev`, which only rises, and statements (identity, account) by
-//! their event id, which has nothing of the upstream in it. Something counts as brought once it is converted: a bad copy
-//! hides no good one, and of a commit that lost some of its ops another upstream's copy adds just those, as long as the
-//! repo has not moved on and ingest not restarted. Only the newest `limits::SEEN_ELSEWHERE_MAX` are remembered; how far
-//! back a restart remembers is said in `rebuild`. An upstream that lags by more brings events again, under the same ids.
-//! Upstreams are trusted with this: one that lies about a `rev` hides the repo's real commits, until signatures are
-//! verified. Keys are kept as keyed 64-bit hashes, so that nobody can make two of them meet.
+//! their event id, which has nothing of the upstream in it. Something counts as brought once it is converted: a bad
+//! copy hides no good one, and of a commit that lost some of its ops another upstream's copy adds just those, as long
+//! as the repo has not moved on and ingest not restarted. Only the newest `limits::SEEN_ELSEWHERE_MAX` are remembered;
+//! how far back a restart remembers is said in `rebuild`. An upstream that lags by more brings events again, under the
+//! same ids. Upstreams are trusted with this: one that lies about a `rev` hides the repo's real commits, until
+//! signatures are verified. Keys are kept as keyed 64-bit hashes, so that nobody can make two of them meet.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -1,8 +1,8 @@
 //! What decoding the records of one commit has cost, in bytes hashed, read and written, and what it may. Pure.
 //!
-//! The bound is `limits::FRAME_WORK_FACTOR` times the commit's own bytes and `limits::FRAME_WORK_BYTES_MIN`, whatever its
-//! ops say: what was dropped counts like what was taken. Only records count; the rest is one pass over the frame, and
-//! some kilobytes for each of at most 200 ops. Invariant: bounded.
+//! The bound is `limits::FRAME_WORK_FACTOR` times the commit's own bytes and `limits::FRAME_WORK_BYTES_MIN`, whatever
+//! its ops say: what was dropped counts like what was taken. Only records count; the rest is one pass over the frame,
+//! and some kilobytes for each of at most 200 ops. Invariant: bounded.
 
 use fpaas_core::limits;
 

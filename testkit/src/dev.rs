@@ -1,4 +1,5 @@
-//! `fpaas dev` and `fpaas serve` as a test runs them: their own folder, its own context file, a free port, ready when it says so.
+//! `fpaas dev` and `fpaas serve` as a test runs them: their own folder, its own context file, a free port, ready when
+//! it says so.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A node's data folder: its name, the key, and with the embedded log everything.
 //!
-//! One process has it at a time: what is in it names the node in the log, and two of one name would fence each other for
-//! ever. Files that hold a key have mode 0600.
+//! One process has it at a time: what is in it names the node in the log, and two of one name would fence each other
+//! for ever. Files that hold a key have mode 0600.
 
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! Steps and cursors without a log: whatever an upstream mixes in between, and wherever the process dies, every good
-//! frame is taken once and in order, and the cursor is the last one of an unbroken row. Invariant: offsets-with-effects.
+//! frame is taken once and in order, and the cursor is the last one of an unbroken row. Invariant:
+//! offsets-with-effects.
 
 use ciborium::Value as Cbor;
 use fpaas_core::ManualClock;
