@@ -54,7 +54,7 @@ pub(crate) struct Server {
 pub(crate) enum Command {
     /// Run everything on this machine: relay, filters, webhooks, topics and API in one process
     Dev(Dev),
-    /// Run a node, or some of its parts; any number of nodes share the work over one Kafka
+    /// Run the same as a service: webhooks by https at global addresses, unless networks are listed
     Serve(Serve),
     /// Create or change the subscriptions and topics of a YAML file
     Apply(Apply),
@@ -81,18 +81,13 @@ pub(crate) struct Dev {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Nodes that name the same Kafka and prefix share the work: each stage's slots are spread over the nodes that run it, one
-node at a time reads the upstreams, and another takes over where it stopped. Every node answers /healthz, /readyz and
-/metrics. Webhooks are called by https at global addresses alone, unless --allow-webhook-cidr says otherwise.
+Unlike `dev`, it prints no key: the key is in the data folder, or given by FPAAS_API_KEY. Webhooks are called by https at
+global addresses alone; --allow-webhook-cidr lists networks whose addresses they may have, too.
 
-  fpaas serve --log kafka://kafka-1:9092,kafka-2:9092 --data /var/lib/fpaas
-  fpaas serve --log kafka://kafka-1:9092 --only router,dispatcher --node-id worker-3")]
+  fpaas serve --data /var/lib/fpaas --listen 0.0.0.0:8080 --allow-webhook-cidr 10.20.0.0/16")]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) node: Node,
-    /// Only these parts of a node: ingest, router, dispatcher, api
-    #[arg(long, env = "FPAAS_ONLY", value_delimiter = ',', value_name = "PART,…")]
-    pub(crate) only: Vec<Part>,
     /// A network whose addresses webhooks may have, by http too; may be given again
     #[arg(long, env = "FPAAS_ALLOW_WEBHOOK_CIDR", value_delimiter = ',', value_name = "CIDR")]
     pub(crate) allow_webhook_cidr: Vec<IpNet>,
@@ -101,7 +96,7 @@ pub(crate) struct Serve {
 /// What `dev` and `serve` have in common.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Node {
-    /// Folder for what belongs to this node: its name and key, and with the embedded log all topics
+    /// Folder for topics, positions and the key; made if it is not there
     #[arg(long, env = "FPAAS_DATA", default_value = "fpaas-data", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Address of the API; port 0 picks a free one
@@ -129,27 +124,9 @@ pub(crate) struct Node {
 /// Which log, and how it is used.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LogArgs {
-    /// The log: `embedded` in the data folder, or kafka://HOST:PORT[,HOST:PORT…]
-    #[arg(long = "log", env = "FPAAS_LOG", default_value = "embedded", value_name = "LOG")]
-    pub(crate) address: String,
-    /// Embedded log: when it is flushed to the disk: always, never, or every so often (such as 50ms)
+    /// When the log is flushed to the disk: always, never, or every so often (such as 50ms)
     #[arg(long, env = "FPAAS_FSYNC", default_value = "50ms", value_name = "WHEN")]
     pub(crate) fsync: String,
-    /// This node's name, the same after a restart [default: made up once and kept in the data folder]
-    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
-    pub(crate) node_id: Option<String>,
-    /// Kafka: what the names of topics and groups start with
-    #[arg(long, env = "FPAAS_TOPIC_PREFIX", default_value = "fpaas", value_name = "PREFIX")]
-    pub(crate) topic_prefix: String,
-    /// Kafka: any property of librdkafka, such as security.protocol=SASL_SSL; may be given again
-    #[arg(
-        long = "kafka-property",
-        env = "FPAAS_KAFKA_PROPERTIES",
-        value_delimiter = ' ',
-        value_name = "NAME=VALUE",
-        hide_env_values = true
-    )]
-    pub(crate) kafka_properties: Vec<String>,
 }
 
 /// What a node can run.

@@ -1,5 +1,5 @@
-//! A node: the parts of FPaaS that one process runs, over one log. `fpaas dev` is one with everything, `fpaas serve`
-//! one of many.
+//! A node: the parts of FPaaS that one process runs, over one log. `fpaas dev` and `fpaas serve` are
+//! both one, with other settings.
 //!
 //! Order matters: the folder is locked, the control view restored and its topics made, then the API and the stages
 //! start, then `--apply` takes effect, and only then the first frame is read.
@@ -54,7 +54,7 @@ async fn run(mut plan: Plan, api_key: Option<String>) -> Result<(), Failure> {
     let listener = listen(&plan).await?;
     // An empty variable is no key.
     let key = api_key.filter(|key| !key.is_empty());
-    let folder = Folder::open(&plan.data, &plan.log, key, plan.node_id.take())?;
+    let folder = Folder::open(&plan.data, key)?;
     let backend = plan.log.open(&plan.data, &clock).await?;
     let mut supervisor = Supervisor::new(CancellationToken::new());
     let start = Start { plan: &mut plan, folder: &folder, backend: &backend, clock };
@@ -126,11 +126,7 @@ async fn make_firehose(log: &Arc<dyn Log>, topics: &Topics, plan: &Plan) -> Resu
             found.partitions
         }
     };
-    // On Kafka the operator may have changed it since.
-    if plan.log.is_embedded() {
-        log.alter_topic(&topic, &plan.firehose(found)).await?;
-    }
-    Ok(())
+    Ok(log.alter_topic(&topic, &plan.firehose(found)).await?)
 }
 
 /// Restores the view before anything else starts, then goes on following it.

@@ -1,4 +1,4 @@
-//! The log of a node, by its address: `embedded` or `kafka://…`.
+//! The log of a node: `embedded` so far. What differs from one backend to the next is all here.
 
 use std::fmt;
 use std::path::Path;
@@ -30,23 +30,7 @@ pub(super) enum Backend {
 
 impl Address {
     pub(super) fn parse(args: &LogArgs) -> Result<Self, Failure> {
-        match args.address.as_str() {
-            "embedded" => Ok(Self::Embedded(fsync(&args.fsync)?)),
-            other => {
-                Err(Failure::Usage(format!("--log {other}: must be `embedded` or kafka://HOST:PORT[,HOST:PORT…]")))
-            }
-        }
-    }
-
-    pub(super) const fn is_embedded(&self) -> bool {
-        matches!(self, Self::Embedded(_))
-    }
-
-    /// The address of a Kafka, as it was given.
-    pub(super) const fn kafka(&self) -> Option<&str> {
-        match self {
-            Self::Embedded(_) => None,
-        }
+        Ok(Self::Embedded(fsync(&args.fsync)?))
     }
 
     /// Opens it; `data` is the node's folder.
@@ -63,7 +47,9 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kafka().unwrap_or("embedded"))
+        match self {
+            Self::Embedded(_) => f.write_str("embedded"),
+        }
     }
 }
 

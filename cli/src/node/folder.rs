@@ -1,4 +1,4 @@
-//! A node's data folder: its name, the key, and with the embedded log everything.
+//! A node's data folder: the log and the key.
 //!
 //! One process has it at a time: what is in it names the node in the log, and two of one name would fence each other
 //! for ever. Files that hold a key have mode 0600.
@@ -9,15 +9,12 @@ use std::path::Path;
 
 use fpaas_api::ApiKey;
 
-use super::backend::Address;
 use crate::client::Target;
 use crate::exit::Failure;
 use crate::private;
 
 /// The node's name on an embedded log: a folder has one process, so one name will do.
 const EMBEDDED_NODE: &str = "dev";
-/// In the folder of a node whose log is Kafka: which one.
-const KAFKA_MARK: &str = "kafka";
 /// In the folder of an embedded log.
 pub(super) const EMBEDDED_LOG: &str = "log";
 
@@ -25,37 +22,26 @@ pub(super) const EMBEDDED_LOG: &str = "log";
 pub(super) struct Folder {
     key_text: String,
     key: ApiKey,
-    node: String,
     _lock: File,
 }
 
 impl Folder {
-    /// Opens or makes it. `given` replaces the stored key, `name` the stored name.
-    pub(super) fn open(
-        path: &Path,
-        log: &Address,
-        given: Option<String>,
-        name: Option<String>,
-    ) -> Result<Self, Failure> {
+    /// Opens or makes it. `given` replaces the stored key.
+    pub(super) fn open(path: &Path, given: Option<String>) -> Result<Self, Failure> {
         let given = given.map(check).transpose()?;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         let lock = lock(path)?;
-        mark(path, log)?;
         let key_text = kept(&path.join("api-key"), given, || generate("fpaas_", 24))?;
-        let node = match (name, log.is_embedded()) {
-            (None, true) => EMBEDDED_NODE.to_owned(),
-            (name, _) => kept(&path.join("node-id"), name, || generate("node-", 6))?,
-        };
         let key = ApiKey::new(&key_text);
-        Ok(Self { key_text, key, node, _lock: lock })
+        Ok(Self { key_text, key, _lock: lock })
     }
 
     pub(super) const fn api_key(&self) -> &ApiKey {
         &self.key
     }
 
-    pub(super) fn node(&self) -> &str {
-        &self.node
+    pub(super) fn node(&self) -> &'static str {
+        EMBEDDED_NODE
     }
 
     /// Where this process's API is and what opens it.
@@ -77,23 +63,6 @@ fn lock(path: &Path) -> Result<File, Failure> {
             path.display()
         ))),
         Err(TryLockError::Error(error)) => Err(unusable(path, &error)),
-    }
-}
-
-/// A folder belongs to one log: with another one, its subscriptions would seem to be gone.
-fn mark(path: &Path, log: &Address) -> Result<(), Failure> {
-    let (data, file) = (path.display(), path.join(KAFKA_MARK));
-    let kafka = stored(&file)?;
-    match (log.kafka(), kafka) {
-        (None, Some(kafka)) => Err(Failure::Usage(format!(
-            "the data folder {data} belongs to {kafka}; start with --log {kafka}, or choose another folder with --data DIR"
-        ))),
-        (Some(_), _) if path.join(EMBEDDED_LOG).exists() => Err(Failure::Usage(format!(
-            "the data folder {data} holds an embedded log, which would be left behind; start with --log embedded, or \
-             choose another folder with --data DIR"
-        ))),
-        (Some(address), _) => private::store(&file, address).map_err(|error| unusable(&file, &error)),
-        (None, None) => Ok(()),
     }
 }
 

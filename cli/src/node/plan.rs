@@ -17,10 +17,9 @@ use crate::args::{Dev, Node, Part, Serve};
 use crate::client::apply::{self, Documents};
 use crate::exit::Failure;
 
-/// What dev keeps of the firehose, first reached, so that a live feed never fills a laptop.
-const DEV_FIREHOSE: (Duration, Option<u64>) = (Duration::from_secs(24 * 3600), Some(2 * 1024 * 1024 * 1024));
-/// What a cluster keeps of it where nobody has said otherwise with Kafka's tools.
-const SERVE_FIREHOSE: (Duration, Option<u64>) = (Duration::from_secs(72 * 3600), None);
+/// What is kept of the firehose, first reached, so that a live feed never fills a disk.
+const FIREHOSE_TIME: Duration = Duration::from_secs(24 * 3600);
+const FIREHOSE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Partitions of the firehose in dev.
 const DEV_PARTITIONS: u32 = 4;
 
@@ -41,9 +40,7 @@ pub(super) struct Plan {
     pub(super) exit_when_idle: bool,
     pub(super) partitions: u32,
     pub(super) log: Address,
-    pub(super) node_id: Option<String>,
     pub(super) reach: Reach,
-    firehose: (Duration, Option<u64>),
 }
 
 impl Plan {
@@ -53,8 +50,7 @@ impl Plan {
     }
 
     pub(super) fn of_serve(serve: &Serve) -> Result<Self, Failure> {
-        let given: BTreeSet<Part> = serve.only.iter().copied().collect();
-        let parts = if given.is_empty() { Part::value_variants().iter().copied().collect() } else { given };
+        let parts = Part::value_variants().iter().copied().collect();
         let plan = Self::new(&serve.node, false, parts)?;
         Ok(Self { reach: Reach::Listed(serve.allow_webhook_cidr.clone().into()), ..plan })
     }
@@ -73,25 +69,9 @@ impl Plan {
             exit_when_idle: node.exit_when_idle,
             partitions: node.partitions.unwrap_or(if dev { DEV_PARTITIONS } else { limits::FIREHOSE_PARTITIONS }),
             log: Address::parse(&node.log)?,
-            node_id: node.log.node_id.clone().map(node_id).transpose()?,
             reach: Reach::Dev,
-            firehose: if dev { DEV_FIREHOSE } else { SERVE_FIREHOSE },
         };
-        plan.checked()
-    }
-
-    fn checked(self) -> Result<Self, Failure> {
-        let whole = self.parts.len() == Part::value_variants().len();
-        let wrong = if self.log.is_embedded() && !whole {
-            "--only: the embedded log has one process, which runs every part; give --log kafka://… to spread them"
-        } else if self.applied.is_some() && !self.runs(Part::Api) {
-            "--apply needs the part `api` in the same process; use `fpaas apply -f FILE` against a node that has it"
-        } else if self.exit_when_idle && !self.runs(Part::Ingest) {
-            "--exit-when-idle waits for this process's upstreams, so it needs the part `ingest`"
-        } else {
-            return Ok(self);
-        };
-        Err(Failure::Usage(wrong.to_owned()))
+        Ok(plan)
     }
 
     pub(super) fn runs(&self, part: Part) -> bool {
@@ -100,8 +80,7 @@ impl Plan {
 
     /// How long one of `partitions` partitions of the firehose is kept.
     pub(super) fn firehose(&self, partitions: u32) -> Retention {
-        let (time, bytes) = self.firehose;
-        Retention { time: Some(time), bytes: bytes.map(|bytes| bytes / u64::from(partitions.max(1))) }
+        Retention { time: Some(FIREHOSE_TIME), bytes: Some(FIREHOSE_BYTES / u64::from(partitions.max(1))) }
     }
 }
 
@@ -121,14 +100,4 @@ fn upstreams(texts: &[String]) -> Result<Vec<Upstream>, Failure> {
         }
     }
     Ok(upstreams)
-}
-
-/// A name that can be part of a Kafka group's member and of a transactional id.
-fn node_id(text: String) -> Result<String, Failure> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-') {
-        return Ok(text);
-    }
-    let rule = "1 to 63 of a-z, 0-9 and -, not beginning with -";
-    Err(Failure::Usage(format!("--node-id {text:?}: must be {rule}")))
 }

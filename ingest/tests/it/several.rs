@@ -159,7 +159,7 @@ async fn check_left_behind(minutes: i64, doubled: usize) {
     let of = |did: &str, seq| sync_frame(&format!("did:plc:{did}"), REV, seq);
     let (a, b, c) = (of("a", 1), of("b", 2), of("c", 3));
     let left = Relay::serve(vec![a.clone()], idle()).await;
-    file.write(&[a.clone()]);
+    file.write(std::slice::from_ref(&a));
     let running = world.start(&[file.upstream(), left.url()], NOW);
     running.status.finished().await;
     world.cursor_reaches(&left.url(), 1).await;
