@@ -81,8 +81,8 @@ pub(crate) struct Dev {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Unlike `dev`, it prints no key: the key is in the data folder, or given by FPAAS_API_KEY. Webhooks are called by https at
-global addresses alone; --allow-webhook-cidr lists networks whose addresses they may have, too.
+Unlike `dev`, it prints no key: the key is in the data folder, or given by FPAAS_API_KEY. Webhooks are called by https
+at global addresses alone; --allow-webhook-cidr lists networks whose addresses they may have, too.
 
   fpaas serve --data /var/lib/fpaas --listen 0.0.0.0:8080 --allow-webhook-cidr 10.20.0.0/16")]
 pub(crate) struct Serve {
