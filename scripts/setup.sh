@@ -10,10 +10,15 @@ need() { # need PACKAGE COMMAND…: the command that shows whether the package i
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 
-libclang() { # bindgen loads it while RocksDB's bindings are made
+libclang() { # bindgen loads it while RocksDB's bindings are made; libclang-cpp.so is another library
     [ -n "${LIBCLANG_PATH:-}" ] && return 0
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && return 0
-    compgen -G '/usr/lib*/*/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang*.so*' >/dev/null
+    local folder name
+    for folder in '/usr/lib/llvm-*/lib' '/usr/lib*/*' '/usr/lib*' '/usr/local/lib'; do
+        for name in 'libclang.so*' 'libclang-[0-9]*.so*'; do
+            compgen -G "$folder/$name" >/dev/null && return 0
+        done
+    done
+    return 1
 }
 
 install_with_apt() {
