@@ -69,7 +69,10 @@ pub const PARTITIONS_MAX: u32 = 256;
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// The metadata of a position: what a Kafka broker takes by default (`offset.metadata.max.bytes`).
 pub const POSITION_METADATA_BYTES_MAX: usize = 4096;
-/// Transactions that wait for the embedded log's committer.
+/// What all partitions that are read from Kafka hold ahead of their readers: a quarter of a fetch each, where there are
+/// very many.
+pub const KAFKA_AHEAD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Transactions that wait for the log's committer.
 pub const COMMITS_WAITING_MAX: usize = 1024;
 /// The bytes of those, so that many writers do not gather in memory what the disk cannot take.
 pub const COMMITS_WAITING_BYTES_MAX: usize = TRANSACTION_BYTES_MAX;

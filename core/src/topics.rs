@@ -3,6 +3,8 @@
 //!
 //! | topic | key | value | written by |
 //! |---|---|---|---|
+//! | `fpaas.slots` | – | never written: membership only | nobody |
+//! | `fpaas.fence` | – | never written: the group's offsets on it count transactions | nobody |
 //! | `fpaas.firehose` | DID | event JSON | ingest |
 //! | `fpaas.ingest` | upstream | cursor | ingest; compacted |
 //! | `fpaas.control` | resource path | command | api; one partition, kept for ever |
@@ -48,6 +50,21 @@ impl Topics {
     /// Names that start with `prefix`.
     pub fn with_prefix(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
+    }
+
+    /// What they all start with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The slots as partitions, never written: members of a group are assigned these (Kafka alone).
+    pub fn slots(&self) -> String {
+        format!("{}.slots", self.prefix)
+    }
+
+    /// Never written or read: a group's offsets on it count each slot's transactions (Kafka alone).
+    pub fn fence(&self) -> String {
+        format!("{}.fence", self.prefix)
     }
 
     /// The built-in source: key = DID, value = event JSON.

@@ -181,6 +181,11 @@ impl Log for Embedded {
         Ok(Watermarks { low, end: Offset(self.shared.tail_of(&partition).end).max(low) })
     }
 
+    /// What is appended is decided.
+    async fn appended_end(&self, at: &TopicPartition) -> Result<Offset> {
+        Ok(self.watermarks(at).await?.end)
+    }
+
     async fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset> {
         let partition = self.shared.partition(at)?;
         self.blocking(move |shared| fetch::offset_at(shared, &partition, time)).await

@@ -23,6 +23,7 @@ mod topic;
 mod writer;
 
 pub mod embedded;
+mod kafka;
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -33,6 +34,7 @@ use async_trait::async_trait;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
 
 pub use embedded::{Embedded, EmbeddedConfig, Fsync};
+pub use kafka::{Kafka, KafkaConfig};
 pub use error::{Culprit, Error, Refusal, Result};
 pub use fetch::{FetchBounds, Fetched, Hold, HoldGuard};
 pub use membership::{Ack, Lease, LeaveGuard, Membership, MembershipEvent};
@@ -63,6 +65,10 @@ pub trait Log: Send + Sync + std::fmt::Debug {
 
     /// The low watermark and the last stable offset of a partition.
     async fn watermarks(&self, at: &TopicPartition) -> Result<Watermarks>;
+
+    /// The end of everything that is appended, decided or not: at or above the last stable offset. Who takes over from
+    /// another reads committed records until past it, so as to miss nothing whose commit is on its way.
+    async fn appended_end(&self, at: &TopicPartition) -> Result<Offset>;
 
     /// The offset of the first readable record whose timestamp is `time` or later, or the end where there is none.
     async fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset>;

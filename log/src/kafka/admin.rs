@@ -1,0 +1,377 @@
+//! Topics, offsets and groups' positions, asked of the brokers. Keeps what topics look like for a moment, so that a
+//! commit does not ask for it each time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::config::{KafkaConfig, RECORD_MARGIN};
+use super::context::{Quiet, Trouble};
+use super::error::{Failure, no_such};
+use super::ffi;
+use super::promised::Promised;
+use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
+
+/// How long what a topic looks like is believed.
+const BELIEVED: Duration = Duration::from_secs(30);
+/// How often something that is on its way is looked for.
+const LOOK: Duration = Duration::from_millis(10);
+/// How often a commit that is not shown yet is looked for, and for how long.
+const SOON: Duration = Duration::from_millis(1);
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
+/// Asks for the first offset, and for the end.
+const FIRST: i64 = -2;
+const END: i64 = -1;
+
+/// See the module's head. Its calls block a thread of tokio's pool for blocking work, never one of its own.
+pub(super) struct Admin {
+    client: Arc<AdminClient<Quiet>>,
+    config: KafkaConfig,
+    trouble: Trouble,
+    topics: Mutex<HashMap<String, Known>>,
+    pub(super) promised: Promised,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    spec: TopicSpec,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("brokers", &self.config.brokers).finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    pub(super) fn open(config: &KafkaConfig, trouble: &Trouble) -> Result<Arc<Self>> {
+        let client = config.admin().create_with_context(Quiet(trouble.clone()));
+        let client = Arc::new(client.map_err(|error| Error::Fatal(format!("Kafka: {error}")))?);
+        let (config, trouble) = (config.clone(), trouble.clone());
+        Ok(Arc::new(Self { client, config, trouble, topics: Mutex::default(), promised: Promised::default() }))
+    }
+
+    /// The number of brokers, or why none answers.
+    pub(super) async fn brokers(self: &Arc<Self>) -> Result<usize, String> {
+        let found = self.blocking(|admin| {
+            let found = admin.client.inner().fetch_metadata(None, admin.config.request_wait);
+            found.map(|found| found.brokers().len()).map_err(Failure::from)
+        });
+        found.await.map_err(|failed| self.trouble.last().unwrap_or_else(|| failed.to_string()))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let admin = Arc::clone(self);
+        let asked = tokio::task::spawn_blocking(move || ask(&admin)).await;
+        asked.unwrap_or_else(|error| Err(Failure::of(Code::Fail).saying(error.to_string())))
+    }
+
+    fn options(&self) -> AdminOptions {
+        let wait = self.config.request_wait;
+        AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait))
+    }
+
+    pub(super) async fn create_topic(self: &Arc<Self>, topic: &str, spec: &TopicSpec) -> Result<Created> {
+        if let Some(found) = self.describe_topic(topic).await? {
+            return Ok(compare(spec, found));
+        }
+        let settings = settings(spec);
+        let copies = TopicReplication::Fixed(self.config.replication.unwrap_or(-1));
+        let partitions = i32::try_from(spec.partitions).unwrap_or(i32::MAX);
+        let new = NewTopic::new(topic, partitions, copies);
+        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+        let answer = self.client.create_topics([&new], &self.options()).await;
+        match answer.map_err(Failure::from).map_err(|failed| failed.of_cluster())?.pop() {
+            Some(Err((_, Code::TopicAlreadyExists))) => {
+                let found = self.until_there(topic).await?;
+                Ok(compare(spec, found))
+            }
+            Some(Err((_, code))) => Err(Failure::of(code).saying(format!("the topic cannot be made: {code}")).on(topic)),
+            _ => self.until_there(topic).await.map(|_| Created::New),
+        }
+    }
+
+    /// A topic that was made a moment ago is known to every broker a little later.
+    async fn until_there(self: &Arc<Self>, topic: &str) -> Result<TopicSpec> {
+        let began = Instant::now();
+        loop {
+            if let Some(spec) = self.describe_topic(topic).await? {
+                return Ok(spec);
+            }
+            if began.elapsed() > self.config.request_wait {
+                return Err(Error::Retry(format!("{topic}: made, and not known to all brokers yet")));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    pub(super) async fn alter_topic(self: &Arc<Self>, topic: &str, retention: &Retention) -> Result<()> {
+        let Some(spec) = self.describe_topic(topic).await? else { return Err(Error::NoSuchTopic(topic.to_owned())) };
+        if spec.retention == *retention {
+            return Ok(());
+        }
+        let (name, changes) = (topic.to_owned(), kept(retention));
+        let altered = self.blocking(move |admin| {
+            ffi::alter_configs(admin.client.inner(), &name, &changes, admin.config.request_wait)
+        });
+        altered.await.map_err(|failed| failed.on(topic))?;
+        let changed = TopicSpec { retention: *retention, ..spec };
+        self.know(topic, changed);
+        Ok(())
+    }
+
+    pub(super) async fn delete_topic(self: &Arc<Self>, topic: &str) -> Result<()> {
+        let answer = self.client.delete_topics(&[topic], &self.options()).await;
+        let answer = answer.map_err(Failure::from).map_err(|failed| failed.of_cluster())?.pop();
+        self.forget(topic);
+        self.promised.forget(topic);
+        match answer {
+            None | Some(Ok(_) | Err((_, Code::UnknownTopicOrPartition))) => self.until_gone(topic).await,
+            Some(Err((_, code))) => Err(Failure::of(code).on(topic)),
+        }
+    }
+
+    /// What was deleted is forgotten by the brokers a little later.
+    async fn until_gone(self: &Arc<Self>, topic: &str) -> Result<()> {
+        let began = Instant::now();
+        while self.partitions(topic).await?.is_some() && began.elapsed() < self.config.request_wait {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn describe_topic(self: &Arc<Self>, topic: &str) -> Result<Option<TopicSpec>> {
+        if let Some(spec) = self.known(topic) {
+            return Ok(Some(spec));
+        }
+        let Some(partitions) = self.partitions(topic).await? else { return Ok(None) };
+        let described = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &self.options()).await;
+        let described = described.map_err(Failure::from).map_err(|failed| failed.of_cluster())?.pop();
+        let resource = match described {
+            Some(Ok(resource)) => resource,
+            Some(Err(Code::UnknownTopicOrPartition)) | None => return Ok(None),
+            Some(Err(code)) => return Err(Failure::of(code).on(topic)),
+        };
+        let spec = spec(partitions, &resource.entry_map());
+        self.know(topic, spec.clone());
+        Ok(Some(spec))
+    }
+
+    /// How many partitions a topic has, each with a leader; `None` where it is not there (yet).
+    async fn partitions(self: &Arc<Self>, topic: &str) -> Result<Option<u32>> {
+        let name = topic.to_owned();
+        let found = self.blocking(move |admin| admin.look(&name)).await;
+        found.map_err(|failed| failed.on(topic))
+    }
+
+    fn look(&self, topic: &str) -> Result<Option<u32>, Failure> {
+        let found = self.client.inner().fetch_metadata(Some(topic), self.config.request_wait)?;
+        let Some(found) = found.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+        if let Some(error) = found.error() {
+            let code = Code::from(error);
+            return match code {
+                Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable => Ok(None),
+                code => Err(Failure::of(code)),
+            };
+        }
+        let led = found.partitions().iter().all(|partition| partition.leader() >= 0);
+        let count = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
+        Ok((led && count > 0).then_some(count))
+    }
+
+    /// The same for a thread that may wait, from what is known where it is.
+    pub(super) fn partitions_now(&self, topic: &str) -> Result<Option<u32>, Failure> {
+        match self.known(topic) {
+            Some(spec) => Ok(Some(spec.partitions)),
+            None => self.look(topic),
+        }
+    }
+
+    fn known(&self, topic: &str) -> Option<TopicSpec> {
+        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.get(topic).filter(|known| known.since.elapsed() < BELIEVED).map(|known| known.spec.clone())
+    }
+
+    fn know(&self, topic: &str, spec: TopicSpec) {
+        let known = Known { spec, since: Instant::now() };
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), known);
+    }
+
+    /// What was believed of a topic is to be asked for again.
+    pub(super) fn forget(&self, topic: &str) {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+    }
+
+    pub(super) async fn list_topics(self: &Arc<Self>, prefix: &str) -> Result<Vec<String>> {
+        let prefix = prefix.to_owned();
+        let found = self.blocking(move |admin| {
+            let found = admin.client.inner().fetch_metadata(None, admin.config.request_wait)?;
+            let names = found.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+            let mut names: Vec<_> = names.filter(|name| name.starts_with(&prefix)).map(ToOwned::to_owned).collect();
+            names.sort_unstable();
+            Ok(names)
+        });
+        found.await.map_err(|failed| failed.of_cluster())
+    }
+
+    pub(super) async fn watermarks(self: &Arc<Self>, at: &TopicPartition) -> Result<Watermarks> {
+        let (low, end) = tokio::try_join!(self.offset(at, FIRST, true), self.end(at))?;
+        let low = low.unwrap_or_default();
+        // The first offset may have moved past the last stable one in between.
+        Ok(Watermarks { low, end: end.max(low) })
+    }
+
+    /// The last stable offset: past everything that was acknowledged here, as soon as the brokers show it. A
+    /// transaction of somebody else that is open there may keep it back; that is not waited for for long.
+    pub(super) async fn end(self: &Arc<Self>, at: &TopicPartition) -> Result<Offset> {
+        let began = Instant::now();
+        loop {
+            let end = self.offset(at, END, true).await?.unwrap_or_default();
+            if !self.promised.is_short(at, end) || began.elapsed() > SHOWN_WITHIN {
+                return Ok(end);
+            }
+            tokio::time::sleep(SOON).await;
+        }
+    }
+
+    /// The end of what is appended, decided or not.
+    pub(super) async fn appended_end(self: &Arc<Self>, at: &TopicPartition) -> Result<Offset> {
+        Ok(self.offset(at, END, false).await?.unwrap_or_default())
+    }
+
+    /// The first record at or after `time`, as the brokers index it: control records too.
+    pub(super) async fn offset_at(self: &Arc<Self>, at: &TopicPartition, time: Timestamp) -> Result<Option<Offset>> {
+        self.offset(at, time.as_millis().max(0), true).await
+    }
+
+    /// librdkafka waits for a topic that is not there until its time is over: so it is looked for first, and again
+    /// where nothing is answered.
+    async fn offset(self: &Arc<Self>, at: &TopicPartition, which: i64, committed: bool) -> Result<Option<Offset>> {
+        self.find(at).await?;
+        let asked = at.clone();
+        let answers = self.blocking(move |admin| {
+            let wanted = [(&asked, which)];
+            let answers = ffi::list_offsets(admin.client.inner(), &wanted, committed, admin.config.request_wait)?;
+            let answer = answers.into_values().next().unwrap_or(Err(Code::UnknownPartition));
+            answer.map_err(Failure::of)
+        });
+        match answers.await {
+            Ok(offset) => Ok(u64::try_from(offset).ok().map(Offset)),
+            Err(failed) => {
+                self.forget(&at.topic);
+                self.find(at).await?;
+                Err(failed.on(&at.to_string()))
+            }
+        }
+    }
+
+    /// That a partition is there, as far as is known.
+    async fn find(self: &Arc<Self>, at: &TopicPartition) -> Result<()> {
+        let spec = self.describe_topic(&at.topic).await?;
+        spec.filter(|spec| at.partition.0 < spec.partitions).map(drop).ok_or_else(|| no_such(at))
+    }
+
+    pub(super) async fn trim(self: &Arc<Self>, at: &TopicPartition, before: Offset) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        let partition = i32::try_from(at.partition.0).unwrap_or(i32::MAX);
+        let offset = rdkafka::Offset::Offset(i64::try_from(before.0).unwrap_or(i64::MAX));
+        list.add_partition_offset(&at.topic, partition, offset).map_err(|error| Failure::from(error).on(&at.to_string()))?;
+        let answer = self.client.delete_records(&list, &self.options()).await;
+        let answer = answer.map_err(|error| Failure::from(error).on(&at.to_string()))?;
+        let failed = answer.elements().into_iter().find_map(|element| element.error().err());
+        match failed.map(Failure::from) {
+            // Somebody has trimmed further.
+            None | Some(Failure { code: Code::OffsetOutOfRange, .. }) => Ok(()),
+            Some(failed) => Err(failed.on(&at.to_string())),
+        }
+    }
+
+    /// The group's positions. `None` where one of them is part of an open transaction.
+    pub(super) fn positions_now(
+        &self,
+        group: &str,
+        at: &[TopicPartition],
+        stable: bool,
+    ) -> Result<Option<Vec<Option<Position>>>, Failure> {
+        let asked = ffi::group_offsets(self.client.inner(), group, at, stable, self.config.request_wait);
+        let answers = match asked {
+            Ok(answers) => answers,
+            Err(failed) if failed.code == Code::UnstableOffsetCommit => return Ok(None),
+            Err(failed) => return Err(failed),
+        };
+        let mut found = Vec::with_capacity(at.len());
+        for at in at {
+            let key = (at.topic.to_string(), i32::try_from(at.partition.0).unwrap_or(i32::MAX));
+            match answers.get(&key) {
+                Some(Ok(Some((offset, metadata)))) => {
+                    let offset = Offset(u64::try_from(*offset).unwrap_or(0));
+                    found.push(Some(Position { offset, metadata: Bytes::copy_from_slice(metadata) }));
+                }
+                Some(Err(Code::UnstableOffsetCommit)) => return Ok(None),
+                Some(Err(Code::UnknownTopicOrPartition)) | Some(Ok(None)) | None => found.push(None),
+                Some(Err(code)) => return Err(Failure::of(*code)),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    pub(super) async fn positions(self: &Arc<Self>, group: &str, at: &[TopicPartition]) -> Result<Vec<Option<Position>>> {
+        let began = Instant::now();
+        loop {
+            let (name, asked) = (group.to_owned(), at.to_vec());
+            let found = self.blocking(move |admin| admin.positions_now(&name, &asked, true)).await;
+            match found.map_err(|failed| failed.of_cluster())? {
+                Some(found) => return Ok(found),
+                None if began.elapsed() > self.config.request_wait => {
+                    return Err(Error::Retry(format!("{group}: a transaction that moves its positions stays open")));
+                }
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+}
+
+fn compare(spec: &TopicSpec, found: TopicSpec) -> Created {
+    let same = found.partitions == spec.partitions && found.compacted == spec.compacted;
+    if same { Created::Existed } else { Created::Different(found) }
+}
+
+fn settings(spec: &TopicSpec) -> Vec<(&'static str, String)> {
+    let policy = if spec.compacted { "compact" } else { "delete" };
+    let mut settings = vec![
+        ("cleanup.policy", policy.to_owned()),
+        ("max.message.bytes", (limits::RECORD_BYTES_MAX + RECORD_MARGIN).to_string()),
+        // Ours is the receipt's time, whatever the brokers' clocks say.
+        ("message.timestamp.type", "CreateTime".to_owned()),
+        ("message.timestamp.before.max.ms", i64::MAX.to_string()),
+        ("message.timestamp.after.max.ms", i64::MAX.to_string()),
+    ];
+    settings.extend(kept(&spec.retention));
+    settings
+}
+
+fn kept(retention: &Retention) -> Vec<(&'static str, String)> {
+    let time = retention.time.map(|time| time.as_millis().to_string());
+    let bytes = retention.bytes.map(|bytes| bytes.to_string());
+    let for_ever = || "-1".to_owned();
+    vec![("retention.ms", time.unwrap_or_else(for_ever)), ("retention.bytes", bytes.unwrap_or_else(for_ever))]
+}
+
+fn spec(partitions: u32, entries: &HashMap<&str, &ConfigEntry>) -> TopicSpec {
+    let value = |name: &str| entries.get(name).and_then(|entry| entry.value.as_deref());
+    let number = |name: &str| value(name).and_then(|value| value.parse::<u64>().ok());
+    let compacted = value("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+    let retention =
+        Retention { time: number("retention.ms").map(Duration::from_millis), bytes: number("retention.bytes") };
+    TopicSpec { partitions, compacted, retention }
+}

@@ -1,0 +1,93 @@
+//! The counters of `fpaas.fence`: how many transactions were committed for each slot, as offsets of the group.
+//!
+//! They ride in every transaction. A member that was given a slot reads them stably first, which waits until whatever
+//! its predecessor had under way is decided; a writer that does not know what became of its transaction reads them to
+//! find out. Invariant: one-owner.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fpaas_core::TopicPartition;
+use fpaas_core::partition::{SLOTS, Slot};
+use rdkafka::producer::{BaseProducer, Producer};
+use tracing::info;
+
+use super::admin::Admin;
+use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
+use super::context::{Quiet, Trouble};
+use super::error::Failure;
+use super::leases::WRITERS;
+use super::transaction::Reports;
+
+/// One for each slot and writer, and one for transactions under no slot.
+pub(super) const PARTITIONS: u32 = SLOTS * 2 + 1;
+const _: () = assert!(WRITERS == 2);
+
+/// A live owner's transaction takes milliseconds: one that is open for longer is that of a dead one.
+const DEAD_AFTER: Duration = Duration::from_millis(300);
+/// How often an open transaction is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Where the transactions of a slot are counted that this writer commits.
+pub(super) fn of(topic: &Arc<str>, slot: Slot, writer: usize) -> TopicPartition {
+    let writer = u32::try_from(writer).unwrap_or(0);
+    TopicPartition::new(Arc::clone(topic), writer * SLOTS + slot.0)
+}
+
+/// Where a transaction under no slot proves that its writer is a member.
+pub(super) fn of_none(topic: &Arc<str>) -> TopicPartition {
+    TopicPartition::new(Arc::clone(topic), SLOTS * 2)
+}
+
+/// Reads the counters of these slots, once nothing is under way for them. `ours` are writers of this process: they end
+/// what they left open by themselves.
+pub(super) fn settle(
+    admin: &Admin,
+    config: &KafkaConfig,
+    group: &str,
+    slots: &[Slot],
+    ours: &[String],
+    given_up: impl Fn() -> bool,
+) -> Option<Vec<(Slot, [u64; WRITERS])>> {
+    let topic: Arc<str> = config.fence.as_str().into();
+    let at: Vec<_> = slots.iter().flat_map(|slot| (0..WRITERS).map(|writer| of(&topic, *slot, writer))).collect();
+    let (began, mut ended) = (Instant::now(), BTreeSet::from_iter(ours.iter().cloned()));
+    while !given_up() {
+        match admin.positions_now(group, &at, true) {
+            Ok(Some(found)) => {
+                let counts = found.chunks(WRITERS).map(|counts| {
+                    let count = |writer: usize| counts.get(writer).and_then(Option::as_ref).map_or(0, |at| at.offset.0);
+                    [count(0), count(1)]
+                });
+                return Some(slots.iter().copied().zip(counts).collect());
+            }
+            Ok(None) if began.elapsed() > DEAD_AFTER => end_open(admin, config, group, &at, &mut ended),
+            Ok(None) => {}
+            Err(failed) => tracing::warn!(group, %failed, "the group's counters cannot be read, trying again"),
+        }
+        std::thread::sleep(LOOK);
+    }
+    None
+}
+
+/// Ends the open transactions of those who last committed here: initialising a transactional id aborts what it left
+/// open (KIP-98). Whoever it was has lost these slots without having let go of them.
+fn end_open(admin: &Admin, config: &KafkaConfig, group: &str, at: &[TopicPartition], ended: &mut BTreeSet<String>) {
+    let Ok(Some(last)) = admin.positions_now(group, at, false) else { return };
+    let ids = last.into_iter().flatten().filter_map(|position| String::from_utf8(position.metadata.to_vec()).ok());
+    for id in ids.filter(|id| !id.is_empty()).collect::<BTreeSet<_>>() {
+        if ended.insert(id.clone()) {
+            info!(group, writer = id, "ending the transaction that a former owner left open");
+            if let Err(failed) = initialise(config, &id, TRANSACTION_TIMEOUT) {
+                tracing::warn!(group, writer = id, %failed, "a former owner's transaction could not be ended");
+            }
+        }
+    }
+}
+
+fn initialise(config: &KafkaConfig, id: &str, wait: Duration) -> Result<(), Failure> {
+    let context = Reports::new(Quiet(Trouble::default()));
+    let producer: BaseProducer<Reports> = config.writer(id).create_with_context(context)?;
+    Ok(producer.init_transactions(wait)?)
+}

@@ -1,0 +1,116 @@
+//! What one member of a group holds, shared by the thread that hears of it and by the writers whose transactions it
+//! fences.
+//!
+//! A transaction reads the leases and keeps them until it is decided: a slot is let go of only after that.
+//! Invariant: one-owner.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use fpaas_core::partition::Slot;
+
+use crate::Lease;
+
+/// The writers of one member whose transactions are counted: a live one, and a second one for catch-up.
+pub(super) const WRITERS: usize = 2;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Leases {
+    group: Arc<str>,
+    held: RwLock<Held>,
+}
+
+/// The leases while a transaction is under way.
+#[derive(Debug)]
+pub(super) struct Held {
+    open: bool,
+    slots: BTreeMap<Slot, Slotted>,
+}
+
+#[derive(Debug)]
+struct Slotted {
+    incarnation: u64,
+    /// How many transactions each writer has committed for the slot, by all its owners.
+    counts: [AtomicU64; WRITERS],
+}
+
+impl Leases {
+    pub(super) fn new(group: Arc<str>) -> Self {
+        Self { group, held: RwLock::new(Held { open: true, slots: BTreeMap::new() }) }
+    }
+
+    /// As they are; they stay so until what is returned is dropped.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
+        change(&mut self.held.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// These slots are ours, each with a number that no lease had before.
+    pub(super) fn grant(&self, slots: &[(Slot, [u64; WRITERS])], next: &AtomicU64) -> Vec<Lease> {
+        let granted = slots.iter().map(|(slot, counts)| {
+            let incarnation = next.fetch_add(1, Ordering::Relaxed);
+            (*slot, Slotted { incarnation, counts: counts.map(AtomicU64::new) })
+        });
+        let granted: Vec<_> = granted.collect();
+        let leases = granted.iter().map(|(slot, slotted)| self.lease(*slot, slotted.incarnation)).collect();
+        self.change(|held| held.slots.extend(granted));
+        leases
+    }
+
+    fn lease(&self, slot: Slot, incarnation: u64) -> Lease {
+        Lease { group: Arc::clone(&self.group), slot, incarnation }
+    }
+
+    /// What we hold of these slots. They are still ours.
+    pub(super) fn of(&self, slots: &[Slot]) -> Vec<Lease> {
+        let held = self.read();
+        let lease = |slot: &Slot| held.slots.get(slot).map(|slotted| self.lease(*slot, slotted.incarnation));
+        slots.iter().filter_map(lease).collect()
+    }
+
+    /// All that we hold.
+    pub(super) fn all(&self) -> Vec<Lease> {
+        self.of(&Slot::all().collect::<Vec<_>>())
+    }
+
+    /// These are ours no more. Waits for the transaction that is under way.
+    pub(super) fn revoke(&self, leases: &[Lease]) {
+        self.change(|held| leases.iter().for_each(|lease| drop(held.slots.remove(&lease.slot))));
+    }
+
+    /// We are no member any more, and never again. What was held stays to be told of.
+    pub(super) fn close(&self) {
+        self.change(|held| held.open = false);
+    }
+}
+
+impl Held {
+    /// True while the member is one.
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// True while this lease is held.
+    pub(super) fn holds(&self, group: &str, lease: &Lease) -> bool {
+        *lease.group == *group
+            && self.slots.get(&lease.slot).is_some_and(|slotted| slotted.incarnation == lease.incarnation)
+    }
+
+    /// How many transactions of this writer were committed for the slot.
+    pub(super) fn count(&self, slot: Slot, writer: usize) -> u64 {
+        let counts = self.slots.get(&slot).and_then(|slotted| slotted.counts.get(writer));
+        counts.map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// It was one more.
+    pub(super) fn note(&self, slot: Slot, writer: usize, count: u64) {
+        if let Some(of) = self.slots.get(&slot).and_then(|slotted| slotted.counts.get(writer)) {
+            of.store(count, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A member of a group: the thread that owns its consumer, and what the group does to it, as messages.
+//!
+//! A rebalance is a callback of librdkafka on that thread. It becomes a message there, and the callback waits (bounded)
+//! until the stage has let go. Owns the consumer; what is held is in `leases`. Invariant: one-owner.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fpaas_core::limits;
+use fpaas_core::partition::Slot;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::KafkaError;
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
+use rdkafka::TopicPartitionList;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+
+use super::admin::Admin;
+use super::config::KafkaConfig;
+use super::context::{self, Trouble};
+use super::error::Failure;
+use super::fence;
+use super::leases::{Leases, WRITERS};
+use crate::{Ack, Error, Lease, LeaveGuard, Membership, MembershipEvent, Result};
+
+/// How long the thread waits for the group at a time.
+const POLL: Duration = Duration::from_millis(100);
+/// How long leaving may take: the others notice at the latest when the session is over.
+pub(super) const LEAVE_WAIT: Duration = Duration::from_secs(3);
+
+/// What a member's thread, its writers and its seat share.
+pub(super) struct Member {
+    pub(super) group: Arc<str>,
+    pub(super) name: Arc<str>,
+    pub(super) leases: Leases,
+    stop: AtomicBool,
+    consumer: Mutex<Weak<BaseConsumer<Rebalances>>>,
+    writers: Mutex<Vec<String>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("group", &self.group).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Dropping it leaves the group.
+#[derive(Debug)]
+pub(super) struct Seat(pub(super) Arc<Member>);
+
+impl LeaveGuard for Seat {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// What joining takes.
+#[derive(Clone, Debug)]
+pub(super) struct Joining {
+    pub(super) admin: Arc<Admin>,
+    pub(super) config: KafkaConfig,
+    pub(super) trouble: Trouble,
+    /// The next number of a lease: never the same twice, also over restarts.
+    pub(super) next: Arc<AtomicU64>,
+}
+
+impl Member {
+    pub(super) fn new(group: &str, name: &str) -> Arc<Self> {
+        let group: Arc<str> = group.into();
+        Arc::new(Self {
+            leases: Leases::new(Arc::clone(&group)),
+            group,
+            name: name.into(),
+            stop: AtomicBool::new(false),
+            consumer: Mutex::default(),
+            writers: Mutex::default(),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// Nothing more is committed from here on; the thread leaves the group and ends.
+    pub(super) fn leave(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.leases.close();
+    }
+
+    /// Waits until it has left, at most until `deadline`.
+    pub(super) fn wait_until_left(&self, deadline: Instant) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Who the group says we are, as of now. `None` once we are no member.
+    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        consumer.and_then(|consumer| consumer.group_metadata())
+    }
+
+    /// The number of the writer of this id: the first is the live one. `None` where there are too many.
+    pub(super) fn seat_writer(&self, id: &str) -> Option<usize> {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = writers.iter().position(|known| known == id) {
+            return Some(number);
+        }
+        (writers.len() < WRITERS).then(|| {
+            writers.push(id.to_owned());
+            writers.len() - 1
+        })
+    }
+
+    fn writers(&self) -> Vec<String> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Joins: slots come as messages.
+pub(super) fn join(member: &Arc<Member>, joining: Joining) -> Result<Membership> {
+    let (sender, events) = mpsc::channel(limits::MEMBER_EVENTS_MAX);
+    let config = joining.config.member(&member.group, &member.name);
+    let slots = joining.config.slots.clone();
+    let context = Rebalances { member: Arc::clone(member), joining, events: Mutex::new(Some(sender)) };
+    let consumer: BaseConsumer<Rebalances> =
+        config.create_with_context(context).map_err(|error| Failure::from(error).of_cluster())?;
+    consumer.subscribe(&[&slots]).map_err(|error| Failure::from(error).of_cluster())?;
+    let (group, of) = (Arc::clone(&member.group), Arc::clone(member));
+    let spawned = thread::Builder::new().name("kafka-member".to_owned()).spawn(move || serve(&of, Arc::new(consumer)));
+    let thread = spawned.map_err(|error| Error::Fatal(format!("no thread for the group {group}: {error}")))?;
+    *member.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+    Ok(Membership::new(group, Arc::clone(&member.name), events, Box::new(Seat(Arc::clone(member)))))
+}
+
+/// Serves the group until the member leaves or is fenced.
+fn serve(member: &Member, consumer: Arc<BaseConsumer<Rebalances>>) {
+    *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
+    let mut fenced = false;
+    while !member.stopped() && !fenced {
+        if let Some(Err(error)) = consumer.poll(POLL) {
+            fenced = is_final(&error);
+            debug!(group = %member.group, %error, fenced, "a group says");
+        }
+    }
+    if fenced {
+        info!(group = %member.group, member = %member.name, "another member of this name took its place");
+        consumer.context().lose_all();
+    }
+    member.leave();
+    consumer.context().hush();
+    if !fenced {
+        leave(&consumer);
+    }
+    // A writer may be asking it who we are: the last one of us closes it.
+    drop(consumer);
+}
+
+/// Leaves at once: a static member that only closes keeps its slots until its session is over (KIP-345), so it
+/// unsubscribes first, and is polled until its slots are given back.
+fn leave(consumer: &BaseConsumer<Rebalances>) {
+    consumer.unsubscribe();
+    let began = Instant::now();
+    while began.elapsed() < LEAVE_WAIT {
+        consumer.poll(Duration::from_millis(20));
+        if consumer.assignment().is_ok_and(|left| left.count() == 0) {
+            break;
+        }
+    }
+    consumer.poll(Duration::from_millis(20));
+}
+
+const fn is_final(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumptionFatal(_)
+            | KafkaError::MessageConsumption(Code::FencedInstanceId | Code::Fatal | Code::GroupAuthorizationFailed)
+    )
+}
+
+/// The group's callbacks, on the member's thread.
+pub(super) struct Rebalances {
+    member: Arc<Member>,
+    joining: Joining,
+    events: Mutex<Option<mpsc::Sender<MembershipEvent>>>,
+}
+
+impl ClientContext for Rebalances {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        context::log(level as i32, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        context::note(&self.joining.trouble, &error, reason);
+    }
+}
+
+impl ConsumerContext for Rebalances {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let slots = slots(list);
+        let done = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                let assigned = consumer.incremental_assign(list);
+                // Nothing is ever in them: fetching them would only keep the brokers busy.
+                if let Err(error) = consumer.pause(list) {
+                    debug!(%error, "slots could not be paused");
+                }
+                self.assigned(&slots);
+                assigned
+            }
+            _ => {
+                self.revoked(&slots, consumer.assignment_lost());
+                consumer.incremental_unassign(list)
+            }
+        };
+        if let Err(error) = done {
+            warn!(group = %self.member.group, %error, "a rebalance could not be carried out");
+        }
+    }
+}
+
+impl Rebalances {
+    fn assigned(&self, slots: &[Slot]) {
+        let Joining { admin, config, next, .. } = &self.joining;
+        let member = &self.member;
+        if slots.is_empty() {
+            return;
+        }
+        let ours = member.writers();
+        let counts = fence::settle(admin, config, &member.group, slots, &ours, || member.stopped());
+        let Some(counts) = counts else { return };
+        let leases = member.leases.grant(&counts, next);
+        self.tell(MembershipEvent::Assigned(leases));
+    }
+
+    fn revoked(&self, slots: &[Slot], lost: bool) {
+        let leases = self.member.leases.of(slots);
+        if leases.is_empty() {
+            return;
+        }
+        if lost {
+            self.member.leases.revoke(&leases);
+            return self.tell(MembershipEvent::Lost(leases));
+        }
+        let (ack, acknowledged) = Ack::new();
+        self.tell(MembershipEvent::Revoked(leases.clone(), ack));
+        if !waited(acknowledged, self.joining.config.revoke_wait, || self.member.stopped()) {
+            warn!(group = %self.member.group, "revoked slots were not acknowledged in time: they are taken");
+        }
+        self.member.leases.revoke(&leases);
+    }
+
+    /// Everything that was held is another's.
+    fn lose_all(&self) {
+        self.member.leases.close();
+        let lost: Vec<Lease> = self.member.leases.all();
+        self.member.leases.revoke(&lost);
+        self.tell(MembershipEvent::Lost(lost));
+    }
+
+    /// A member that leaves so much unread is taken for one that does not listen: it is fenced.
+    fn tell(&self, event: MembershipEvent) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = events.as_ref().is_some_and(|events| events.try_send(event).is_ok());
+        if !told {
+            *events = None;
+            self.member.leave();
+        }
+    }
+
+    /// Nothing more is told: the other side learns that this is the end.
+    fn hush(&self) {
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Waits on a thread of ours; false when it took too long.
+fn waited(mut done: oneshot::Receiver<()>, wait: Duration, given_up: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < wait && !given_up() {
+        match done.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => thread::sleep(Duration::from_millis(1)),
+            Ok(()) | Err(oneshot::error::TryRecvError::Closed) => return true,
+        }
+    }
+    given_up()
+}
+
+fn slots(list: &TopicPartitionList) -> Vec<Slot> {
+    list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok().map(Slot)).collect()
+}

@@ -1,0 +1,313 @@
+//! One transaction on one producer: begin, produce, send offsets, wait until nothing is in flight, commit.
+//!
+//! Answers what became of it in a way that says what to do. Does not decide what is redone (`writer`).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use fpaas_core::{Offset, TopicPartition};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::TopicPartitionList;
+
+use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
+use super::context::Quiet;
+use super::error::Failure;
+use super::record;
+use crate::{Append, Position};
+
+/// How long the producer's queue is served at a time. The crate's own commit serves it in steps of 100 ms, and every
+/// transaction then takes as long.
+const SERVE: Duration = Duration::from_millis(1);
+
+/// What became of a transaction that is not committed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Undone {
+    /// Rolled back: this record could not be appended.
+    Record(usize, Code),
+    /// Rolled back: the group has another generation or another member of our name by now.
+    Stale(Code),
+    /// Rolled back, and may go well later.
+    Later(Failure),
+    /// The producer was fenced by another one of its id.
+    Fenced,
+    /// Rolled back or never begun, and will not go well by itself.
+    Never(Failure),
+    /// Committed or rolled back: the producer is to be thrown away. These are the offsets, should it be committed.
+    Unknown(Failure, Vec<Offset>),
+    /// It is known now that it was rolled back: the same again.
+    Redo,
+}
+
+/// A producer that was initialised.
+pub(super) struct Transactional {
+    producer: BaseProducer<Reports>,
+}
+
+impl std::fmt::Debug for Transactional {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transactional").finish_non_exhaustive()
+    }
+}
+
+type Step<T> = Result<T, Undone>;
+
+impl Transactional {
+    /// Initialises `id`: whatever its predecessor left open is ended, and the predecessor is fenced.
+    pub(super) fn open(config: &KafkaConfig, id: &str, context: Quiet) -> Result<Self, Failure> {
+        let producer: BaseProducer<Reports> = config.writer(id).create_with_context(Reports::new(context))?;
+        producer.init_transactions(config.request_wait)?;
+        Ok(Self { producer })
+    }
+
+    /// Commits these records and offsets; the offsets of the records.
+    pub(super) fn commit<'a>(
+        &self,
+        appends: impl ExactSizeIterator<Item = &'a Append>,
+        positions: Option<(&[(TopicPartition, Position)], &ConsumerGroupMetadata)>,
+    ) -> Step<Vec<Offset>> {
+        self.producer.begin_transaction().map_err(|error| begun(&error))?;
+        let deadline = Instant::now() + TRANSACTION_TIMEOUT;
+        let done = self.fill(appends, positions, deadline);
+        match done {
+            Ok(offsets) => match self.end(deadline) {
+                Ok(()) => Ok(offsets),
+                Err(failed) => Err(Undone::Unknown(failed, offsets)),
+            },
+            Err(undone) => Err(self.blame(self.abort(undone))),
+        }
+    }
+
+    /// A transaction that failed as a whole may have failed for one record.
+    fn blame(&self, undone: Undone) -> Undone {
+        if !matches!(undone, Undone::Later(_)) {
+            return undone;
+        }
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(SERVE);
+        }
+        self.reports().culprit().map_or(undone, |(index, code)| Undone::Record(index, code))
+    }
+
+    fn fill<'a>(
+        &self,
+        appends: impl ExactSizeIterator<Item = &'a Append>,
+        positions: Option<(&[(TopicPartition, Position)], &ConsumerGroupMetadata)>,
+        deadline: Instant,
+    ) -> Step<Vec<Offset>> {
+        let epoch = self.reports().begin(appends.len());
+        for (index, append) in appends.enumerate() {
+            self.produce(epoch, index, append, deadline)?;
+        }
+        if let Some((positions, group)) = positions.filter(|(positions, _)| !positions.is_empty()) {
+            self.send_offsets(positions, group, deadline)?;
+        }
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(SERVE);
+            if Instant::now() > deadline {
+                return Err(Undone::Later(Failure::of(Code::MessageTimedOut)));
+            }
+        }
+        self.reports().take()
+    }
+
+    fn reports(&self) -> &Reports {
+        self.producer.client().context()
+    }
+
+    fn produce(&self, epoch: u32, index: usize, append: &Append, deadline: Instant) -> Step<()> {
+        let Append { at, record } = append;
+        let mut given = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&at.topic, opaque(epoch, index));
+        given = given.partition(i32::try_from(at.partition.0).unwrap_or(i32::MAX));
+        given.key = record.key.as_deref();
+        given.payload = record.value.as_deref();
+        given.timestamp = Some(record.timestamp.as_millis());
+        given.headers = record::headers(record);
+        loop {
+            match self.producer.send(given) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), again)) if Instant::now() < deadline => {
+                    self.producer.poll(SERVE);
+                    given = again;
+                }
+                Err((error, _)) => return Err(refused(index, &error)),
+            }
+        }
+    }
+
+    fn send_offsets(
+        &self,
+        positions: &[(TopicPartition, Position)],
+        group: &ConsumerGroupMetadata,
+        deadline: Instant,
+    ) -> Step<()> {
+        let list = offsets(positions).map_err(|error| Undone::Never(error.into()))?;
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let Err(error) = self.producer.send_offsets_to_transaction(&list, group, wait) else { return Ok(()) };
+            let KafkaError::Transaction(failed) = &error else { return Err(Undone::Later(error.into())) };
+            match failed.code() {
+                Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::FencedInstanceId => {
+                    return Err(Undone::Stale(failed.code()));
+                }
+                code if failed.is_fatal() => return Err(fatal(code, &error)),
+                code if lasting(code) => return Err(Undone::Never(error.into())),
+                _ if failed.is_retriable() && Instant::now() < deadline => {}
+                _ => return Err(Undone::Later(error.into())),
+            }
+        }
+    }
+
+    /// From here on the outcome is the broker's: whatever is no success is not known.
+    fn end(&self, deadline: Instant) -> Result<(), Failure> {
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now()).max(SERVE);
+            let Err(error) = self.producer.commit_transaction(wait) else { return Ok(()) };
+            let retriable = matches!(&error, KafkaError::Transaction(failed) if failed.is_retriable());
+            if !retriable || Instant::now() >= deadline {
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// Rolls back. Where that fails the next one to initialise the id does it.
+    fn abort(&self, undone: Undone) -> Undone {
+        if matches!(undone, Undone::Fenced) {
+            return undone;
+        }
+        match self.producer.abort_transaction(TRANSACTION_TIMEOUT) {
+            Err(KafkaError::Transaction(failed)) if failed.is_fatal() && is_fenced(failed.code()) => Undone::Fenced,
+            _ => undone,
+        }
+    }
+
+    /// True once nothing more can be done with it.
+    pub(super) fn is_broken(&self) -> bool {
+        self.producer.client().fatal_error().is_some()
+    }
+}
+
+fn begun(error: &KafkaError) -> Undone {
+    match error {
+        KafkaError::Transaction(failed) if failed.is_fatal() => fatal(failed.code(), error),
+        _ => Undone::Later(error.clone().into()),
+    }
+}
+
+fn fatal(code: Code, error: &KafkaError) -> Undone {
+    if is_fenced(code) { Undone::Fenced } else { Undone::Later(error.clone().into()) }
+}
+
+const fn is_fenced(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+const fn lasting(code: Code) -> bool {
+    matches!(
+        code,
+        Code::GroupAuthorizationFailed | Code::TransactionalIdAuthorizationFailed | Code::OffsetMetadataTooLarge
+    )
+}
+
+fn refused(index: usize, error: &KafkaError) -> Undone {
+    match error {
+        KafkaError::MessageProduction(code) if is_fenced(*code) => Undone::Fenced,
+        KafkaError::MessageProduction(code) if super::error::refusal(*code).is_some() => Undone::Record(index, *code),
+        _ => Undone::Later(error.clone().into()),
+    }
+}
+
+fn offsets(positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for (at, position) in positions {
+        let mut element = list.add_partition(&at.topic, i32::try_from(at.partition.0).unwrap_or(i32::MAX));
+        element.set_offset(rdkafka::Offset::Offset(i64::try_from(position.offset.0).unwrap_or(i64::MAX)))?;
+        // Checked before: UTF-8.
+        element.set_metadata(std::str::from_utf8(&position.metadata).unwrap_or_default());
+    }
+    Ok(list)
+}
+
+/// What the brokers said of each record of the transaction under way; reports of an aborted one come late and count
+/// for nothing.
+#[derive(Debug)]
+pub(super) struct Reports {
+    quiet: Quiet,
+    of: Mutex<(u32, Vec<Option<Result<i64, Code>>>)>,
+}
+
+fn opaque(epoch: u32, index: usize) -> usize {
+    ((epoch as usize) << 32) | index
+}
+
+impl Reports {
+    pub(super) fn new(quiet: Quiet) -> Self {
+        Self { quiet, of: Mutex::default() }
+    }
+
+    fn begin(&self, records: usize) -> u32 {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        *of = (of.0.wrapping_add(1), vec![None; records]);
+        of.0
+    }
+
+    /// The first record that could not be appended. One that was purged because another one failed is not it.
+    fn culprit(&self) -> Option<(usize, Code)> {
+        let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        of.1.iter().enumerate().find_map(|(index, report)| match report {
+            Some(Err(code)) => super::error::refusal(*code).map(|_| (index, *code)),
+            _ => None,
+        })
+    }
+
+    /// The offset of each record, or the first that failed.
+    fn take(&self) -> Step<Vec<Offset>> {
+        if let Some((index, code)) = self.culprit() {
+            return Err(Undone::Record(index, code));
+        }
+        let reports = std::mem::take(&mut self.of.lock().unwrap_or_else(PoisonError::into_inner).1);
+        let mut offsets = Vec::with_capacity(reports.len());
+        for report in reports {
+            match report {
+                Some(Ok(offset)) => offsets.push(Offset(u64::try_from(offset).unwrap_or(0))),
+                Some(Err(code)) if is_fenced(code) => return Err(Undone::Fenced),
+                Some(Err(code)) => return Err(Undone::Later(Failure::of(code))),
+                None => return Err(Undone::Later(Failure::of(Code::Partial))),
+            }
+        }
+        Ok(offsets)
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.quiet.log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.quiet.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let (epoch, index) = ((opaque >> 32) as u32, opaque & 0xffff_ffff);
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if of.0 != epoch {
+            return;
+        }
+        if let Some(report) = of.1.get_mut(index) {
+            *report = Some(match result {
+                Ok(message) => Ok(message.offset()),
+                Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
+            });
+        }
+    }
+}

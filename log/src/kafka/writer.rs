@@ -1,0 +1,368 @@
+//! The writer: a thread that owns a transactional producer and commits what is given to it, as much at a time as waits.
+//!
+//! A culprit is left out and the rest is done again. What became of a transaction is found out before anything else is
+//! begun (`fence`): an answer of a webhook that waits for its commit is neither lost nor asked for twice. Invariants:
+//! offsets-with-effects, one-owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fpaas_core::partition::Slot;
+use fpaas_core::{Offset, TopicPartition, limits};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::{info, warn};
+
+use super::admin::Admin;
+use super::config::KafkaConfig;
+use super::context::{Quiet, Trouble};
+use super::error::{Failure, refusal};
+use super::fence;
+use super::leases::Held;
+use super::member::Member;
+use super::transaction::{Transactional, Undone};
+use crate::owners::Owners;
+use crate::{Append, Culprit, Error, Position, Receipt, Refusal, Rejected, Result, Transaction};
+
+/// How long an unknown outcome is looked for, and a transaction tried under a group that is being rebalanced.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
+/// The unit in which the room for waiting transactions is counted.
+const KIB: usize = 1024;
+
+/// Which slot each position belongs to, for all writers of a log.
+pub(super) type Known = Arc<Mutex<Owners<(Arc<str>, TopicPartition)>>>;
+
+/// What a writer is made of.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) admin: Arc<Admin>,
+    pub(super) config: KafkaConfig,
+    pub(super) trouble: Trouble,
+    pub(super) owners: Known,
+    /// The transactional id.
+    pub(super) id: String,
+    /// The member whose leases fence it, and the number of its counters.
+    pub(super) member: Option<(Arc<Member>, usize)>,
+    /// Set when another writer of this id was made in this process.
+    pub(super) replaced: Arc<AtomicBool>,
+}
+
+/// See the module's head. Dropping it ends the thread once what was given is decided.
+#[derive(Debug)]
+pub(super) struct Writer {
+    given: mpsc::Sender<Given>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Given {
+    transaction: Transaction,
+    answer: oneshot::Sender<Result<Receipt, Rejected>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Given {
+    fn done(self, offsets: Vec<Offset>) {
+        // Whoever asked may have gone away; it is committed all the same.
+        drop(self.answer.send(Ok(Receipt { offsets })));
+    }
+
+    fn rejected(self, error: Error) {
+        drop(self.answer.send(Err(Rejected { error, transaction: Box::new(self.transaction) })));
+    }
+}
+
+impl Writer {
+    /// Initialises the id, which ends what its predecessor left open. Blocks.
+    pub(super) fn open(writing: Writing) -> Result<Self> {
+        let producer = writing.producer().map_err(|failed| failed.of_cluster())?;
+        let (given, received) = mpsc::channel(limits::COMMITS_WAITING_MAX);
+        let work = Work { writing, producer: Some(Arc::new(producer)) };
+        let spawned = thread::Builder::new().name("kafka-writer".to_owned()).spawn(move || work.run(received));
+        spawned.map_err(|error| Error::Fatal(format!("no thread for writing: {error}")))?;
+        Ok(Self { given, room: Arc::new(Semaphore::new(limits::COMMITS_WAITING_BYTES_MAX / KIB)) })
+    }
+}
+
+#[async_trait]
+impl crate::Writer for Writer {
+    async fn commit(&self, transaction: Transaction) -> Result<Receipt, Rejected> {
+        let kib = (transaction.bytes() / KIB + 1).min(limits::COMMITS_WAITING_BYTES_MAX / KIB);
+        let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX)).await;
+        let closed = |transaction| Rejected {
+            error: Error::Retry("the writer is closed".to_owned()),
+            transaction: Box::new(transaction),
+        };
+        let Ok(room) = room else { return Err(closed(transaction)) };
+        let (answer, decided) = oneshot::channel();
+        if let Err(unsent) = self.given.send(Given { transaction, answer, _room: room }).await {
+            return Err(closed(unsent.0.transaction));
+        }
+        // The thread answers everything it takes; it ends only by a panic.
+        decided.await.unwrap_or_else(|_| Err(Rejected { error: Error::Unknown, transaction: Box::default() }))
+    }
+}
+
+impl Writing {
+    fn producer(&self) -> Result<Transactional, Failure> {
+        Transactional::open(&self.config, &self.id, Quiet(self.trouble.clone()))
+    }
+}
+
+struct Work {
+    writing: Writing,
+    /// None after an outcome that was not known, until the next one is made.
+    producer: Option<Arc<Transactional>>,
+}
+
+impl Work {
+    fn run(mut self, mut received: mpsc::Receiver<Given>) {
+        while let Some(first) = received.blocking_recv() {
+            let mut bytes = first.transaction.bytes();
+            let mut group = vec![first];
+            while group.len() < limits::COMMIT_GROUP_MAX && bytes < limits::COMMIT_GROUP_BYTES_MAX {
+                let Ok(next) = received.try_recv() else { break };
+                bytes += next.transaction.bytes();
+                group.push(next);
+            }
+            self.commit(group);
+        }
+    }
+
+    /// Commits them together; one that cannot be is answered and left out, and the others are tried again.
+    fn commit(&mut self, mut group: Vec<Given>) {
+        let began = Instant::now();
+        loop {
+            group = self.admissible(group);
+            if group.is_empty() {
+                return;
+            }
+            let undone = match self.attempt(&group) {
+                Ok(offsets) => return answer(group, offsets, &self.writing.admin),
+                Err(undone) => undone,
+            };
+            let late = began.elapsed() > PATIENCE;
+            match undone {
+                Undone::Record(index, code) => leave_out(&mut group, index, code, &self.writing.admin),
+                Undone::Stale(Code::FencedInstanceId) => return reject(group, &Error::Abort(Culprit::Fenced)),
+                Undone::Stale(_) if !late => thread::sleep(PAUSE),
+                Undone::Stale(_) => return reject(group, &Error::Abort(Culprit::Fenced)),
+                Undone::Later(failed) => return reject(group, &Error::Retry(failed.to_string())),
+                Undone::Never(failed) => return reject(group, &failed.of_cluster()),
+                // Another producer of our id: one of a dead self is ended by us, one that ended us by our successor.
+                Undone::Fenced if self.is_to_go_on() && !late => self.renew(),
+                Undone::Fenced => return reject(group, &Error::Abort(Culprit::Fenced)),
+                Undone::Redo if !late => {}
+                Undone::Redo => return reject(group, &Error::Retry("the brokers roll everything back".to_owned())),
+                Undone::Unknown(..) => return reject(group, &Error::Unknown),
+            }
+        }
+    }
+
+    /// A member that is one is not replaced, whoever ended its producer; without a membership the newer one is right.
+    fn is_to_go_on(&self) -> bool {
+        let member = self.writing.member.as_ref();
+        !self.writing.replaced.load(Ordering::SeqCst) && member.is_some_and(|(member, _)| member.leases.read().is_open())
+    }
+
+    fn renew(&mut self) {
+        self.producer = None;
+        thread::sleep(PAUSE);
+    }
+
+    /// Those whose leases hold, whose records fit and whose topics are there; the others are answered.
+    fn admissible(&self, group: Vec<Given>) -> Vec<Given> {
+        let mut admitted = Vec::with_capacity(group.len());
+        for given in group {
+            match self.check(&given.transaction) {
+                Ok(()) => admitted.push(given),
+                Err(error) => given.rejected(error),
+            }
+        }
+        admitted
+    }
+
+    fn check(&self, transaction: &Transaction) -> Result<()> {
+        if self.writing.replaced.load(Ordering::SeqCst) {
+            return Err(Error::Abort(Culprit::Fenced));
+        }
+        self.check_leases(transaction)?;
+        for Append { at, record } in &transaction.appends {
+            if record.bytes() > limits::RECORD_BYTES_MAX {
+                return Err(refused(at, Refusal::TooLarge));
+            }
+            let partitions = self.writing.admin.partitions_now(&at.topic).map_err(|failed| failed.on(&at.topic))?;
+            if partitions.is_none_or(|partitions| at.partition.0 >= partitions) {
+                return Err(refused(at, Refusal::NoSuchTopic));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_leases(&self, transaction: &Transaction) -> Result<()> {
+        let Some((member, _)) = &self.writing.member else {
+            if !transaction.leases.is_empty() {
+                return Err(Error::Abort(Culprit::Fenced));
+            }
+            return transaction.positions.first().map_or(Ok(()), |(at, _)| Err(refused(at, Refusal::NotAuthorised)));
+        };
+        let held = member.leases.read();
+        if !is_held(&held, &member.group, transaction) {
+            return Err(Error::Abort(Culprit::Fenced));
+        }
+        drop(held);
+        let Some((at, _)) = transaction.positions.first() else { return Ok(()) };
+        if transaction.leases.is_empty() {
+            return Err(refused(at, Refusal::NotAuthorised));
+        }
+        for (at, position) in &transaction.positions {
+            let fits = position.metadata.len() <= limits::POSITION_METADATA_BYTES_MAX;
+            if !fits || std::str::from_utf8(&position.metadata).is_err() {
+                return Err(refused(at, Refusal::TooLarge));
+            }
+        }
+        let keys = transaction.positions.iter().map(|(at, _)| (Arc::clone(&member.group), at.clone()));
+        let mut owners = self.writing.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if owners.admit(&transaction.leases, keys) { Ok(()) } else { Err(Error::Abort(Culprit::Fenced)) }
+    }
+
+    /// One transaction of the brokers for all of them.
+    fn attempt(&mut self, group: &[Given]) -> Result<Vec<Offset>, Undone> {
+        let producer = self.ready()?;
+        let appends: Vec<&Append> = group.iter().flat_map(|given| &given.transaction.appends).collect();
+        let Some((member, number)) = self.writing.member.clone() else {
+            let done = producer.commit(appends.into_iter(), None);
+            return self.settled(done, None);
+        };
+        // Held until it is decided: no slot is let go of meanwhile.
+        let held = member.leases.read();
+        if !group.iter().all(|given| is_held(&held, &member.group, &given.transaction)) {
+            return Err(Undone::Stale(Code::IllegalGeneration));
+        }
+        let counted = counted(group, &held, number);
+        let positions = self.positions(group, &counted, number);
+        let Some(metadata) = member.metadata() else { return Err(Undone::Stale(Code::UnknownMemberId)) };
+        let done = producer.commit(appends.into_iter(), Some((&positions, &metadata)));
+        let done = self.settled(done, Some((&member.group, &counted, number)));
+        if done.is_ok() {
+            counted.iter().for_each(|(slot, count)| held.note(*slot, number, *count));
+        }
+        done
+    }
+
+    /// The producer, made anew where the last one was thrown away: that ends whatever it had left open.
+    fn ready(&mut self) -> Result<Arc<Transactional>, Undone> {
+        if let Some(producer) = self.producer.as_ref().filter(|producer| !producer.is_broken()) {
+            return Ok(Arc::clone(producer));
+        }
+        self.producer = None;
+        let made = self.writing.producer().map_err(Undone::Later)?;
+        Ok(Arc::clone(self.producer.insert(Arc::new(made))))
+    }
+
+    /// The positions of all of them, the last one of a partition, and the counters of their slots.
+    fn positions(&self, group: &[Given], counted: &BTreeMap<Slot, u64>, number: usize) -> Vec<(TopicPartition, Position)> {
+        let topic: Arc<str> = self.writing.config.fence.as_str().into();
+        let id = Bytes::copy_from_slice(self.writing.id.as_bytes());
+        let given = group.iter().flat_map(|given| given.transaction.positions.iter().cloned());
+        let mut positions: BTreeMap<TopicPartition, Position> = given.collect();
+        for (slot, count) in counted {
+            let position = Position { offset: Offset(*count), metadata: id.clone() };
+            positions.insert(fence::of(&topic, *slot, number), position);
+        }
+        if counted.is_empty() {
+            positions.insert(fence::of_none(&topic), Position { offset: Offset::ZERO, metadata: id });
+        }
+        positions.into_iter().collect()
+    }
+
+    /// A known outcome as it is; for an unknown one, what the counters say.
+    fn settled(
+        &mut self,
+        done: Result<Vec<Offset>, Undone>,
+        counted: Option<(&str, &BTreeMap<Slot, u64>, usize)>,
+    ) -> Result<Vec<Offset>, Undone> {
+        let Err(Undone::Unknown(why, offsets)) = done else { return done };
+        warn!(writer = self.writing.id, %why, "the outcome of a transaction is not known: finding out");
+        self.producer = None;
+        let Some((group, counted, number)) = counted.filter(|(_, counted, _)| !counted.is_empty()) else {
+            return Err(Undone::Unknown(why, offsets));
+        };
+        let began = Instant::now();
+        let committed = loop {
+            match self.is_committed(group, counted, number) {
+                Some(committed) => break committed,
+                None if began.elapsed() > PATIENCE => return Err(Undone::Unknown(why, offsets)),
+                None => thread::sleep(PAUSE * 5),
+            }
+        };
+        info!(writer = self.writing.id, committed, "the outcome is known");
+        if committed { Ok(offsets) } else { Err(Undone::Redo) }
+    }
+
+    /// Whether the counters are where the transaction would have put them; `None` while nobody says.
+    fn is_committed(&mut self, group: &str, counted: &BTreeMap<Slot, u64>, number: usize) -> Option<bool> {
+        // Initialising the id decides what was open.
+        self.ready().ok()?;
+        let topic: Arc<str> = self.writing.config.fence.as_str().into();
+        let at: Vec<_> = counted.keys().map(|slot| fence::of(&topic, *slot, number)).collect();
+        let found = self.writing.admin.positions_now(group, &at, true).ok()??;
+        let there = |(position, count): (&Option<Position>, &u64)| position.as_ref().is_some_and(|at| at.offset.0 >= *count);
+        Some(found.iter().zip(counted.values()).all(there))
+    }
+}
+
+fn is_held(held: &Held, group: &str, transaction: &Transaction) -> bool {
+    held.is_open() && transaction.leases.iter().all(|lease| held.holds(group, lease))
+}
+
+/// What the counter of each slot that these touch will be.
+fn counted(group: &[Given], held: &Held, number: usize) -> BTreeMap<Slot, u64> {
+    let slots: BTreeSet<Slot> = group.iter().flat_map(|given| &given.transaction.leases).map(|lease| lease.slot).collect();
+    slots.into_iter().map(|slot| (slot, held.count(slot, number) + 1)).collect()
+}
+
+fn refused(at: &TopicPartition, refusal: Refusal) -> Error {
+    Error::Abort(Culprit::Append { at: at.clone(), refusal })
+}
+
+/// The transaction whose record this is, of all of theirs, is answered and no longer among them.
+fn leave_out(group: &mut Vec<Given>, index: usize, code: Code, admin: &Admin) {
+    let mut passed = 0;
+    let of = group.iter().position(|given| {
+        passed += given.transaction.appends.len();
+        index < passed
+    });
+    let Some(of) = of else { return };
+    let given = group.remove(of);
+    let within = index + given.transaction.appends.len() - passed;
+    let at = given.transaction.appends.get(within).map(|append| append.at.clone());
+    let error = match (at, refusal(code)) {
+        (Some(at), Some(refusal)) => {
+            admin.forget(&at.topic);
+            refused(&at, refusal)
+        }
+        _ => Error::Retry(code.to_string()),
+    };
+    given.rejected(error);
+}
+
+fn answer(group: Vec<Given>, offsets: Vec<Offset>, admin: &Admin) {
+    let mut offsets = offsets.into_iter();
+    for given in group {
+        let of: Vec<_> = offsets.by_ref().take(given.transaction.appends.len()).collect();
+        given.transaction.appends.iter().zip(&of).for_each(|(append, at)| admin.promised.note(&append.at, *at));
+        given.done(of);
+    }
+}
+
+fn reject(group: Vec<Given>, error: &Error) {
+    group.into_iter().for_each(|given| given.rejected(error.clone()));
+}

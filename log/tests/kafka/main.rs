@@ -1,0 +1,6 @@
+//! The Kafka backend on a real broker.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod suite;
+mod support;
