@@ -1,7 +1,7 @@
 //! A log on a real broker, as a backend for the suite.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
@@ -10,20 +10,23 @@ use fpaas_core::topics::Topics;
 use fpaas_log::conformance::Backend;
 use fpaas_log::{Kafka, KafkaConfig, Log};
 
-/// The logs of one test: each has a prefix of its own on the broker that all tests share.
+/// The names of this run on the broker: its tests share the slots and nothing else.
+static PREFIX: LazyLock<String> = LazyLock::new(|| format!("suite{:x}", random()));
+static NAMES: AtomicU64 = AtomicU64::new(0);
+
+/// A log of one test on the broker that all tests share.
 pub(crate) struct Cluster {
     config: KafkaConfig,
     log: Mutex<Arc<Kafka>>,
-    names: AtomicU64,
 }
 
 impl Cluster {
     /// A new one; `None` where there is no broker to be had, which is said.
     pub(crate) async fn open() -> Option<Self> {
         let bootstrap = std::env::var("FPAAS_TEST_KAFKA").ok()?;
-        let config = KafkaConfig::new(&bootstrap, &Topics::with_prefix(&format!("suite{:x}", random())));
+        let config = KafkaConfig::new(&bootstrap, &Topics::with_prefix(&PREFIX));
         let log = Mutex::new(Kafka::open(config.clone()).await.unwrap());
-        Some(Self { config, log, names: AtomicU64::new(0) })
+        Some(Self { config, log })
     }
 }
 
@@ -47,7 +50,7 @@ impl Backend for Cluster {
     }
 
     fn fresh(&self, what: &str) -> String {
-        format!("{}.{what}-{}", self.config.prefix, self.names.fetch_add(1, Ordering::SeqCst))
+        format!("{}.{what}-{}", self.config.prefix, NAMES.fetch_add(1, Ordering::SeqCst))
     }
 
     fn now(&self) -> Timestamp {
