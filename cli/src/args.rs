@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   fpaas dev                                     everything on this machine, from the public relay
   fpaas dev --upstream file:frames.bin.zst      the same from a recording
+  fpaas dev --log kafka://127.0.0.1:9092        the same on a Kafka cluster
   fpaas apply -f likes.yaml                     create or change subscriptions and topics
   fpaas status likes                            is it moving, and if not, why
   fpaas tap like-results --from earliest        read a topic
@@ -88,6 +89,9 @@ at global addresses alone; --allow-webhook-cidr lists networks whose addresses t
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) node: Node,
+    /// What this node does, such as router,dispatcher; the others are other nodes' work [default: everything]
+    #[arg(long, env = "FPAAS_ONLY", value_delimiter = ',', value_name = "PARTS")]
+    pub(crate) only: Vec<Part>,
     /// A network whose addresses webhooks may have, by http too; may be given again
     #[arg(long, env = "FPAAS_ALLOW_WEBHOOK_CIDR", value_delimiter = ',', value_name = "CIDR")]
     pub(crate) allow_webhook_cidr: Vec<IpNet>,
@@ -124,9 +128,28 @@ pub(crate) struct Node {
 /// Which log, and how it is used.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LogArgs {
-    /// When the log is flushed to the disk: always, never, or every so often (such as 50ms)
+    /// Where the topics are: `embedded` is the data folder, kafka://HOST:PORT,… a Kafka cluster
+    #[arg(long, env = "FPAAS_LOG", default_value = "embedded", value_name = "LOG")]
+    pub(crate) log: String,
+    /// What the names of topics, groups and transactional ids begin with on a Kafka cluster
+    #[arg(long, env = "FPAAS_TOPIC_PREFIX", default_value = "fpaas", value_name = "PREFIX")]
+    pub(crate) topic_prefix: String,
+    /// A property of librdkafka, such as security.protocol=SASL_SSL; may be given again
+    #[arg(long, env = "FPAAS_KAFKA_PROPERTY", hide_env_values = true, value_delimiter = '\n', value_name = "NAME=VALUE")]
+    pub(crate) kafka_property: Vec<String>,
+    /// This node's name on a Kafka cluster, the same after every restart [default: made once, kept in the data folder]
+    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
+    pub(crate) node_id: Option<String>,
+    /// When an embedded log is flushed to the disk: always, never, or every so often (such as 50ms)
     #[arg(long, env = "FPAAS_FSYNC", default_value = "50ms", value_name = "WHEN")]
     pub(crate) fsync: String,
+}
+
+impl LogArgs {
+    /// True of a log that several nodes may use.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.log != "embedded"
+    }
 }
 
 /// What a node can run.

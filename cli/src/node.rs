@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, PoolId, TenantId};
-use fpaas_log::{Created, Log, TopicSpec};
+use fpaas_log::{Created, Log, Patient, TopicSpec};
 use fpaas_state::{Board, Context, Control};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -54,7 +54,7 @@ async fn run(mut plan: Plan, api_key: Option<String>) -> Result<(), Failure> {
     let listener = listen(&plan).await?;
     // An empty variable is no key.
     let key = api_key.filter(|key| !key.is_empty());
-    let folder = Folder::open(&plan.data, key)?;
+    let folder = Folder::open(&plan.data, key, plan.naming())?;
     let backend = plan.log.open(&plan.data, &clock).await?;
     let mut supervisor = Supervisor::new(CancellationToken::new());
     let start = Start { plan: &mut plan, folder: &folder, backend: &backend, clock };
@@ -63,7 +63,7 @@ async fn run(mut plan: Plan, api_key: Option<String>) -> Result<(), Failure> {
         name = asked_to_stop.next() => { info!(signal = name, "stopping"); Ok(()) }
     };
     let ended = ended.and(supervisor.drain().await);
-    backend.close()?;
+    backend.close().await?;
     ended
 }
 
@@ -88,8 +88,9 @@ struct Start<'a> {
 impl Start<'_> {
     /// Until it fails or, with `--exit-when-idle`, is done.
     async fn run(self, supervisor: &mut Supervisor, listener: TcpListener) -> Result<(), Failure> {
-        let (plan, folder, log) = (self.plan, self.folder, self.backend.log());
-        let topics = self.backend.topics();
+        let (plan, folder, topics) = (self.plan, self.folder, self.backend.topics());
+        // The stages wait for a log that is away; who asks the API is told that it is.
+        let log: Arc<dyn Log> = Arc::new(Patient::new(self.backend.log(), supervisor.shutdown.clone()));
         make_firehose(&log, &topics, plan).await?;
         let control = Control::open(Arc::clone(&log), topics.clone(), folder.node()).await?;
         let board = Arc::new(Board::default());
@@ -99,7 +100,8 @@ impl Start<'_> {
         let server = folder.server(listener.local_addr()?);
         let status = Arc::new(fpaas_ingest::Status::new(&plan.upstreams));
         let config = api_config(plan, folder, metrics::sources(&status, self.backend))?;
-        start_api(supervisor, &context, plan, config, listener, ready);
+        let asked = Context { log: self.backend.log(), ..context.clone() };
+        start_api(supervisor, &asked, plan, config, listener, ready);
         start_stages(supervisor, &context, plan, self.backend)?;
         if plan.dev {
             client::context::save(&server)?;

@@ -168,6 +168,11 @@ pub const OVERLOAD_WAIT_MIN: Duration = Duration::from_secs(60);
 
 /// How often a scan that matched nothing commits its position: re-reading has no effect.
 pub const IDLE_SCAN_COMMIT: Duration = Duration::from_secs(2);
+/// The same of a lane that has nothing to deliver, while only control records stand between its position and the end.
+pub const IDLE_LANE_COMMIT: Duration = Duration::from_secs(2);
+/// A position that does not move is committed again after this: a broker forgets offsets of topics that a group is not
+/// subscribed to after `offsets.retention.minutes`, 7 days by default.
+pub const POSITION_RENEW: Duration = Duration::from_secs(24 * 3600);
 /// What one transaction of a scan or a catch-up lane carries: after the record that reaches it, the next one begins.
 pub const ROUTE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The same in deliveries.

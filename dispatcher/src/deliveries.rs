@@ -28,6 +28,8 @@ pub(crate) struct Deliveries {
     next: Offset,
     /// Fetched and in no batch yet.
     waiting: VecDeque<Delivery>,
+    /// The lane's position as it was committed, and when.
+    committed: (Offset, Instant),
     stop: CancellationToken,
     counters: Arc<Counters>,
 }
@@ -35,7 +37,8 @@ pub(crate) struct Deliveries {
 impl Deliveries {
     /// Those of the lane `at`, from its first one on until [`Deliveries::seek`].
     pub(crate) fn new(log: Arc<dyn Log>, at: TopicPartition, stop: CancellationToken, counters: Arc<Counters>) -> Self {
-        Self { log, at, next: Offset::ZERO, waiting: VecDeque::new(), stop, counters }
+        let committed = (Offset::ZERO, Instant::now());
+        Self { log, at, next: Offset::ZERO, waiting: VecDeque::new(), committed, stop, counters }
     }
 
     /// Goes on at `next`.
@@ -44,7 +47,24 @@ impl Deliveries {
         self.waiting.clear();
     }
 
-    /// The next batch's events: never none. A backlog fills batches up to their bounds whatever `maxWaitMs` says; at
+    /// Where the lane stands once everything that was taken is done: past every gap that is known to hold nothing.
+    pub(crate) fn passed(&self) -> Offset {
+        self.waiting.front().map_or(self.next, |event| event.offset)
+    }
+
+    /// The lane's position is committed.
+    pub(crate) fn committed(&mut self, position: Offset) {
+        self.committed = (position, Instant::now());
+    }
+
+    /// How long the lane may have nothing to do until its position is to be committed all the same.
+    fn idle(&self) -> Duration {
+        let (position, when) = self.committed;
+        let wait = if position == self.next { limits::POSITION_RENEW } else { limits::IDLE_LANE_COMMIT };
+        wait.saturating_sub(when.elapsed())
+    }
+
+    /// The next batch's events; none where nothing came and the position is to be committed. A backlog fills batches up to their bounds whatever `maxWaitMs` says; at
     /// the tail the timer counts from the first event. A changed collector holds at once.
     pub(crate) async fn collect(&mut self, mut entry: watch::Receiver<Arc<SubscriptionEntry>>) -> Step<Vec<Delivery>> {
         let mut batcher = Batcher::new(entry.borrow().config.collector);
@@ -56,7 +76,8 @@ impl Deliveries {
                 return Ok(batcher.into_events());
             }
             let wait = match batcher.wait(Instant::now()) {
-                None => limits::FETCH_WAIT_MAX,
+                None if self.idle().is_zero() => return Ok(Vec::new()),
+                None => limits::FETCH_WAIT_MAX.min(self.idle()),
                 Some(_) if backlog.is_none_or(|end| self.next < end) => Duration::ZERO,
                 Some(Duration::ZERO) => return Ok(batcher.into_events()),
                 Some(left) => left,

@@ -32,7 +32,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// The lane's position once it is finished.
+    /// The lane's position once it is finished, where no gap is known behind it.
     pub(crate) fn next(&self) -> Offset {
         self.events.last().map_or(Offset::ZERO, |event| event.offset.next())
     }
@@ -43,6 +43,7 @@ impl Lane {
     pub(crate) async fn restore(&mut self) -> Step<Option<Batch>> {
         let position = self.position().await?;
         self.trimmer.passed(position).await?;
+        self.deliveries.committed(position);
         let mut found = self.shared.tables.scan(self.lease.slot, &rows::batch_prefix(&self.at));
         let Some((key, bytes)) = found.pop() else {
             self.deliveries.seek(position);

@@ -84,13 +84,28 @@ impl Lane {
                 None => {
                     let entry = self.entry.clone();
                     let events = self.deliveries.collect(entry).await?;
+                    if events.is_empty() {
+                        self.renew().await?;
+                        continue;
+                    }
                     self.freeze(events).await?
                 }
             };
             let finish = self.deliver(&batch).await?;
             let position = self.commit(batch, finish).await?;
+            self.deliveries.committed(position);
             self.trimmer.passed(position).await?;
         }
+    }
+
+    /// Commits the position of a lane that has nothing to do: past control records, and so that it is not forgotten.
+    async fn renew(&mut self) -> Step<()> {
+        let position = self.deliveries.passed();
+        let mut transaction = Transaction::under(&self.lease);
+        transaction.advance(self.at.clone(), position, self.shared.writer_id.clone());
+        self.commit_repeatable(transaction, Mutations::default()).await?;
+        self.deliveries.committed(position);
+        Ok(())
     }
 
     /// Where it stands. A position that should be there and is not is lost, and no default takes its place.

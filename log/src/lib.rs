@@ -16,14 +16,15 @@
 
 mod error;
 mod fetch;
+mod kafka;
 mod membership;
 mod owners;
+mod patient;
 mod record;
 mod topic;
 mod writer;
 
 pub mod embedded;
-mod kafka;
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -34,10 +35,11 @@ use async_trait::async_trait;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
 
 pub use embedded::{Embedded, EmbeddedConfig, Fsync};
-pub use kafka::{Kafka, KafkaConfig};
 pub use error::{Culprit, Error, Refusal, Result};
 pub use fetch::{FetchBounds, Fetched, Hold, HoldGuard};
+pub use kafka::{Kafka, KafkaConfig};
 pub use membership::{Ack, Lease, LeaveGuard, Membership, MembershipEvent};
+pub use patient::Patient;
 pub use record::{Record, Stored};
 pub use topic::{Created, Retention, TopicSpec, Watermarks};
 pub use writer::{Append, Position, Receipt, Rejected, Transaction, Writer};

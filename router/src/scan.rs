@@ -162,7 +162,7 @@ impl Scan {
             return Duration::ZERO;
         }
         if self.committed == Some(self.position) {
-            return limits::FETCH_WAIT_MAX;
+            return limits::FETCH_WAIT_MAX.min(limits::POSITION_RENEW.saturating_sub(self.committed_at.elapsed()));
         }
         self.own.shared.config.idle_commit.saturating_sub(self.committed_at.elapsed())
     }
@@ -182,6 +182,8 @@ impl Scan {
             || !self.standings.changes().is_empty()
             || self.committed.is_none()
             || (moved && self.committed_at.elapsed() >= self.own.shared.config.idle_commit)
+            // One that does not move would be forgotten.
+            || self.committed_at.elapsed() >= limits::POSITION_RENEW
     }
 
     /// Makes `plan` durable with the position and the rows that go with it.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
@@ -16,6 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result, rows};
+
+/// How long the outcome of a transaction of the last owner is waited for at a time.
+const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
 type Rows = BTreeMap<String, Bytes>;
 
@@ -38,13 +42,14 @@ impl Tables {
         Ok(Self { topic: topic.into(), slots: RwLock::default() })
     }
 
-    /// Reads a slot's rows back, up to the end of its changelog. Nothing of the slot may run before this is done.
+    /// Reads a slot's rows back, past everything that is appended to its changelog now: what the slot's last owner has
+    /// committed may not be readable yet. Nothing of the slot may run before this is done.
     pub async fn restore(&self, log: &dyn Log, slot: Slot) -> Result<()> {
         let at = self.partition(slot);
-        let end = log.watermarks(&at).await?.end;
+        let end = log.appended_end(&at).await?;
         let (mut rows, mut next) = (Rows::new(), Offset::ZERO);
         while next < end {
-            let fetched = log.fetch(&at, next, FetchBounds::now()).await?;
+            let fetched = log.fetch(&at, next, FetchBounds::waiting(RESTORE_WAIT)).await?;
             crashpoint::hit(Point::RestoreRunning);
             for stored in fetched.records {
                 let key = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());

@@ -1,12 +1,12 @@
-//! The log of a node: `embedded` so far. What differs from one backend to the next is all here.
+//! The log of a node: in its data folder, or on a Kafka cluster. What differs from one backend to the next is all here.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use fpaas_core::Clock;
 use fpaas_core::topics::Topics;
-use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log};
+use fpaas_core::{Clock, TopicName};
+use fpaas_log::{Embedded, EmbeddedConfig, Error, Fsync, Kafka, KafkaConfig, Log};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +14,16 @@ use super::folder::EMBEDDED_LOG;
 use crate::args::LogArgs;
 use crate::exit::Failure;
 
+/// What a Kafka cluster's address begins with.
+const SCHEME: &str = "kafka://";
+
 /// Which log, as it was asked for.
 #[derive(Debug)]
 pub(super) enum Address {
     /// In the data folder.
     Embedded(Fsync),
+    /// On a cluster.
+    Kafka(Box<KafkaConfig>),
 }
 
 /// A log that is open.
@@ -26,11 +31,23 @@ pub(super) enum Address {
 pub(super) enum Backend {
     /// In the data folder.
     Embedded(Arc<Embedded>),
+    /// On a cluster, under these names.
+    Kafka(Arc<Kafka>, Topics),
 }
 
 impl Address {
     pub(super) fn parse(args: &LogArgs) -> Result<Self, Failure> {
-        Ok(Self::Embedded(fsync(&args.fsync)?))
+        if args.log == "embedded" {
+            return Ok(Self::Embedded(fsync(&args.fsync)?));
+        }
+        let brokers = args.log.strip_prefix(SCHEME).filter(|brokers| !brokers.is_empty());
+        let brokers = brokers.ok_or_else(|| {
+            Failure::Usage(format!("--log {}: must be embedded, or kafka://HOST:PORT,HOST:PORT…", args.log))
+        })?;
+        let mut config = KafkaConfig::new(brokers, &Topics::with_prefix(prefix(&args.topic_prefix)?));
+        config.properties = args.kafka_property.iter().map(|text| property(text)).collect::<Result<_, _>>()?;
+        config.check().map_err(|error| Failure::Usage(format!("--kafka-property: {error}")))?;
+        Ok(Self::Kafka(Box::new(config)))
     }
 
     /// Opens it; `data` is the node's folder.
@@ -41,14 +58,48 @@ impl Address {
                 let opened = Embedded::open(&data.join(EMBEDDED_LOG), config);
                 Ok(Backend::Embedded(opened.map_err(|error| Failure::Folder(error.to_string()))?))
             }
+            Self::Kafka(config) => {
+                let opened = Kafka::open((**config).clone()).await.map_err(unopened)?;
+                Ok(Backend::Kafka(opened, Topics::with_prefix(&config.prefix)))
+            }
         }
     }
+
+    /// True where the node has a name of its own among others.
+    pub(super) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Kafka(_))
+    }
+}
+
+fn unopened(error: Error) -> Failure {
+    match error {
+        Error::Retry(why) => Failure::Unreachable(format!("{why}; check the address in --log, and that Kafka is up")),
+        error => Failure::Usage(error.to_string()),
+    }
+}
+
+/// As a topic's name, since every name begins with it.
+fn prefix(text: &str) -> Result<&str, Failure> {
+    let wrong = |why: String| Failure::Usage(format!("--topic-prefix {text}: {why}"));
+    if text.contains('.') {
+        return Err(wrong("must have no dot".to_owned()));
+    }
+    TopicName::parse(text).map_err(|error| wrong(error.to_string()))?;
+    Ok(text)
+}
+
+/// The value is not repeated in the message: it may be a password.
+fn property(text: &str) -> Result<(String, String), Failure> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.trim().is_empty());
+    let (name, value) = parts.ok_or_else(|| Failure::Usage("--kafka-property: must be NAME=VALUE".to_owned()))?;
+    Ok((name.trim().to_owned(), value.to_owned()))
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(_) => f.write_str("embedded"),
+            Self::Kafka(config) => write!(f, "{SCHEME}{}", config.brokers),
         }
     }
 }
@@ -58,32 +109,44 @@ impl Backend {
     pub(super) fn topics(&self) -> Topics {
         match self {
             Self::Embedded(_) => Topics::default(),
+            Self::Kafka(_, topics) => topics.clone(),
         }
     }
 
     pub(super) fn log(&self) -> Arc<dyn Log> {
         match self {
             Self::Embedded(log) => Arc::clone(log) as Arc<dyn Log>,
+            Self::Kafka(log, _) => Arc::clone(log) as Arc<dyn Log>,
         }
     }
 
-    /// Retention begins once the router holds what its subscriptions have not passed: not a moment earlier.
-    pub(super) async fn retain(self, holding: Arc<Notify>, shutdown: CancellationToken) -> Result<(), Failure> {
+    /// How many records retention removed although they were held; `None` where retention is not ours.
+    pub(super) fn lost_records(&self) -> Option<u64> {
         match self {
-            Self::Embedded(log) => {
-                if shutdown.run_until_cancelled(holding.notified()).await.is_some() {
-                    log.start_retention();
-                }
+            Self::Embedded(log) => Some(log.lost_records()),
+            Self::Kafka(..) => None,
+        }
+    }
+
+    /// Retention begins once the router holds what its subscriptions have not passed: not a moment earlier. Kafka's
+    /// is its own.
+    pub(super) async fn retain(self, holding: Arc<Notify>, shutdown: CancellationToken) -> Result<(), Failure> {
+        if let Self::Embedded(log) = self {
+            if shutdown.run_until_cancelled(holding.notified()).await.is_some() {
+                log.start_retention();
             }
         }
         shutdown.cancelled().await;
         Ok(())
     }
 
-    /// Everything is stopped: nothing more will be written.
-    pub(super) fn close(&self) -> Result<(), Failure> {
+    /// Everything is stopped: nothing more will be written. On Kafka, the others take over at once.
+    pub(super) async fn close(self) -> Result<(), Failure> {
         match self {
             Self::Embedded(log) => Ok(log.close()?),
+            Self::Kafka(log, _) => tokio::task::spawn_blocking(move || log.close())
+                .await
+                .map_err(|error| Failure::Failed(format!("leaving the groups failed: {error}"))),
         }
     }
 }

@@ -17,9 +17,23 @@ use crate::private;
 const EMBEDDED_NODE: &str = "dev";
 /// In the folder of an embedded log.
 pub(super) const EMBEDDED_LOG: &str = "log";
+/// In the folder of a node on a Kafka cluster: its name there.
+const NODE: &str = "node-id";
+/// The longest name of a node: it is part of transactional ids and of groups' member names.
+const NODE_BYTES_MAX: usize = 64;
+
+/// How the node is called in its log.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Naming<'a> {
+    /// One process has the log: one name will do.
+    Alone,
+    /// As it was said, or as it was made once and kept.
+    Among(Option<&'a str>),
+}
 
 #[derive(Debug)]
 pub(super) struct Folder {
+    node: String,
     key_text: String,
     key: ApiKey,
     _lock: File,
@@ -27,21 +41,22 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Opens or makes it. `given` replaces the stored key.
-    pub(super) fn open(path: &Path, given: Option<String>) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, given: Option<String>, naming: Naming<'_>) -> Result<Self, Failure> {
         let given = given.map(check).transpose()?;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         let lock = lock(path)?;
+        let node = node(path, naming)?;
         let key_text = kept(&path.join("api-key"), given, || generate("fpaas_", 24))?;
         let key = ApiKey::new(&key_text);
-        Ok(Self { key_text, key, _lock: lock })
+        Ok(Self { node, key_text, key, _lock: lock })
     }
 
     pub(super) const fn api_key(&self) -> &ApiKey {
         &self.key
     }
 
-    pub(super) fn node(&self) -> &'static str {
-        EMBEDDED_NODE
+    pub(super) fn node(&self) -> &str {
+        &self.node
     }
 
     /// Where this process's API is and what opens it.
@@ -64,6 +79,31 @@ fn lock(path: &Path) -> Result<File, Failure> {
         ))),
         Err(TryLockError::Error(error)) => Err(unusable(path, &error)),
     }
+}
+
+/// A folder belongs to one kind of log: topics left behind in the other would be missed.
+fn node(path: &Path, naming: Naming<'_>) -> Result<String, Failure> {
+    let other = |kind: &str, hint: &str| {
+        let path = path.display();
+        Failure::Usage(format!("the data folder {path} is that of a node on {kind}; {hint}, or choose another with --data DIR"))
+    };
+    match naming {
+        Naming::Alone if path.join(NODE).exists() => Err(other("Kafka", "give --log kafka://…")),
+        Naming::Alone => Ok(EMBEDDED_NODE.to_owned()),
+        Naming::Among(_) if path.join(EMBEDDED_LOG).exists() => Err(other("an embedded log", "leave out --log")),
+        Naming::Among(given) => {
+            let given = given.map(|name| checked_name(name)).transpose()?;
+            kept(&path.join(NODE), given, || generate("node-", 6))
+        }
+    }
+}
+
+fn checked_name(name: &str) -> Result<String, Failure> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if plain && (1..=NODE_BYTES_MAX).contains(&name.len()) {
+        return Ok(name.to_owned());
+    }
+    Err(Failure::Usage(format!("--node-id: must be 1 to {NODE_BYTES_MAX} of the characters a-z, A-Z, 0-9, '.', '_', '-'")))
 }
 
 /// The given text, else the stored one, else a new one; stored.

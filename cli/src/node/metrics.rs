@@ -46,7 +46,7 @@ fn upstreams(status: &Status) -> [Family; 2] {
 }
 
 fn log(backend: &Backend) -> Vec<Family> {
-    let Backend::Embedded(embedded) = backend;
-    let lost = Family::new("fpaas_log_lost_records", Kind::Counter, "Records removed although they were held");
-    vec![lost.with(&Labels::from([]), embedded.lost_records())]
+    let Some(lost) = backend.lost_records() else { return Vec::new() };
+    let family = Family::new("fpaas_log_lost_records", Kind::Counter, "Records removed although they were held");
+    vec![family.with(&Labels::from([]), lost)]
 }

@@ -13,6 +13,7 @@ use fpaas_ingest::{Trust, Upstream};
 use fpaas_log::Retention;
 
 use super::backend::Address;
+use super::folder::Naming;
 use crate::args::{Dev, Node, Part, Serve};
 use crate::client::apply::{self, Documents};
 use crate::exit::Failure;
@@ -40,6 +41,8 @@ pub(super) struct Plan {
     pub(super) exit_when_idle: bool,
     pub(super) partitions: u32,
     pub(super) log: Address,
+    /// What the node is called, if that was said.
+    pub(super) node_id: Option<String>,
     pub(super) reach: Reach,
 }
 
@@ -50,7 +53,11 @@ impl Plan {
     }
 
     pub(super) fn of_serve(serve: &Serve) -> Result<Self, Failure> {
-        let parts = Part::value_variants().iter().copied().collect();
+        let all = || Part::value_variants().iter().copied().collect();
+        let parts = if serve.only.is_empty() { all() } else { serve.only.iter().copied().collect() };
+        if parts != all() && !serve.node.log.is_shared() {
+            return Err(Failure::Usage("--only: nodes share their work over Kafka: give --log kafka://…, too".to_owned()));
+        }
         let plan = Self::new(&serve.node, false, parts)?;
         Ok(Self { reach: Reach::Listed(serve.allow_webhook_cidr.clone().into()), ..plan })
     }
@@ -69,9 +76,14 @@ impl Plan {
             exit_when_idle: node.exit_when_idle,
             partitions: node.partitions.unwrap_or(if dev { DEV_PARTITIONS } else { limits::FIREHOSE_PARTITIONS }),
             log: Address::parse(&node.log)?,
+            node_id: node.log.node_id.clone(),
             reach: Reach::Dev,
         };
         Ok(plan)
+    }
+
+    pub(super) fn naming(&self) -> Naming<'_> {
+        if self.log.is_shared() { Naming::Among(self.node_id.as_deref()) } else { Naming::Alone }
     }
 
     pub(super) fn runs(&self, part: Part) -> bool {

@@ -63,10 +63,12 @@ impl Provisioner {
     }
 
     /// Removes internal topics that no subscription of `view` owns: what a crash left behind. Only before stages run.
+    /// One that is younger than the view is left alone: another node may have made it a moment ago.
     pub(super) async fn remove_orphans(&self, view: &View) -> Result<()> {
         let owned: BTreeSet<String> = view.subscriptions.values().flat_map(|entry| self.internal(entry)).collect();
         for topic in self.log.list_topics("").await? {
-            if self.names.parse_internal(&topic).is_some() && !owned.contains(&topic) {
+            let known = self.names.parse_internal(&topic).is_some_and(|(.., made)| made.0 <= view.revision);
+            if known && !owned.contains(&topic) {
                 self.log.delete_topic(&topic).await?;
             }
         }
