@@ -12,9 +12,11 @@ up() {
     [ "$(id -u)" = 0 ] || die "no Docker daemon answers, and only root may start one"
     have dockerd || die "dockerd is not installed (scripts/setup.sh kafka)"
     local folder
-    folder="$(mktemp -d)"
-    # What it publishes is reached from this machine alone.
-    nohup setsid dockerd --ip 127.0.0.1 --pidfile "$folder/pid" </dev/null >"$folder/log" 2>&1 &
+    folder="$(mktemp -d "${TMPDIR:-/tmp}/fpaas-docker.XXXXXX")"
+    # All it keeps is its own: what another left that was killed, a lock or the number of a process, would stop it. What
+    # it publishes is reached from this machine alone.
+    nohup setsid dockerd --ip 127.0.0.1 --pidfile "$folder/pid" --data-root "$folder/data" --exec-root "$folder/run" \
+        </dev/null >"$folder/log" 2>&1 &
     for _ in $(seq 300); do
         if answers; then
             printf '%s\n' "$folder"
@@ -33,7 +35,7 @@ down() {
     kill "$pid" 2>/dev/null || return 0
     for _ in $(seq 300); do
         if ! kill -0 "$pid" 2>/dev/null; then
-            rm -rf "$1"
+            rm -rf "$1" || say "note: the Docker daemon has left something in $1"
             return
         fi
         sleep 0.1
