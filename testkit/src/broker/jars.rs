@@ -48,7 +48,7 @@ impl Jars {
         let guard = Guard::new(CLEAN_UP, &folder.display().to_string())?;
         let jars = Self { java: java.clone(), folder, child: Mutex::new(None), guard };
         let logs = jars.folder.join("data").display().to_string();
-        let line = |(name, value): (String, String)| format!("{name}={}\n", escaped(&value));
+        let line = |(name, value): (String, String)| format!("{name}={value}\n");
         let properties: String = node.properties("127.0.0.1", &logs, options).into_iter().map(line).collect();
         std::fs::write(jars.properties(), properties)?;
         jars.format(options).await?;
@@ -153,11 +153,6 @@ impl Jars {
     fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
-}
-
-/// As a Java properties file wants a value.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('\n', "\\n")
 }
 
 /// Enough to see why.

@@ -90,7 +90,8 @@ impl Node {
             ("log.dirs", logs.to_owned()),
         ];
         let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
-        own.chain(self.replication()).chain(quick()).chain(options.lines.iter().cloned()).collect()
+        let lines = own.chain(self.replication()).chain(quick()).chain(options.lines.iter().cloned());
+        lines.map(|(name, value)| (name, escaped(&value))).collect()
     }
 
     /// As many copies as there are nodes, of which one may be missing.
@@ -108,6 +109,11 @@ impl Node {
         .map(|(name, value)| (name.to_owned(), value))
         .into_iter()
     }
+}
+
+/// As the file wants a value. Images write theirs into it as they are given.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('\n', "\\n")
 }
 
 /// What makes tests quick, and what they must not be able to rely on.
