@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs and is missing. Says what it does, does nothing when all is there, and then needs no
-# network. With `test`, also what only the tests need.
+# network. With `test`, also what only the tests need; with `kafka`, as with `test` where CI runs it, also what brings a
+# real Kafka: Docker, and Java with Maven. A person's machine gets those only when asked: tests take what is there.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 missing=()
@@ -21,6 +22,31 @@ libclang() { # bindgen loads it while RocksDB's bindings are made; libclang-cpp.
     return 1
 }
 
+openssl_perl() { # modules that OpenSSL's build loads, and that a minimal perl lacks
+    perl -MFindBin -MIPC::Cmd -MFile::Compare -MFile::Copy -MPod::Usage -e 1
+}
+
+docker_to_be_had() { # by a daemon that runs, or by one that can be started
+    have docker && { have dockerd || docker version; }
+}
+
+jdk() { # 17 or newer, with what makes a smaller one of it
+    local version
+    have jlink && version="$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')" && [ "${version:-0}" -ge 17 ]
+}
+
+need_kafka() {
+    need docker.io docker_to_be_had
+    # In some releases the client is a package of its own.
+    if ! have docker && have apt-cache && apt-cache show docker-cli >/dev/null 2>&1; then
+        missing+=(docker-cli)
+    fi
+    # A daemon that runs has its own.
+    docker version >/dev/null 2>&1 || need iptables have iptables
+    need default-jdk-headless jdk
+    need maven have mvn
+}
+
 install_with_apt() {
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get)
     local by_hand="please install, as root: apt-get install ${missing[*]}"
@@ -35,9 +61,14 @@ install_with_apt() {
 
 need libclang-dev libclang
 need g++ have c++
+# OpenSSL and librdkafka are built from source.
+need gcc have cc
+need make have make
+need perl openssl_perl
 need ca-certificates test -e /etc/ssl/certs
-if [ "${1:-}" = test ]; then
-    need curl have curl
+case "${1:-}" in test | kafka) need curl have curl ;; esac
+if [ "${1:-}" = kafka ] || [ "${1:-}${CI:+ in CI}" = 'test in CI' ]; then
+    need_kafka
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

@@ -3,22 +3,26 @@
 //! Dev only. It speaks the protocols itself, and uses neither the decoder nor the signer nor the client that it is
 //! there to judge. The oracle knows what must arrive from what the PDS answered, not from our code.
 
+pub mod broker;
 pub mod client;
 pub mod demo;
 pub mod dev;
 pub mod openmetrics;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod receiver;
 pub mod recording;
 pub mod relay;
 pub mod skip;
 pub mod terminal;
 
+pub use broker::{Broker, Cluster};
 pub use client::Client;
 pub use dev::Dev;
 pub use oracle::Oracle;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use receiver::{Answer, Receiver, Script};
 pub use recording::Recording;
 pub use relay::Relay;

@@ -8,6 +8,10 @@ use std::io::Write as _;
 /// What a test may find missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
+    /// A Docker daemon that answers, and an image of Kafka.
+    Docker,
+    /// A real broker of Kafka, wherever it comes from.
+    Kafka,
     /// The right to mount a small file system.
     Mount,
     /// `python3`, its standard library only.
@@ -21,6 +25,8 @@ pub enum Need {
 impl Need {
     const fn name(self) -> &'static str {
         match self {
+            Self::Docker => "docker",
+            Self::Kafka => "kafka",
             Self::Mount => "mount",
             Self::Python => "python",
             Self::PythonPackages => "python-packages",
@@ -37,8 +43,18 @@ pub fn skip(need: Need, what: &str) {
     if is_listed(need, &must) {
         panic!("{line}; FPAAS_MUST_RUN={must} does not let it be");
     }
-    // Nobody reads it: then it is not for this test to fail.
+    note(&line);
+}
+
+/// Says something where a person sees it.
+pub fn note(line: &str) {
+    // Nobody reads it: then it is not for a test to fail.
     drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// Whether a test that finds it missing fails.
+pub fn is_required(need: Need) -> bool {
+    is_listed(need, &std::env::var("FPAAS_MUST_RUN").unwrap_or_default())
 }
 
 fn is_listed(need: Need, must: &str) -> bool {

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 const BASE: [&str; 8] = ["bash", "dirname", "sed", "awk", "sort", "head", "env", "printf"];
 const RUST: (&str, &str) = ("cargo", "echo cargo 1.95.0 '(f2d3ce0bd 2026-03-21)'");
 const COMPILER: (&str, &str) = ("c++", "exit 0");
+/// What OpenSSL and librdkafka are built with: there, unless a machine has it otherwise.
+const BUILD: [(&str, &str); 3] = [("cc", "exit 0"), ("make", "exit 0"), ("perl", "exit 0")];
 const CURL: (&str, &str) = ("curl", "exit 0");
 const ROOT: (&str, &str) = ("id", "echo 0");
 const PERSON: (&str, &str) = ("id", "echo 1000");
@@ -25,12 +27,19 @@ fn found(name: &str) -> PathBuf {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap()
 }
 
-fn machine(programs: &[(&str, &str)]) -> TempDir {
+/// A program that the machine lacks.
+const fn none(name: &'static str) -> (&'static str, &'static str) {
+    (name, "")
+}
+
+fn machine(programs: &[(&'static str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in BASE {
         symlink(found(name), folder.path().join(name)).unwrap();
     }
-    for (name, script) in programs {
+    let overridden = |(name, _): &&(&str, &str)| !programs.iter().any(|(other, _)| other == name);
+    for (name, script) in BUILD.iter().filter(overridden).chain(programs).filter(|program| **program != none(program.0))
+    {
         let file = folder.path().join(name);
         std::fs::write(&file, format!("#!{}\n{script}\n", found("bash").display())).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -38,17 +47,24 @@ fn machine(programs: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-fn run(machine: &Path, argument: &str) -> (bool, String) {
+fn run(machine: &Path, argument: &str, ci: bool) -> (bool, String) {
     let mut setup = Command::new(found("bash"));
     setup.arg("scripts/setup.sh").arg(argument).current_dir(checkout());
     // The library is taken to be there: where it is looked for is this machine's.
     setup.env_clear().env("PATH", machine).env("HOME", machine).env("LIBCLANG_PATH", machine);
+    if ci {
+        setup.env("CI", "true");
+    }
     let output = setup.output().unwrap();
     (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
-fn check(programs: &[(&str, &str)], argument: &str, succeeds: bool, said: &str) {
-    let (success, text) = run(machine(programs).path(), argument);
+fn check(programs: &[(&'static str, &str)], argument: &str, succeeds: bool, said: &str) {
+    check_run(&machine(programs), argument, false, succeeds, said);
+}
+
+fn check_run(machine: &TempDir, argument: &str, ci: bool, succeeds: bool, said: &str) {
+    let (success, text) = run(machine.path(), argument, ci);
     assert_eq!(success, succeeds, "{text}");
     assert!(text.contains(said) && (!said.is_empty() || text.is_empty()), "{said:?} is not in {text:?}");
 }
@@ -67,6 +83,36 @@ fn what_is_missing_is_installed_by_root_or_with_sudo() {
     check(&[RUST, COMPILER, ROOT, APT], "test", true, "--no-install-recommends curl");
     let offline = ("apt-get", "echo apt-get \"$@\" >&2; [ \"$1\" = install ]");
     check(&[RUST, ROOT, offline], "", true, install);
+}
+
+#[test]
+fn what_openssl_is_built_with_is_installed_too() {
+    let install = "--no-install-recommends gcc make perl";
+    let minimal_perl = ("perl", "case \"$*\" in *-M*) exit 2 ;; esac");
+    check(&[RUST, COMPILER, none("cc"), none("make"), minimal_perl, ROOT, APT], "", true, install);
+    check(&[RUST, COMPILER, none("perl"), ROOT, APT], "", true, "--no-install-recommends perl");
+}
+
+/// A daemon that does not run, and a Java that does.
+const DOCKER: [(&str, &str); 3] = [("docker", "exit 1"), ("dockerd", "exit 0"), ("iptables", "exit 0")];
+const JAVA: [(&str, &str); 3] =
+    [("java", "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2"), ("jlink", "exit 0"), ("mvn", "exit 0")];
+
+#[test]
+fn docker_and_java_come_where_ci_runs_or_they_are_asked_for() {
+    let bare = [RUST, COMPILER, CURL, ROOT, APT];
+    let install = "--no-install-recommends docker.io iptables default-jdk-headless maven";
+    check(&bare, "test", true, "");
+    check(&bare, "", true, "");
+    check(&bare, "kafka", true, install);
+    check_run(&machine(&bare), "test", true, true, install);
+    check_run(&machine(&bare), "", true, true, "");
+    let all = [&bare[..], &DOCKER, &JAVA].concat();
+    check(&all, "kafka", true, "");
+    let old = ("java", "echo 'openjdk version \"11.0.2\" 2019-01-15' >&2");
+    check(&[&bare[..], &DOCKER, &[old, JAVA[1], JAVA[2]]].concat(), "kafka", true, "recommends default-jdk-headless");
+    let running = [&bare[..], &[("docker", "exit 0")], &JAVA].concat();
+    check(&running, "kafka", true, "");
 }
 
 #[test]

@@ -38,7 +38,7 @@ const ALL: &[&str] = &[
 ];
 
 /// A heavy dependency, where it lives, and whether tests elsewhere may use it.
-const HOMES: [(&str, &[&str], bool); 9] = [
+const HOMES: [(&str, &[&str], bool); 10] = [
     ("rdkafka", &["fpaas-log"], false),
     ("rocksdb", &["fpaas-log", "fpaas-state"], false),
     ("tokio-tungstenite", &["fpaas-ingest", "fpaas-testkit"], true),
@@ -48,6 +48,7 @@ const HOMES: [(&str, &[&str], bool); 9] = [
     ("axum", &["fpaas-api", "fpaas-example-receiver"], true),
     ("clap", &["fpaas"], false),
     ("prometheus-client", &["fpaas-api"], false),
+    ("testcontainers", &["fpaas-testkit"], false),
 ];
 
 struct Edge {
