@@ -234,7 +234,8 @@ impl State {
         if !records.is_empty() {
             return Ok(Some(self.hand_out(records)));
         }
-        let reached = until.is_some_and(|until| self.next >= until);
+        // Past control records to the end is some way, too: the reader's position can follow at once.
+        let reached = until.is_some_and(|until| self.next >= until) || (self.at_end && self.next > from);
         Ok(reached.then(|| (Some(Fetched { next: self.next, end: self.next, ..Fetched::default() }), false)))
     }
 

@@ -9,6 +9,7 @@ use fpaas_core::Timestamp;
 use fpaas_core::topics::Topics;
 use fpaas_log::conformance::Backend;
 use fpaas_log::{Kafka, KafkaConfig, Log};
+use fpaas_testkit::Broker;
 
 /// The names of this run on the broker: its tests share the slots and nothing else.
 static PREFIX: LazyLock<String> = LazyLock::new(|| format!("suite{:x}", random()));
@@ -23,8 +24,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A new one; `None` where there is no broker to be had, which is said.
     pub(crate) async fn open() -> Option<Self> {
-        let bootstrap = std::env::var("FPAAS_TEST_KAFKA").ok()?;
-        let config = KafkaConfig::new(&bootstrap, &Topics::with_prefix(&PREFIX));
+        let config = KafkaConfig::new(&Broker::shared().await?.bootstrap(), &Topics::with_prefix(&PREFIX));
         let log = Mutex::new(Kafka::open(config.clone()).await.unwrap());
         Some(Self { config, log })
     }
