@@ -19,6 +19,7 @@ use crate::commit::{Ended, Outcome, Step};
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
 use crate::roster::{Key, Member, Roster};
+use crate::undeliverable::{Refused, Undeliverable};
 use crate::{Index, Result};
 
 /// How long a lane waits for records that the scan has seen, should they not be readable here at once.
@@ -50,7 +51,7 @@ pub(crate) struct Join {
 pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended> {
     let turns = Arc::clone(&lane.own.shared.turns);
     let Some(Ok(_turn)) = stop.run_until_cancelled(turns.acquire()).await else { return Ok(Ended::Stopped) };
-    let mut running = Running { index: Index::new(vec![Arc::clone(&lane.member)]), committed_at: Instant::now() };
+    let mut running = Running::new(&lane.member);
     info!(subscription = %lane.member.key, source = %lane.own.source, from = %lane.position, "catching up");
     loop {
         let border = *lane.border.borrow_and_update();
@@ -69,6 +70,14 @@ pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended
 struct Running {
     index: Index,
     committed_at: Instant,
+    undeliverable: Undeliverable,
+}
+
+impl Running {
+    fn new(member: &Arc<Member>) -> Self {
+        let index = Index::new(vec![Arc::clone(member)]);
+        Self { index, committed_at: Instant::now(), undeliverable: Undeliverable::default() }
+    }
 }
 
 type Flow = Result<ControlFlow<Ended>>;
@@ -92,8 +101,14 @@ impl Lane {
     fn plan(&self, fetched: &Fetched, until: Offset, running: &Running) -> Plan {
         let below = fetched.records.partition_point(|stored| stored.offset < until);
         let records = fetched.records.get(..below).unwrap_or_default();
-        let run =
-            Run { source: &self.own.source, records, next: fetched.next.min(until), lost_until: fetched.lost_until };
+        let run = Run {
+            source: &self.own.source,
+            records,
+            next: fetched.next.min(until),
+            lost_until: fetched.lost_until,
+            undeliverable: &running.undeliverable,
+            now: self.own.now(),
+        };
         plan::route(run, &running.index, &[self.position])
     }
 
@@ -106,7 +121,10 @@ impl Lane {
                 self.hold.advance(self.position);
                 Ok(ControlFlow::Continue(()))
             }
-            Outcome::Refused(at, refusal) => {
+            Outcome::Refused(refused) if running.undeliverable.note(running.index.members(), &refused) => {
+                Ok(ControlFlow::Continue(()))
+            }
+            Outcome::Refused(Refused { at, refusal, .. }) => {
                 warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
                 self.member.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));
                 Ok(ControlFlow::Break(Ended::Halted))
@@ -125,9 +143,10 @@ impl Lane {
         Ok(step)
     }
 
-    fn pass(&mut self, plan: &Plan, running: &Running) {
+    fn pass(&mut self, plan: &Plan, running: &mut Running) {
         plan.count(running.index.members(), &[self.position], self.position);
         self.position = plan.next;
+        running.undeliverable.passed(self.position);
     }
 
     /// A new revision of the filter holds from the next record.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
-use fpaas_core::{Offset, TopicPartition, limits};
-use fpaas_log::{Culprit, Error as LogError, Fetched, Hold, Refusal};
+use fpaas_core::{Offset, limits};
+use fpaas_log::{Culprit, Error as LogError, Fetched, Hold};
 use fpaas_state::rows::{self, ScanRow};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ use crate::own::Own;
 use crate::plan::{self, Plan, Run};
 use crate::roster::{Key, Roster, Source};
 use crate::standing::Standings;
+use crate::undeliverable::{Refused, Undeliverable};
 
 #[derive(Debug)]
 struct Scan {
@@ -35,6 +36,7 @@ struct Scan {
     revision: u64,
     source: Arc<Source>,
     standings: Standings,
+    undeliverable: Undeliverable,
     lanes: Lanes,
     /// The next record. What is between `committed` and here caused nothing.
     position: Offset,
@@ -110,6 +112,7 @@ impl Scan {
             revision: 0,
             source: Arc::default(),
             standings: Standings::new(own.source.clone()),
+            undeliverable: Undeliverable::default(),
             lanes: Lanes::new(Arc::clone(&own), roster.clone(), position),
             hold: own.log().hold(&own.source, position),
             own,
@@ -170,7 +173,14 @@ impl Scan {
     async fn step(&mut self, fetched: Fetched, stop: &CancellationToken) -> Result<Flow> {
         crashpoint::hit(Point::ScanAfterFetch);
         let next = fetched.next.max(self.position);
-        let run = Run { source: &self.own.source, records: &fetched.records, next, lost_until: fetched.lost_until };
+        let run = Run {
+            source: &self.own.source,
+            records: &fetched.records,
+            next,
+            lost_until: fetched.lost_until,
+            undeliverable: &self.undeliverable,
+            now: self.own.now(),
+        };
         let plan = plan::route(run, &self.source.index, self.standings.from());
         if self.is_due(&plan) { self.carry_out(plan, stop).await } else { Ok(self.pass(&plan)) }
     }
@@ -190,7 +200,7 @@ impl Scan {
         crashpoint::hit(Point::ScanBeforeCommit);
         match self.own.shared.commit(step, stop).await? {
             Outcome::Committed => {}
-            Outcome::Refused(at, refusal) => return self.refused(&at, refusal),
+            Outcome::Refused(refused) => return self.refused(refused),
             Outcome::Ended(ended) => return Ok(ControlFlow::Break(ended)),
         }
         crashpoint::hit(Point::ScanAfterCommit);
@@ -235,15 +245,21 @@ impl Scan {
     fn pass(&mut self, plan: &Plan) -> Flow {
         plan.count(self.source.members(), self.standings.from(), self.position);
         self.position = plan.next;
+        self.undeliverable.passed(self.position);
         self.lanes.move_border(self.position);
         ControlFlow::Continue(())
     }
 
-    /// The subscription whose delivery was refused is left out, and the others go on without it.
-    fn refused(&mut self, at: &TopicPartition, refusal: Refusal) -> Result<Flow> {
+    /// A record that is refused by itself is left out, and everybody goes on; otherwise the subscription is left out,
+    /// and the others go on without it.
+    fn refused(&mut self, refused: Refused) -> Result<Flow> {
+        if self.undeliverable.note(self.source.members(), &refused) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let Refused { at, refusal, .. } = refused;
         let culprit = self.source.members().iter().find(|member| member.deliveries == at.topic).cloned();
         let Some(culprit) = culprit else {
-            return Err(LogError::Abort(Culprit::Append { at: at.clone(), refusal }).into());
+            return Err(LogError::Abort(Culprit::Append { at, refusal }).into());
         };
         warn!(subscription = %culprit.key, %at, %refusal, "a delivery was refused, the subscription stands still");
         culprit.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::reference;
 use crate::support::{
     DID, REV, car, cid_of, commit_body, commit_frame, create, dag_cbor, decode, decode_record, delete, encode, link,
-    map, message, op, recorded_frames, text, with, work,
+    map, message, op, record_bytes, recorded_frames, text, with, work,
 };
 
 fn check_drop(frame: &[u8], expected: DropReason) {
@@ -114,6 +114,19 @@ fn ops_that_share_a_large_block_cost_no_more_than_the_frames_bytes_allow() {
         assert!((at_least..=200).contains(&events.len()), "{} events", events.len());
         assert_eq!(drops.is_empty(), events.len() == 200, "{drops:?}");
     }
+}
+
+#[test]
+fn a_record_is_taken_up_to_the_limit_that_leaves_room_for_what_stages_add() {
+    let frame = |pad: usize| {
+        let empties = Cbor::Array(vec![Cbor::Bytes(vec![]); 590_000]);
+        let block = encode(&map([("a", empties), ("b", text(&"x".repeat(pad)))]));
+        commit_frame(&[create("app.example.record/self", &block)])
+    };
+    let bytes = |pad| record_bytes(&frame(pad)).unwrap();
+    let pad = limits::SOURCE_RECORD_BYTES_MAX - bytes(0);
+    assert_eq!(bytes(pad), limits::SOURCE_RECORD_BYTES_MAX);
+    check_drop(&frame(pad + 1), DropReason::OpTooLarge);
 }
 
 #[test]

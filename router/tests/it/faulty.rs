@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
 use fpaas_log::{
-    Created, Culprit, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Receipt, Refusal, Rejected, Result,
-    Retention, TopicSpec, Transaction, Watermarks, Writer,
+    Append, Created, Culprit, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Receipt, Refusal, Rejected,
+    Result, Retention, TopicSpec, Transaction, Watermarks, Writer,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     UnknownNotDone,
     /// Refused when the transaction appends to this topic, from this commit on.
     Refuse(String),
+    /// Refused when the transaction appends a record of more bytes to this topic, from this commit on.
+    TooLarge(String, usize),
 }
 
 /// Faults by the number of the router's commit, from 1.
@@ -54,12 +56,18 @@ impl Faults {
             Fault::Refuse(topic) => {
                 number >= *at && transaction.appends.iter().any(|append| *append.at.topic == **topic)
             }
+            Fault::TooLarge(topic, most) => number >= *at && larger(transaction, topic, *most).is_some(),
             _ => number == *at,
         });
         let fault = fault.map(|(_, fault)| fault.clone());
         self.fired.fetch_add(usize::from(fault.is_some()), Ordering::SeqCst);
         fault
     }
+}
+
+fn larger<'t>(transaction: &'t Transaction, topic: &str, most: usize) -> Option<&'t TopicPartition> {
+    let larger = |append: &&Append| *append.at.topic == *topic && append.record.bytes() > most;
+    transaction.appends.iter().find(larger).map(|append| &append.at)
 }
 
 #[derive(Debug)]
@@ -110,6 +118,10 @@ impl Writer for FaultyWriter {
                     .map(|append| append.at.clone());
                 let culprit = Culprit::Append { at: at.unwrap(), refusal: Refusal::NotAuthorised };
                 reject(Error::Abort(culprit), transaction)
+            }
+            Some(Fault::TooLarge(topic, most)) => {
+                let at = larger(&transaction, &topic, most).unwrap().clone();
+                reject(Error::Abort(Culprit::Append { at, refusal: Refusal::TooLarge }), transaction)
             }
         }
     }

@@ -10,4 +10,6 @@ mod index;
 #[cfg(test)]
 mod scan;
 #[cfg(test)]
+mod undeliverable;
+#[cfg(test)]
 mod world;
