@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::commit::{Ended, Outcome, Step};
+use crate::lanes::LaneId;
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
-use crate::roster::{Key, Member, Roster};
+use crate::roster::{Member, Roster};
 use crate::undeliverable::{Refused, Undeliverable};
 use crate::{Index, Result};
 
@@ -28,6 +29,7 @@ const READ_WAIT: Duration = Duration::from_millis(100);
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    pub(crate) id: LaneId,
     pub(crate) own: Arc<Own>,
     pub(crate) roster: watch::Receiver<Arc<Roster>>,
     /// Where the scan stands.
@@ -41,7 +43,7 @@ pub(crate) struct Lane {
 /// A lane that has reached the scan asks to be taken in.
 #[derive(Debug)]
 pub(crate) struct Join {
-    pub(crate) key: Key,
+    pub(crate) lane: LaneId,
     /// The scan answers with where it stands, and stands there…
     pub(crate) until: oneshot::Sender<Offset>,
     /// …until the lane has committed up to it. The lane goes on by itself when nobody waits for this any more.
@@ -163,7 +165,7 @@ impl Lane {
     async fn join(&mut self, running: &mut Running, stop: &CancellationToken) -> Flow {
         let (until, border) = oneshot::channel();
         let (reached, waiting) = oneshot::channel();
-        let join = Join { key: Arc::clone(&self.member.key), until, reached: waiting };
+        let join = Join { lane: self.id.clone(), until, reached: waiting };
         let asked = stop.run_until_cancelled(self.joins.send(join)).await;
         if !matches!(asked, Some(Ok(()))) {
             return Ok(ControlFlow::Break(Ended::Stopped));

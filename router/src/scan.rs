@@ -293,7 +293,7 @@ impl Scan {
     /// A lane has come up to the scan: the scan stands at this border until the lane has committed up to it, and
     /// carries the subscription from here on.
     async fn take_in(&mut self, join: Join) -> Flow {
-        let key = Arc::clone(&join.key);
+        let key = Arc::clone(&join.lane.key);
         if self.source.number(&key).is_some() && self.lanes.take_in(join, self.position).await {
             crashpoint::hit(Point::ScanJoining);
             info!(subscription = %key, source = %self.own.source, at = %self.position, "caught up");
