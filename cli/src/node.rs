@@ -232,3 +232,6 @@ async fn until_ended(
         () = progress.show() => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

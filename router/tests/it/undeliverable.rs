@@ -1,7 +1,5 @@
 //! Records that cannot be delivered: they are dead letters or counted, and nothing stands still.
 
-use std::sync::atomic::Ordering;
-
 use fpaas_core::{Offset, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Record};
 use fpaas_router::Config;
@@ -67,7 +65,7 @@ async fn check_refused(faults: Vec<(usize, Fault)>, letters: usize, dropped: u64
                 && letter.value.as_ref().is_some_and(|value| value.len() == LARGE)
         }));
     }
-    assert!(life.faults.fired.load(Ordering::SeqCst) >= 2);
+    assert!(*life.faults.fired.borrow() >= 2);
     let counters = ["scan", "lane"].map(|id| life.counters(id));
     life.stop().await;
     for counters in counters {
