@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::Offset;
+use fpaas_core::invariant::{self, InvariantId};
 use fpaas_log::{Fetched, Hold};
 use fpaas_state::rows::{self, ScanRow};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -111,7 +112,13 @@ impl Lane {
             undeliverable: &running.undeliverable,
             now: self.own.now(),
         };
-        plan::route(run, &running.index, &[self.position])
+        let plan = plan::route(run, &running.index, &[self.position]);
+        let within = self.position <= plan.next && plan.next <= until;
+        // The scan has the rest: what both carried would be there twice.
+        invariant::check(InvariantId::OffsetsWithEffects, within, || {
+            format!("a lane of {} from {} to {until} ends at {}", self.own.source, self.position, plan.next)
+        });
+        plan
     }
 
     async fn carry_out(&mut self, mut plan: Plan, running: &mut Running, stop: &CancellationToken) -> Flow {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
 use fpaas_expression::{Document, EvaluationError};
 use fpaas_log::{Append, Stored};
@@ -49,6 +50,8 @@ pub(crate) struct Tally {
 
 /// Routes `run` to the members of `index`, each from its offset in `from` on; [`NOBODY`] takes nothing.
 pub(crate) fn route(run: Run<'_>, index: &Index, from: &[Offset]) -> Plan {
+    let rising = run.records.is_sorted_by(|one, next| one.offset < next.offset);
+    invariant::check(InvariantId::KeyOrder, rising, || format!("records of {} are not in order", run.source));
     let tallies = vec![Tally::default(); index.members().len()];
     let mut plan = Plan { tallies, lost_until: run.lost_until, ..Plan::nothing(run.next) };
     let (mut candidates, mut bytes) = (Candidates::default(), 0);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
+use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::{Offset, limits};
 use fpaas_log::{Culprit, Error as LogError, Fetched, Hold};
 use fpaas_state::rows::{self, ScanRow};
@@ -197,6 +198,7 @@ impl Scan {
     /// Makes `plan` durable with the position and the rows that go with it.
     async fn carry_out(&mut self, mut plan: Plan, stop: &CancellationToken) -> Result<Flow> {
         let step = self.transaction(&mut plan)?;
+        self.check(&step, &plan);
         crashpoint::hit(Point::ScanBeforeCommit);
         match self.own.shared.commit(step, stop).await? {
             Outcome::Committed => {}
@@ -240,6 +242,17 @@ impl Scan {
         }
         step.transaction.advance(self.own.source.clone(), plan.next, self.mark()?);
         Ok(step)
+    }
+
+    /// Invariants: offsets-with-effects, bounded.
+    fn check(&self, step: &Step, plan: &Plan) {
+        let (position, bytes) = (self.position, step.transaction.bytes());
+        invariant::check(InvariantId::OffsetsWithEffects, plan.next >= position, || {
+            format!("a step of {} from {position} ends at {}", self.own.source, plan.next)
+        });
+        invariant::check(InvariantId::Bounded, bytes <= limits::TRANSACTION_BYTES_MAX, || {
+            format!("a step of {} has {bytes} bytes", self.own.source)
+        });
     }
 
     fn pass(&mut self, plan: &Plan) -> Flow {
