@@ -36,8 +36,8 @@ test-crash: build ## The crash test in its long form: FPAAS_CRASH_ROUNDS=200 kil
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh
 
-fuzz: build ## Hostile frames: FPAAS_FUZZ_FRAMES=5000000 mutations of recorded ones
-	@FPAAS_FUZZ_FRAMES=$(FPAAS_FUZZ_FRAMES) bash scripts/test.sh --test it hostile:: -- --nocapture
+fuzz: build ## Hostile frames: cargo-fuzz where it is, else FPAAS_FUZZ_FRAMES=5000000 mutations from a fresh seed
+	@FPAAS_FUZZ_FRAMES=$(FPAAS_FUZZ_FRAMES) bash scripts/fuzz.sh
 
 check: setup tidy ## Format, lints, tidiness, licences and sources of dependencies, docs
 	cargo fmt --all --check
