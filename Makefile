@@ -39,8 +39,8 @@ test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (nee
 kafka-image: ## A local image of Kafka for FPAAS_KAFKA_IMAGE, where the official one cannot be pulled; prints its name
 	@bash scripts/kafka.sh build-image
 
-fuzz: build ## Hostile frames: FPAAS_FUZZ_FRAMES=5000000 mutations of recorded ones
-	@FPAAS_FUZZ_FRAMES=$(FPAAS_FUZZ_FRAMES) bash scripts/test.sh --test it hostile:: -- --nocapture
+fuzz: build ## Hostile frames: cargo-fuzz where it is, else FPAAS_FUZZ_FRAMES=5000000 mutations from a fresh seed
+	@FPAAS_FUZZ_FRAMES=$(FPAAS_FUZZ_FRAMES) bash scripts/fuzz.sh
 
 check: setup tidy ## Format, lints, tidiness, licences and sources of dependencies, docs
 	cargo fmt --all --check

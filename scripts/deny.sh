@@ -3,6 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 if ! have cargo-deny; then
+    must_not_skip deny && die "cargo-deny is not installed, and FPAAS_MUST_RUN=$FPAAS_MUST_RUN does not let it be"
     say "SKIPPED: cargo-deny is not installed (cargo install --locked cargo-deny)"
     exit 0
 fi

@@ -23,3 +23,5 @@ fi
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
+# Whether FPAAS_MUST_RUN, a list with commas, names what is missing here.
+must_not_skip() { case ",${FPAAS_MUST_RUN:-}," in *",$1,"*) ;; *) return 1 ;; esac; }

@@ -234,3 +234,6 @@ async fn until_ended(
         () = progress.show() => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

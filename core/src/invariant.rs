@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The rules by name. Code and tests cite these names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,21 +47,48 @@ impl fmt::Display for InvariantId {
     }
 }
 
-/// What to do with a broken invariant; the program installs one that counts and logs.
+/// What to do with a broken invariant, which is counted anyhow; the program installs one that logs.
 pub type Report = fn(InvariantId, &str);
 
 static REPORT: OnceLock<Report> = OnceLock::new();
+static BROKEN: AtomicU64 = AtomicU64::new(0);
 
 /// Installs the report; the first one stays.
 pub fn on_broken(report: Report) {
     REPORT.get_or_init(|| report);
 }
 
+/// Asks whether an invariant holds; `what` says what does not.
+#[inline]
+pub fn check(id: InvariantId, holds: bool, what: impl FnOnce() -> String) {
+    if !holds {
+        broken(id, &what());
+    }
+}
+
+/// How often one was found broken since the process started.
+pub fn count() -> u64 {
+    BROKEN.load(Ordering::Relaxed)
+}
+
 /// Says that an invariant does not hold. Without an installed report, as in tests, it panics.
 pub fn broken(id: InvariantId, what: &str) {
+    BROKEN.fetch_add(1, Ordering::Relaxed);
     match REPORT.get() {
         Some(report) => report(id, what),
         #[expect(clippy::panic, reason = "a test must fail where an invariant breaks")]
         None => panic!("invariant {id} broken: {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "invariant one-owner broken: slot 3")]
+    fn a_check_that_fails_stops_a_test() {
+        check(InvariantId::KeyOrder, true, || unreachable!());
+        check(InvariantId::OneOwner, false, || "slot 3".to_owned());
     }
 }

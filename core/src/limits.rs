@@ -55,6 +55,17 @@ pub const COMMIT_OPS_MAX: usize = 200;
 /// The largest record of any topic: Kafka's default `message.max.bytes` is 1 MiB + 12; ours is set where topics are
 /// made.
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What stages add to a record's headers after it was taken in: where it came from, why it was given up on.
+pub const ADDED_HEADERS_BYTES_MAX: usize = 64 * 1024;
+/// The largest record that is taken in, from an upstream or from an answer: whatever is added to it later, the log
+/// still takes it.
+pub const SOURCE_RECORD_BYTES_MAX: usize = RECORD_BYTES_MAX - ADDED_HEADERS_BYTES_MAX;
+/// What a delivery has more than its source: topic, partition and offset, and the same once more as an id.
+pub const DELIVERY_HEADERS_BYTES_MAX: usize = 2 * TOPIC_NAME_BYTES_MAX + 256;
+/// What a dead letter has more than its delivery: the message, and names, times, numbers and ids beside it.
+pub const DEAD_LETTER_HEADERS_BYTES_MAX: usize = FAILURE_MESSAGE_BYTES_MAX + 1024;
+/// The longest sentence about a failure: the rest of it is cut off.
+pub const FAILURE_MESSAGE_BYTES_MAX: usize = 1024;
 /// The most bytes of one transaction: the largest batch's results and a margin.
 pub const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What one fetch returns at most, unless a single record is larger.
@@ -188,9 +199,14 @@ pub const LOG_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(
 /// How long a stop may take before what still runs is cut off.
 pub const DRAIN: Duration = Duration::from_secs(6);
 
-const _: () = assert!(*BATCH_BYTES.end() as usize <= RECORD_BYTES_MAX);
+const _: () = assert!(*BATCH_BYTES.end() as usize <= SOURCE_RECORD_BYTES_MAX);
+const _: () = assert!(DELIVERY_HEADERS_BYTES_MAX + DEAD_LETTER_HEADERS_BYTES_MAX <= ADDED_HEADERS_BYTES_MAX);
+const _: () = assert!(
+    BATCH_RECORD_BYTES_MAX + RECORD_BYTES_MAX + *BATCH_EVENTS.end() as usize * DEAD_LETTER_HEADERS_BYTES_MAX
+        < TRANSACTION_BYTES_MAX
+);
 const _: () = assert!(RESPONSE_BYTES_MAX < TRANSACTION_BYTES_MAX / 2);
-const _: () = assert!(FRAME_BYTES_MAX < RECORD_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX < SOURCE_RECORD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < FRAMES_WAITING_BYTES_MAX);
 const _: () = assert!(FRAME_EVENTS_BYTES_MAX + RECORD_BYTES_MAX <= FRAME_BYTES_MAX * 4);
 const _: () = assert!(FRAME_WORK_BYTES_MIN < FRAME_BYTES_MAX && FRAME_BYTES_MAX <= INGEST_STEP_BYTES_MAX);

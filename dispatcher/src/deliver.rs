@@ -35,6 +35,11 @@ impl Finish {
     pub(crate) const fn has_results(&self) -> bool {
         matches!(self, Self::Acknowledged { .. })
     }
+
+    /// True when its events are kept.
+    pub(crate) const fn is_kept(&self) -> bool {
+        matches!(self, Self::DeadLetters(_))
+    }
 }
 
 /// Why a batch was given up on.
@@ -44,6 +49,14 @@ pub(crate) struct GivenUp {
     pub(crate) attempts: u32,
     pub(crate) first_failed: Timestamp,
     pub(crate) last_failed: Timestamp,
+    /// Dead letters are not larger than this.
+    pub(crate) bytes_max: usize,
+}
+
+impl GivenUp {
+    pub(crate) const fn new(failure: Failure, attempts: u32, first_failed: Timestamp, last_failed: Timestamp) -> Self {
+        Self { failure, attempts, first_failed, last_failed, bytes_max: limits::RECORD_BYTES_MAX }
+    }
 }
 
 /// The attempts of one batch since this process took it up.
@@ -83,7 +96,7 @@ impl Lane {
         let policy = self.current().config.retry;
         let next = retry::next(&policy, &failure, attempts.made, now.since(batch.row.frozen_at), jitter());
         let Next::Again(wait) = next else {
-            let given_up = GivenUp { failure, attempts: attempts.made, first_failed, last_failed: now };
+            let given_up = GivenUp::new(failure, attempts.made, first_failed, now);
             return Ok(Some(match policy.on_exhausted {
                 OnExhausted::Drop => Finish::Dropped,
                 OnExhausted::DeadLetter | OnExhausted::Block => Finish::DeadLetters(given_up),

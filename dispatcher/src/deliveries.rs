@@ -142,3 +142,46 @@ fn contains(row: &BatchRow, offset: Offset) -> bool {
     let at = row.offsets.partition_point(|(_, last)| *last < offset);
     row.offsets.get(at).is_some_and(|(first, _)| *first <= offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use fpaas_core::Timestamp;
+    use fpaas_core::subscription::{Compression, Format};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::body::tests::delivery;
+
+    fn row(offsets: &BTreeSet<u64>) -> BatchRow {
+        let events: Vec<_> = offsets.iter().map(|offset| delivery(*offset, "id", None)).collect();
+        BatchRow {
+            offsets: ranges(&events),
+            events: u32::try_from(events.len()).unwrap(),
+            frozen_at: Timestamp::default(),
+            format: Format::Json,
+            compression: Compression::None,
+            serialiser: 1,
+        }
+    }
+
+    proptest! {
+        /// Offsets have gaps, of one or of thousands, and the next batch may begin within one.
+        #[test]
+        fn ranges_hold_exactly_the_offsets_of_a_batch(
+            first in prop_oneof![Just(0), Just(u64::MAX - 200_000), any::<u32>().prop_map(u64::from)],
+            steps in proptest::collection::vec(prop_oneof![4 => Just(1u64), 2 => 2..4u64, 1 => 5..2000u64], 1..80),
+        ) {
+            let mut at = first;
+            let offsets: BTreeSet<u64> = steps.iter().map(|step| { at += step; at }).collect();
+            let row = row(&offsets);
+            for offset in first..=at.saturating_add(3) {
+                prop_assert_eq!(contains(&row, Offset(offset)), offsets.contains(&offset), "{} in {:?}", offset, row);
+            }
+            let span = |(from, to): &(Offset, Offset)| to.0 - from.0 + 1;
+            prop_assert_eq!(row.offsets.iter().map(span).sum::<u64>(), u64::from(row.events));
+            prop_assert!(row.offsets.windows(2).all(|pair| pair[0].1.next() < pair[1].0), "{:?}", row.offsets);
+        }
+    }
+}

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::event::header;
-use fpaas_core::{Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, partition, rfc3339};
-use fpaas_log::{Culprit, Error as LogError, Record, TopicSpec, Transaction};
-use fpaas_state::{Mutations, SubscriptionEntry};
+use fpaas_core::{Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, limits, partition};
+use fpaas_log::{Culprit, Error as LogError, Record, Refusal, TopicSpec, Transaction};
+use fpaas_state::{Cause, Mutations, SubscriptionEntry};
+use tracing::warn;
 
-use crate::body::Delivery;
 use crate::deliver::{Finish, GivenUp};
 use crate::error::Step;
 use crate::freeze::Batch;
@@ -50,6 +50,10 @@ impl Lane {
                 LogError::Abort(culprit @ Culprit::Append { .. }) if finish.has_results() => {
                     finish = self.refused(culprit.to_string(), &finish);
                 }
+                LogError::Abort(Culprit::Append { at, refusal: Refusal::TooLarge }) if finish.is_kept() => {
+                    warn!(%at, batch = %batch.id, "dead letters are refused as too large");
+                    finish = smaller(finish);
+                }
                 error => return Err(error.into()),
             }
         }
@@ -61,7 +65,7 @@ impl Lane {
         let now = self.shared.context.clock.now();
         let failure = Failure { retryable: false, ..Failure::new(Reason::Output, why) };
         self.note_failure(&failure, attempts);
-        Finish::DeadLetters(GivenUp { failure, attempts, first_failed: now, last_failed: now })
+        Finish::DeadLetters(GivenUp::new(failure, attempts, now, now))
     }
 
     /// Where the results of `finish` go, or which topic is not there.
@@ -108,7 +112,8 @@ impl Lane {
                 let at = self.dead_letters(&self.current());
                 let error = error_headers(batch, given_up);
                 for event in &batch.events {
-                    transaction.append(at.clone(), dead_letter(event, &error, now));
+                    let letter = fpaas_state::dead_letter(&event.record, &error, now, given_up.bytes_max);
+                    transaction.append(at.clone(), letter);
                 }
             }
             Finish::Dropped => {}
@@ -162,33 +167,50 @@ fn result(batch: &Batch, record: &OutputRecord, now: Timestamp) -> Record {
     }
 }
 
-/// `fpaas.error.*` (design §7, Dead letter).
-fn error_headers(batch: &Batch, given_up: &GivenUp) -> Headers {
-    let GivenUp { failure, attempts, first_failed, last_failed } = given_up;
-    let fields = [
-        ("stage", Some(STAGE.to_owned())),
-        ("reason", Some(failure.reason.as_str().to_owned())),
-        ("status", failure.status.map(|status| status.to_string())),
-        ("message", Some(failure.message.clone())),
-        ("attempts", Some(attempts.to_string())),
-        ("firstFailedAt", Some(rfc3339::format(*first_failed))),
-        ("lastFailedAt", Some(rfc3339::format(*last_failed))),
-        ("batchId", Some(batch.id.to_string())),
-    ];
-    let mut headers = HeadersBuilder::new();
-    for (name, value) in fields {
-        if let Some(value) = value {
-            headers.push(&[header::ERROR_PREFIX, name].concat(), value.as_bytes());
+/// Dead letters that a log with lower limits than ours takes, or nothing where it takes none: the lane goes on.
+fn smaller(finish: Finish) -> Finish {
+    match finish {
+        Finish::DeadLetters(given_up) if given_up.bytes_max > limits::DEAD_LETTER_HEADERS_BYTES_MAX => {
+            Finish::DeadLetters(GivenUp { bytes_max: given_up.bytes_max / 2, ..given_up })
         }
+        _ => Finish::Dropped,
     }
-    headers.build()
 }
 
-/// The event as it was delivered, and why it is here.
-fn dead_letter(event: &Delivery, error: &Headers, now: Timestamp) -> Record {
-    let mut headers = HeadersBuilder::from_headers(&event.record.headers);
-    for (name, value) in error.iter() {
-        headers.push(name, value);
+/// `fpaas.error.*` (design §7, Dead letter).
+fn error_headers(batch: &Batch, given_up: &GivenUp) -> Headers {
+    let GivenUp { failure, attempts, first_failed, last_failed, .. } = given_up;
+    let cause = Cause {
+        stage: STAGE,
+        reason: failure.reason.as_str(),
+        status: failure.status,
+        message: &failure.message,
+        attempts: *attempts,
+        first_failed: *first_failed,
+        last_failed: *last_failed,
+        batch: Some(&batch.id),
+    };
+    cause.headers()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_that_a_log_refuses_get_smaller_until_they_are_given_up() {
+        let failure = Failure::new(Reason::Timeout, "late");
+        let now = Timestamp::default();
+        let mut finish = Finish::DeadLetters(GivenUp::new(failure, 1, now, now));
+        let mut sizes = Vec::new();
+        while let Finish::DeadLetters(given_up) = &finish {
+            sizes.push(given_up.bytes_max);
+            finish = smaller(finish);
+        }
+        assert!(matches!(finish, Finish::Dropped));
+        assert_eq!(sizes.first(), Some(&limits::RECORD_BYTES_MAX));
+        assert!(sizes.is_sorted_by(|one, next| one > next) && sizes.len() < 20, "{sizes:?}");
+        // One without its value, key and headers was tried: that is as small as it gets.
+        assert!(sizes.last().is_some_and(|last| *last <= limits::DEAD_LETTER_HEADERS_BYTES_MAX));
     }
-    Record { headers: headers.build(), timestamp: now, ..event.record.clone() }
 }

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
+use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::subscription::{Compression, Format};
 use fpaas_core::{BatchId, Offset};
 use fpaas_log::Transaction;
@@ -87,6 +88,9 @@ impl Lane {
     }
 
     fn batch(&self, key: String, bytes: &Bytes, row: BatchRow, events: Vec<Delivery>) -> Batch {
+        let first = events.first().map_or(Offset::ZERO, |event| event.offset);
+        let same = key == rows::batch_key(&self.at, first) && row.offsets == ranges(&events);
+        invariant::check(InvariantId::FrozenBatch, same, || format!("the events of {key} are not those of its row"));
         let entry = self.current();
         let id = BatchId::derive(&entry.tenant, &entry.id, entry.incarnation, self.at.partition, bytes);
         let body = body::build(&entry.id, &id, &self.at, &events);

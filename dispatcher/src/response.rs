@@ -108,7 +108,8 @@ impl Reason {
 impl Failure {
     /// Without an answer; it may go better next time.
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, status: None, message: message.into(), retryable: true, retry_after: None }
+        let message = fpaas_state::message(&message.into()).to_owned();
+        Self { reason, status: None, message, retryable: true, retry_after: None }
     }
 }
 

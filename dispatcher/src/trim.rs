@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{Error, Log};
 use tokio::time::Instant;
@@ -34,6 +35,9 @@ impl Trimmer {
 
     /// The committed position is `position`: trims if it is time to.
     pub(crate) async fn passed(&mut self, position: Offset) -> Step<()> {
+        invariant::check(InvariantId::OffsetsWithEffects, position >= self.done, || {
+            format!("the position of {} falls from {} to {position}", self.at, self.done)
+        });
         let many = position.0.saturating_sub(self.done.0) >= OFFSETS;
         if position == self.done || !(many || self.last.is_none_or(|last| last.elapsed() >= PAUSE)) {
             return Ok(());

@@ -110,7 +110,11 @@ impl Decoder {
             }
             What::NotBinary => events.drop_one(DropReason::FrameNotBinary),
             What::BrokenOff => events.drop_one(DropReason::RecordingBrokenOff),
-            What::Restarted => self.seen.restarted(arrival.upstream),
+            What::Restarted => {
+                self.seen.restarted(arrival.upstream);
+                // Nobody knows what was between its old count and where it is followed from.
+                events.drop_one(DropReason::FramesMissed);
+            }
             What::Finished => step.finished.push(arrival.upstream),
         }
     }

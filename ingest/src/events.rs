@@ -152,7 +152,7 @@ impl Events {
         let value = self.buffer.len();
         let written = self.value(did, time_us, body);
         let end = self.buffer.len();
-        if written.is_ok() && end - start + did.len() <= limits::RECORD_BYTES_MAX {
+        if written.is_ok() && end - start + did.len() <= limits::SOURCE_RECORD_BYTES_MAX {
             self.spans.push(Span { headers: start..value, value: value..end, did_length: did.len(), time_us });
             return Ok(());
         }

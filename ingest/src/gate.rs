@@ -63,7 +63,7 @@ reasons! {
     /// A `seq` that leaps ahead by more than `limits::SEQ_LEAP_MAX`: believed only when the next one goes on from it.
     FrameSeqLeap = "frame-seq-leap",
     /// Not a frame of ours but those we never got: the upstream says `OutdatedCursor`, it no longer has all of what is
-    /// behind our cursor.
+    /// behind our cursor; or `FutureCursor`, it counts anew.
     FramesMissed = "frames-missed",
     /// The recording ends in the middle of a frame, or cannot be read on: what is left of it is not taken.
     RecordingBrokenOff = "recording-broken-off",

@@ -2,7 +2,7 @@
 //!
 //! Refuses what atproto.com/specs/data-model does not know, since its JSON would lie about the record: floats, keys out
 //! of order or twice, maps that look like a link or bytes, a `$type` that is no name, half a blob. Gives up where the
-//! JSON gets longer than a record may be.
+//! JSON gets longer than a record that is taken in may be.
 
 use fpaas_core::limits;
 
@@ -14,7 +14,7 @@ use crate::{cid, json};
 pub(crate) fn write(out: &mut Vec<u8>, block: &[u8]) -> Result<(), DropReason> {
     let mut reader = Reader::new(block);
     let Item::Map(entries) = reader.item()? else { return Err(DropReason::RecordNotMap) };
-    map(out, &mut reader, entries, Place { depth: 1, end: out.len() + limits::RECORD_BYTES_MAX })?;
+    map(out, &mut reader, entries, Place { depth: 1, end: out.len() + limits::SOURCE_RECORD_BYTES_MAX })?;
     reader.finish()
 }
 

@@ -49,7 +49,7 @@ pub fn is_tid(text: &str) -> bool {
 /// The string form of a CID where a Lexicon asks for one: any multibase, never version 0 (its text starts with `Qm`).
 pub fn is_cid(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'=');
-    (8..=256).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with("Qmb")
+    (8..=256).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with("Qm")
 }
 
 /// atproto.com/specs/at-uri-scheme, in its restricted form: `at://authority[/collection[/record key]]`.

@@ -9,8 +9,9 @@ use fpaas_state::Mutations;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::Result;
 use crate::own::Shared;
+use crate::undeliverable::Refused;
+use crate::{Result, delivery};
 
 /// What a step changes: in the log, and then in the tables that follow it.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(crate) struct Step {
 pub(crate) enum Outcome {
     /// It is durable, and the tables have it.
     Committed,
-    /// One subscription's deliveries cannot be written: it is left out of the redo.
-    Refused(TopicPartition, Refusal),
+    /// One subscription's record cannot be written: it is left out of the redo, or the subscription is.
+    Refused(Refused),
     /// Nothing more can be done here.
     Ended(Ended),
 }
@@ -66,13 +67,22 @@ impl Shared {
                 LogError::Retry(why) if backoff.wait(&why, stop).await.is_continue() => transaction = *again,
                 LogError::Retry(_) => return Ok(Outcome::Ended(Ended::Stopped)),
                 LogError::Abort(Culprit::Fenced) => return Ok(Outcome::Ended(Ended::Fenced)),
-                LogError::Abort(Culprit::Append { at, refusal }) => return Ok(Outcome::Refused(at, refusal)),
+                LogError::Abort(Culprit::Append { at, refusal }) => {
+                    return Ok(Outcome::Refused(refused(at, refusal, &again)));
+                }
                 LogError::Unknown => return Ok(Outcome::Ended(Ended::Unknown)),
                 LogError::NoSuchTopic(_) | LogError::Fatal(_) => return Err(error.into()),
             }
         }
         Ok(Outcome::Committed)
     }
+}
+
+/// Of the appends to `at` the largest one is to blame: where it is not, the redo blames the next.
+fn refused(at: TopicPartition, refusal: Refusal, transaction: &Transaction) -> Refused {
+    let there = transaction.appends.iter().filter(|append| append.at == at);
+    let largest = there.max_by_key(|append| append.record.bytes());
+    Refused { source: largest.and_then(|append| delivery::source_offset(&append.record)), at, refusal }
 }
 
 /// Waits longer each time, within `limits::LOG_RETRY`.

@@ -1,8 +1,9 @@
 //! A matched record on its way to a subscription: its bytes untouched, with its id and where it came from.
 
 use fpaas_core::event::{self, header};
-use fpaas_core::{HeadersBuilder, TopicPartition, partition};
-use fpaas_log::{Append, Record, Stored};
+use fpaas_core::{HeadersBuilder, Offset, Partition, Timestamp, TopicPartition, limits, partition};
+use fpaas_log::{Append, Record, Refusal, Stored};
+use fpaas_state::Cause;
 
 use crate::Member;
 
@@ -29,9 +30,44 @@ impl<'r> Delivery<'r> {
 
     /// For one subscription: into the lane of its key. A record without a key has no order, so its place decides.
     pub(crate) fn to(&self, member: &Member) -> Append {
-        let key = self.stored.record.key.as_deref().unwrap_or(self.place.as_bytes());
-        let lane = partition::of_key(key, member.entry.config.lanes);
-        let at = TopicPartition { topic: member.deliveries.clone(), partition: lane };
+        let at = TopicPartition { topic: member.deliveries.clone(), partition: self.lane(member) };
         Append { at, record: self.record.clone() }
     }
+
+    /// What one subscription keeps of it where it cannot be delivered.
+    pub(crate) fn dead_letter(&self, member: &Member, now: Timestamp) -> Append {
+        let at = TopicPartition { topic: member.dead_letters.clone(), partition: self.lane(member) };
+        let cause = Cause {
+            stage: "router",
+            reason: "tooLarge",
+            status: None,
+            message: &Refusal::TooLarge.to_string(),
+            attempts: 1,
+            first_failed: now,
+            last_failed: now,
+            batch: None,
+        };
+        let record = fpaas_state::dead_letter(&self.record, &cause.headers(), now, limits::RECORD_BYTES_MAX);
+        Append { at, record }
+    }
+
+    /// Where it stands in its source.
+    pub(crate) const fn offset(&self) -> Offset {
+        self.stored.offset
+    }
+
+    /// True where the log does not take it: nothing that we took in ourselves, but a topic may have other writers.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.record.bytes() > limits::RECORD_BYTES_MAX
+    }
+
+    fn lane(&self, member: &Member) -> Partition {
+        let key = self.stored.record.key.as_deref().unwrap_or(self.place.as_bytes());
+        partition::of_key(key, member.entry.config.lanes)
+    }
+}
+
+/// Where the record stood that a delivery or dead letter was made of.
+pub(crate) fn source_offset(record: &Record) -> Option<Offset> {
+    record.headers.get_str(header::SOURCE_OFFSET)?.parse().ok().map(Offset)
 }

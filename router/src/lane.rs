@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::Offset;
+use fpaas_core::invariant::{self, InvariantId};
 use fpaas_log::{Fetched, Hold};
 use fpaas_state::rows::{self, ScanRow};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::commit::{Ended, Outcome, Step};
+use crate::lanes::LaneId;
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
-use crate::roster::{Key, Member, Roster};
+use crate::roster::{Member, Roster};
+use crate::undeliverable::{Refused, Undeliverable};
 use crate::{Index, Result};
 
 /// How long a lane waits for records that the scan has seen, should they not be readable here at once.
@@ -27,6 +30,7 @@ const READ_WAIT: Duration = Duration::from_millis(100);
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    pub(crate) id: LaneId,
     pub(crate) own: Arc<Own>,
     pub(crate) roster: watch::Receiver<Arc<Roster>>,
     /// Where the scan stands.
@@ -40,7 +44,7 @@ pub(crate) struct Lane {
 /// A lane that has reached the scan asks to be taken in.
 #[derive(Debug)]
 pub(crate) struct Join {
-    pub(crate) key: Key,
+    pub(crate) lane: LaneId,
     /// The scan answers with where it stands, and stands there…
     pub(crate) until: oneshot::Sender<Offset>,
     /// …until the lane has committed up to it. The lane goes on by itself when nobody waits for this any more.
@@ -50,7 +54,7 @@ pub(crate) struct Join {
 pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended> {
     let turns = Arc::clone(&lane.own.shared.turns);
     let Some(Ok(_turn)) = stop.run_until_cancelled(turns.acquire()).await else { return Ok(Ended::Stopped) };
-    let mut running = Running { index: Index::new(vec![Arc::clone(&lane.member)]), committed_at: Instant::now() };
+    let mut running = Running::new(&lane.member);
     info!(subscription = %lane.member.key, source = %lane.own.source, from = %lane.position, "catching up");
     loop {
         let border = *lane.border.borrow_and_update();
@@ -69,6 +73,14 @@ pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended
 struct Running {
     index: Index,
     committed_at: Instant,
+    undeliverable: Undeliverable,
+}
+
+impl Running {
+    fn new(member: &Arc<Member>) -> Self {
+        let index = Index::new(vec![Arc::clone(member)]);
+        Self { index, committed_at: Instant::now(), undeliverable: Undeliverable::default() }
+    }
 }
 
 type Flow = Result<ControlFlow<Ended>>;
@@ -92,9 +104,21 @@ impl Lane {
     fn plan(&self, fetched: &Fetched, until: Offset, running: &Running) -> Plan {
         let below = fetched.records.partition_point(|stored| stored.offset < until);
         let records = fetched.records.get(..below).unwrap_or_default();
-        let run =
-            Run { source: &self.own.source, records, next: fetched.next.min(until), lost_until: fetched.lost_until };
-        plan::route(run, &running.index, &[self.position])
+        let run = Run {
+            source: &self.own.source,
+            records,
+            next: fetched.next.min(until),
+            lost_until: fetched.lost_until,
+            undeliverable: &running.undeliverable,
+            now: self.own.now(),
+        };
+        let plan = plan::route(run, &running.index, &[self.position]);
+        let within = self.position <= plan.next && plan.next <= until;
+        // The scan has the rest: what both carried would be there twice.
+        invariant::check(InvariantId::OffsetsWithEffects, within, || {
+            format!("a lane of {} from {} to {until} ends at {}", self.own.source, self.position, plan.next)
+        });
+        plan
     }
 
     async fn carry_out(&mut self, mut plan: Plan, running: &mut Running, stop: &CancellationToken) -> Flow {
@@ -106,7 +130,10 @@ impl Lane {
                 self.hold.advance(self.position);
                 Ok(ControlFlow::Continue(()))
             }
-            Outcome::Refused(at, refusal) => {
+            Outcome::Refused(refused) if running.undeliverable.note(running.index.members(), &refused) => {
+                Ok(ControlFlow::Continue(()))
+            }
+            Outcome::Refused(Refused { at, refusal, .. }) => {
                 warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
                 self.member.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));
                 Ok(ControlFlow::Break(Ended::Halted))
@@ -125,9 +152,10 @@ impl Lane {
         Ok(step)
     }
 
-    fn pass(&mut self, plan: &Plan, running: &Running) {
+    fn pass(&mut self, plan: &Plan, running: &mut Running) {
         plan.count(running.index.members(), &[self.position], self.position);
         self.position = plan.next;
+        running.undeliverable.passed(self.position);
     }
 
     /// A new revision of the filter holds from the next record.
@@ -144,7 +172,7 @@ impl Lane {
     async fn join(&mut self, running: &mut Running, stop: &CancellationToken) -> Flow {
         let (until, border) = oneshot::channel();
         let (reached, waiting) = oneshot::channel();
-        let join = Join { key: Arc::clone(&self.member.key), until, reached: waiting };
+        let join = Join { lane: self.id.clone(), until, reached: waiting };
         let asked = stop.run_until_cancelled(self.joins.send(join)).await;
         if !matches!(asked, Some(Ok(()))) {
             return Ok(ControlFlow::Break(Ended::Stopped));

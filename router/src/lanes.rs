@@ -20,10 +20,40 @@ pub(crate) struct Lanes {
     own: Arc<Own>,
     roster: watch::Receiver<Arc<Roster>>,
     border: watch::Sender<Offset>,
-    tasks: Tasks<Key>,
-    running: HashMap<Key, CancellationToken>,
+    tasks: Tasks<LaneId>,
+    running: Running,
     asking: mpsc::Sender<Join>,
     joins: mpsc::Receiver<Join>,
+}
+
+/// One opening of a lane. A subscription's next lane may be open before the end of the last one was heard of, and that
+/// end must not be taken for its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LaneId {
+    pub(crate) key: Key,
+    serial: u64,
+}
+
+/// Which lanes are open, and how each is asked to stop.
+#[derive(Debug, Default)]
+struct Running {
+    lanes: HashMap<Key, (u64, CancellationToken)>,
+    opened: u64,
+}
+
+impl Running {
+    fn open(&mut self, key: Key, stop: CancellationToken) -> LaneId {
+        self.opened += 1;
+        let id = LaneId { key: Arc::clone(&key), serial: self.opened };
+        self.lanes.insert(key, (id.serial, stop));
+        id
+    }
+
+    /// It is no more. False where it was not open any more: its end is no news.
+    fn remove(&mut self, id: &LaneId) -> bool {
+        let open = self.lanes.get(&id.key).is_some_and(|(serial, _)| *serial == id.serial);
+        open && self.lanes.remove(&id.key).is_some()
+    }
 }
 
 /// What a lane wants from its scan.
@@ -39,7 +69,7 @@ impl Lanes {
     pub(crate) fn new(own: Arc<Own>, roster: watch::Receiver<Arc<Roster>>, position: Offset) -> Self {
         let (border, _) = watch::channel(position);
         let (asking, joins) = mpsc::channel(1);
-        Self { own, roster, border, tasks: Tasks::default(), running: HashMap::new(), asking, joins }
+        Self { own, roster, border, tasks: Tasks::default(), running: Running::default(), asking, joins }
     }
 
     /// The scan stands here now.
@@ -48,14 +78,16 @@ impl Lanes {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.running.lanes.is_empty()
     }
 
     /// Holds the source at once, also while the lane waits for its turn.
     pub(crate) fn open(&mut self, member: Arc<Member>, position: Offset, stop: &CancellationToken) {
-        let key = Arc::clone(&member.key);
+        let stop = stop.child_token();
+        let id = self.running.open(Arc::clone(&member.key), stop.clone());
         let hold = self.own.log().hold(&self.own.source, position);
         let lane = Lane {
+            id: id.clone(),
             own: Arc::clone(&self.own),
             roster: self.roster.clone(),
             border: self.border.subscribe(),
@@ -64,14 +96,12 @@ impl Lanes {
             position,
             hold,
         };
-        let stop = stop.child_token();
-        self.running.insert(Arc::clone(&key), stop.clone());
-        self.tasks.spawn(key, lane::run(lane, stop));
+        self.tasks.spawn(id, lane::run(lane, stop));
     }
 
     /// Its end comes as an event.
     pub(crate) fn close(&self, key: &Key) {
-        if let Some(stop) = self.running.get(key) {
+        if let Some((_, stop)) = self.running.lanes.get(key) {
             stop.cancel();
         }
     }
@@ -81,9 +111,9 @@ impl Lanes {
         loop {
             tokio::select! {
                 Some(join) = self.joins.recv() => return LaneEvent::Joins(join),
-                Some((key, ended)) = self.tasks.next() => {
-                    if self.running.remove(&key).is_some() {
-                        return LaneEvent::Ended(key, ended);
+                Some((id, ended)) = self.tasks.next() => {
+                    if self.running.remove(&id) {
+                        return LaneEvent::Ended(id.key, ended);
                     }
                 }
                 else => std::future::pending().await,
@@ -93,7 +123,7 @@ impl Lanes {
 
     /// Stands at `border` until the lane has committed up to it; false where that takes too long or the lane is gone.
     pub(crate) async fn take_in(&mut self, join: Join, border: Offset) -> bool {
-        let Join { key, until, mut reached } = join;
+        let Join { lane, until, mut reached } = join;
         if until.send(border).is_err() {
             return false;
         }
@@ -101,14 +131,30 @@ impl Lanes {
         // The lane may reach the border just as the wait ends: after the close it is one or the other for both sides.
         reached.close();
         let joined = matches!(in_time, Ok(Ok(()))) || reached.try_recv().is_ok();
-        joined && self.running.remove(&key).is_some()
+        joined && self.running.remove(&lane)
     }
 
     /// Ends all of them and waits until none has a transaction under way.
     pub(crate) async fn stop(&mut self) {
-        self.running.values().for_each(CancellationToken::cancel);
+        self.running.lanes.values().for_each(|(_, stop)| stop.cancel());
         self.joins.close();
         while self.tasks.next().await.is_some() {}
-        self.running.clear();
+        self.running.lanes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_late_end_of_a_lane_that_was_taken_in_does_not_end_the_one_that_was_opened_after_it() {
+        let (mut running, key) = (Running::default(), Key::from("acme/likes/1"));
+        let taken_in = running.open(Arc::clone(&key), CancellationToken::new());
+        assert!(running.remove(&taken_in));
+        let deferred = running.open(Arc::clone(&key), CancellationToken::new());
+        assert!(!running.remove(&taken_in), "its end is no news");
+        assert!(running.lanes.contains_key(&key));
+        assert!(running.remove(&deferred) && running.lanes.is_empty());
     }
 }

@@ -28,6 +28,7 @@ mod service;
 mod standing;
 mod sweep;
 mod tasks;
+mod undeliverable;
 
 #[cfg(test)]
 mod testing;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_core::invariant::{self, InvariantId};
+use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
 use fpaas_expression::{Document, EvaluationError};
 use fpaas_log::{Append, Stored};
 
 use crate::delivery::Delivery;
+use crate::undeliverable::{Instead, Undeliverable};
 use crate::{Candidates, Facts, Index, Member};
 
 /// Records of one source partition, in order, up to `next`.
@@ -18,12 +20,14 @@ pub(crate) struct Run<'r> {
     pub(crate) next: Offset,
     /// Records below it were removed before they were read.
     pub(crate) lost_until: Option<Offset>,
+    pub(crate) undeliverable: &'r Undeliverable,
+    pub(crate) now: Timestamp,
 }
 
 /// What one transaction makes of them.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The deliveries, in order.
+    /// The deliveries, in order, and dead letters of records that cannot be delivered.
     pub(crate) deliveries: Vec<Append>,
     /// Where it ends: below the run's `next` when the run is more than a transaction takes.
     pub(crate) next: Offset,
@@ -31,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) tallies: Vec<Tally>,
     /// Members whose delivery does not fit any more, and the record they are to have: it is the last one of the plan.
     pub(crate) deferred: Vec<(usize, Offset)>,
+    /// By the members' numbers: what they have instead of deliveries.
+    instead: Vec<(usize, Instead)>,
     /// As in the run.
     lost_until: Option<Offset>,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Tally {
 
 /// Routes `run` to the members of `index`, each from its offset in `from` on; [`NOBODY`] takes nothing.
 pub(crate) fn route(run: Run<'_>, index: &Index, from: &[Offset]) -> Plan {
+    let rising = run.records.is_sorted_by(|one, next| one.offset < next.offset);
+    invariant::check(InvariantId::KeyOrder, rising, || format!("records of {} are not in order", run.source));
     let tallies = vec![Tally::default(); index.members().len()];
     let mut plan = Plan { tallies, lost_until: run.lost_until, ..Plan::nothing(run.next) };
     let (mut candidates, mut bytes) = (Candidates::default(), 0);
@@ -54,7 +62,7 @@ pub(crate) fn route(run: Run<'_>, index: &Index, from: &[Offset]) -> Plan {
         }
         let admitted = index.admitted(&Facts::of(&stored.record), &mut candidates);
         if !admitted.is_empty() {
-            bytes += plan.route_one(run.source, stored, admitted, index, from);
+            bytes += plan.route_one(run, stored, admitted, index, from);
         }
         if !plan.deferred.is_empty() {
             plan.next = stored.offset.next();
@@ -75,7 +83,14 @@ impl Plan {
 
     /// One that only moves the position.
     pub(crate) const fn nothing(next: Offset) -> Self {
-        Self { deliveries: Vec::new(), next, tallies: Vec::new(), deferred: Vec::new(), lost_until: None }
+        Self {
+            deliveries: Vec::new(),
+            next,
+            tallies: Vec::new(),
+            deferred: Vec::new(),
+            instead: Vec::new(),
+            lost_until: None,
+        }
     }
 
     /// Tells the subscriptions' counters: once, when the plan is carried out. It began at `position`.
@@ -88,17 +103,17 @@ impl Plan {
             }
             member.counters.lost.add(lost_until.0.saturating_sub(position.max(*from).0));
         }
+        for (number, instead) in &self.instead {
+            let Some(member) = members.get(*number) else { continue };
+            match instead {
+                Instead::DeadLetter => member.counters.dead_letters.add(1),
+                Instead::Nothing => member.counters.dropped.add(1),
+            }
+        }
     }
 
     /// Returns the bytes it added.
-    fn route_one(
-        &mut self,
-        source: &TopicPartition,
-        stored: &Stored,
-        admitted: &[u32],
-        index: &Index,
-        from: &[Offset],
-    ) -> usize {
+    fn route_one(&mut self, run: Run<'_>, stored: &Stored, admitted: &[u32], index: &Index, from: &[Offset]) -> usize {
         let mut value = Value::new(stored.record.value.as_ref());
         let (mut delivery, mut bytes) = (None, 0);
         for number in admitted.iter().map(|number| *number as usize) {
@@ -111,14 +126,28 @@ impl Plan {
                 Ok(true) if bytes >= limits::ROUTE_RECORD_BYTES_MAX => self.deferred.push((number, stored.offset)),
                 Ok(true) => {
                     tally.matched += 1;
-                    bytes += stored.record.bytes();
-                    let delivery = delivery.get_or_insert_with(|| Delivery::new(source, stored));
-                    self.deliveries.push(delivery.to(member));
+                    let delivery = delivery.get_or_insert_with(|| Delivery::new(run.source, stored));
+                    bytes += self.deliver(run, delivery, number, member);
                 }
                 Ok(false) => {}
                 Err(_) => tally.errors += 1,
             }
         }
+        bytes
+    }
+
+    /// The record, or what its subscription has instead. Returns the bytes it added.
+    fn deliver(&mut self, run: Run<'_>, delivery: &Delivery<'_>, number: usize, member: &Member) -> usize {
+        let too_large = delivery.is_too_large().then_some(Instead::DeadLetter);
+        let instead = run.undeliverable.instead(delivery.offset(), member).or(too_large);
+        self.instead.extend(instead.map(|instead| (number, instead)));
+        let append = match instead {
+            None => delivery.to(member),
+            Some(Instead::DeadLetter) => delivery.dead_letter(member, run.now),
+            Some(Instead::Nothing) => return 0,
+        };
+        let bytes = append.record.bytes();
+        self.deliveries.push(append);
         bytes
     }
 }

@@ -21,6 +21,8 @@ pub struct Member {
     pub filter: Filter,
     /// The topic of its deliveries.
     pub deliveries: Arc<str>,
+    /// The topic of its dead letters.
+    pub(crate) dead_letters: Arc<str>,
     /// How it fares.
     pub counters: Arc<Counters>,
     pub(crate) key: Key,
@@ -54,6 +56,7 @@ impl Member {
             entry: Arc::clone(entry),
             filter,
             deliveries: topics.deliveries(&entry.tenant, &entry.id, entry.incarnation).into(),
+            dead_letters: topics.dead_letters(&entry.tenant, &entry.id, entry.incarnation).into(),
             counters: board.of(&entry.tenant, &entry.id, entry.incarnation),
             key: format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation).into(),
         }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
-use fpaas_core::{Offset, TopicPartition, limits};
-use fpaas_log::{Culprit, Error as LogError, Fetched, Hold, Refusal};
+use fpaas_core::invariant::{self, InvariantId};
+use fpaas_core::{Offset, limits};
+use fpaas_log::{Culprit, Error as LogError, Fetched, Hold};
 use fpaas_state::rows::{self, ScanRow};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use crate::own::Own;
 use crate::plan::{self, Plan, Run};
 use crate::roster::{Key, Roster, Source};
 use crate::standing::Standings;
+use crate::undeliverable::{Refused, Undeliverable};
 
 #[derive(Debug)]
 struct Scan {
@@ -35,6 +37,7 @@ struct Scan {
     revision: u64,
     source: Arc<Source>,
     standings: Standings,
+    undeliverable: Undeliverable,
     lanes: Lanes,
     /// The next record. What is between `committed` and here caused nothing.
     position: Offset,
@@ -110,6 +113,7 @@ impl Scan {
             revision: 0,
             source: Arc::default(),
             standings: Standings::new(own.source.clone()),
+            undeliverable: Undeliverable::default(),
             lanes: Lanes::new(Arc::clone(&own), roster.clone(), position),
             hold: own.log().hold(&own.source, position),
             own,
@@ -170,7 +174,14 @@ impl Scan {
     async fn step(&mut self, fetched: Fetched, stop: &CancellationToken) -> Result<Flow> {
         crashpoint::hit(Point::ScanAfterFetch);
         let next = fetched.next.max(self.position);
-        let run = Run { source: &self.own.source, records: &fetched.records, next, lost_until: fetched.lost_until };
+        let run = Run {
+            source: &self.own.source,
+            records: &fetched.records,
+            next,
+            lost_until: fetched.lost_until,
+            undeliverable: &self.undeliverable,
+            now: self.own.now(),
+        };
         let plan = plan::route(run, &self.source.index, self.standings.from());
         if self.is_due(&plan) { self.carry_out(plan, stop).await } else { Ok(self.pass(&plan)) }
     }
@@ -189,10 +200,11 @@ impl Scan {
     /// Makes `plan` durable with the position and the rows that go with it.
     async fn carry_out(&mut self, mut plan: Plan, stop: &CancellationToken) -> Result<Flow> {
         let step = self.transaction(&mut plan)?;
+        self.check(&step, &plan);
         crashpoint::hit(Point::ScanBeforeCommit);
         match self.own.shared.commit(step, stop).await? {
             Outcome::Committed => {}
-            Outcome::Refused(at, refusal) => return self.refused(&at, refusal),
+            Outcome::Refused(refused) => return self.refused(refused),
             Outcome::Ended(ended) => return Ok(ControlFlow::Break(ended)),
         }
         crashpoint::hit(Point::ScanAfterCommit);
@@ -234,18 +246,35 @@ impl Scan {
         Ok(step)
     }
 
+    /// Invariants: offsets-with-effects, bounded.
+    fn check(&self, step: &Step, plan: &Plan) {
+        let (position, bytes) = (self.position, step.transaction.bytes());
+        invariant::check(InvariantId::OffsetsWithEffects, plan.next >= position, || {
+            format!("a step of {} from {position} ends at {}", self.own.source, plan.next)
+        });
+        invariant::check(InvariantId::Bounded, bytes <= limits::TRANSACTION_BYTES_MAX, || {
+            format!("a step of {} has {bytes} bytes", self.own.source)
+        });
+    }
+
     fn pass(&mut self, plan: &Plan) -> Flow {
         plan.count(self.source.members(), self.standings.from(), self.position);
         self.position = plan.next;
+        self.undeliverable.passed(self.position);
         self.lanes.move_border(self.position);
         ControlFlow::Continue(())
     }
 
-    /// The subscription whose delivery was refused is left out, and the others go on without it.
-    fn refused(&mut self, at: &TopicPartition, refusal: Refusal) -> Result<Flow> {
+    /// A record that is refused by itself is left out, and everybody goes on; otherwise the subscription is left out,
+    /// and the others go on without it.
+    fn refused(&mut self, refused: Refused) -> Result<Flow> {
+        if self.undeliverable.note(self.source.members(), &refused) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let Refused { at, refusal, .. } = refused;
         let culprit = self.source.members().iter().find(|member| member.deliveries == at.topic).cloned();
         let Some(culprit) = culprit else {
-            return Err(LogError::Abort(Culprit::Append { at: at.clone(), refusal }).into());
+            return Err(LogError::Abort(Culprit::Append { at, refusal }).into());
         };
         warn!(subscription = %culprit.key, %at, %refusal, "a delivery was refused, the subscription stands still");
         culprit.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));
@@ -279,7 +308,7 @@ impl Scan {
     /// A lane has come up to the scan: the scan stands at this border until the lane has committed up to it, and
     /// carries the subscription from here on.
     async fn take_in(&mut self, join: Join) -> Flow {
-        let key = Arc::clone(&join.key);
+        let key = Arc::clone(&join.lane.key);
         if self.source.number(&key).is_some() && self.lanes.take_in(join, self.position).await {
             crashpoint::hit(Point::ScanJoining);
             info!(subscription = %key, source = %self.own.source, at = %self.position, "caught up");

@@ -227,4 +227,6 @@ fn out(source: &Source, key: &Key) -> Standing {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

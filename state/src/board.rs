@@ -52,7 +52,7 @@ pub struct Counters {
     pub results: Counter,
     /// Events given up on and kept.
     pub dead_letters: Counter,
-    /// Events given up on and dropped, as `onExhausted: drop` says.
+    /// Events given up on and dropped: as `onExhausted: drop` says, or because no dead letter could be written.
     pub dropped: Counter,
     /// Source offsets that were removed before they were read.
     pub lost: Counter,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
+use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::partition::Slot;
 use fpaas_core::{Offset, Partition, Timestamp, TopicPartition};
 use fpaas_log::{FetchBounds, Log, Record, TopicSpec, Transaction};
@@ -112,7 +113,8 @@ impl Tables {
         self.put_bytes(transaction, mutations, slot, key, None, now);
     }
 
-    /// The same with a value that is already encoded; `None` removes.
+    /// The same with a value that is already encoded; `None` removes. Invariant: one-owner, since the transaction must
+    /// carry the slot's lease.
     pub fn put_bytes(
         &self,
         transaction: &mut Transaction,
@@ -122,6 +124,10 @@ impl Tables {
         value: Option<Bytes>,
         now: Timestamp,
     ) {
+        let leased = transaction.leases.iter().any(|lease| lease.slot == slot);
+        invariant::check(InvariantId::OneOwner, leased, || {
+            format!("{key} of slot {} changes without its lease", slot.0)
+        });
         let record =
             Record { key: Some(key.clone().into()), value: value.clone(), timestamp: now, ..Record::default() };
         transaction.append(self.partition(slot), record);
@@ -152,4 +158,31 @@ fn apply(rows: &mut Rows, key: String, value: Option<Bytes>) {
 
 fn unreadable(at: &TopicPartition, offset: Offset) -> Error {
     Error::Corrupt { what: format!("{at} at offset {offset}"), why: "it has no key".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpaas_log::Lease;
+
+    fn put(leased: Slot, slot: Slot) -> (Transaction, Mutations) {
+        let tables = Tables { topic: "t".into(), slots: RwLock::default() };
+        let lease = Lease { group: "g".into(), slot: leased, incarnation: 1 };
+        let (mut transaction, mut mutations) = (Transaction::under(&lease), Mutations::default());
+        let key = "k".to_owned();
+        tables.put_bytes(&mut transaction, &mut mutations, slot, key, None, Timestamp::default());
+        (transaction, mutations)
+    }
+
+    #[test]
+    fn a_row_rides_in_the_transaction_of_its_slot() {
+        let (transaction, mutations) = put(Slot(7), Slot(7));
+        assert_eq!((transaction.appends.len(), mutations.0.len()), (1, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant one-owner broken: k of slot 8 changes without its lease")]
+    fn a_row_that_changes_under_another_slots_lease_breaks_an_invariant() {
+        drop(put(Slot(7), Slot(8)));
+    }
 }

@@ -9,7 +9,7 @@ use super::backend::Backend;
 
 pub(super) fn sources(status: &Arc<Status>, backend: &Backend) -> Sources {
     let (status, backend) = (Arc::clone(status), backend.clone());
-    Sources::default().with(move || ingest(&status)).with(move || log(&backend))
+    Sources::default().with(move || ingest(&status)).with(move || log(&backend)).with(invariants)
 }
 
 fn ingest(status: &Status) -> Vec<Family> {
@@ -43,6 +43,11 @@ fn upstreams(status: &Status) -> [Family; 2] {
         }
     }
     [connected, cursor]
+}
+
+fn invariants() -> Vec<Family> {
+    let broken = Family::new("fpaas_invariants_broken", Kind::Counter, "Checks of our own that failed: bugs");
+    vec![broken.with(&Labels::from([]), fpaas_core::invariant::count())]
 }
 
 fn log(backend: &Backend) -> Vec<Family> {

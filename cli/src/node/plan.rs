@@ -96,6 +96,15 @@ impl Plan {
     }
 }
 
+/// Two of one name would move the same cursor, each past what the other has not brought.
+fn distinct(upstreams: &[Upstream]) -> Result<(), Failure> {
+    let mut ids = BTreeSet::new();
+    match upstreams.iter().find(|upstream| !ids.insert(upstream.id())) {
+        Some(twice) => Err(Failure::Usage(format!("--upstream: {} is given twice, and has one cursor", twice.id()))),
+        None => Ok(()),
+    }
+}
+
 fn trust(authorities: Option<&Path>) -> Result<Trust, Failure> {
     let usage = |error: fpaas_ingest::Error| Failure::Usage(error.to_string());
     authorities.map_or_else(|| Ok(Trust::default()), |path| Trust::default().and(path).map_err(usage))
@@ -104,6 +113,7 @@ fn trust(authorities: Option<&Path>) -> Result<Trust, Failure> {
 fn upstreams(texts: &[String]) -> Result<Vec<Upstream>, Failure> {
     let parse = |text: &String| Upstream::parse(text).map_err(|error| Failure::Usage(error.to_string()));
     let upstreams = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    distinct(&upstreams)?;
     for upstream in &upstreams {
         if let Upstream::Recording(recording) = upstream {
             let path = recording.path.display();
@@ -112,4 +122,38 @@ fn upstreams(texts: &[String]) -> Result<Vec<Upstream>, Failure> {
         }
     }
     Ok(upstreams)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_upstreams_of_one_cursor_are_refused() {
+        let refused = |texts: &[&str]| {
+            let texts: Vec<_> = texts.iter().map(ToString::to_string).collect();
+            upstreams(&texts).err().map(|failure| failure.to_string())
+        };
+        assert_eq!(refused(&["wss://a.example", "wss://b.example"]), None);
+        for twice in ["wss://a.example", "wss://a.example/?cursor=7", "wss://A.example:443/other"] {
+            let said = refused(&["wss://a.example", twice]).unwrap();
+            assert_eq!(said, "--upstream: wss://a.example is given twice, and has one cursor");
+        }
+        let file = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(refused(&[file, &format!("{file}?speed=2x")]).is_some());
+    }
+
+    #[test]
+    fn two_gigabytes_or_a_day_of_the_firehose_are_kept_whatever_its_partitions() {
+        let arguments = ["fpaas", "dev", "--upstream", "wss://a.example"];
+        let crate::args::Command::Dev(dev) = <crate::args::Args as clap::Parser>::parse_from(arguments).command else {
+            panic!("it is dev")
+        };
+        let plan = Plan::of_dev(&dev).unwrap();
+        for partitions in [1, 4, 16] {
+            let kept = plan.firehose(partitions);
+            assert_eq!(kept.time, Some(Duration::from_secs(24 * 60 * 60)));
+            assert_eq!(kept.bytes.map(|bytes| bytes * u64::from(partitions)), Some(2 << 30));
+        }
+    }
 }

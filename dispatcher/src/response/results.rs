@@ -210,8 +210,8 @@ fn check_sizes(records: &[OutputRecord]) -> Result<(), String> {
         let headers = record.headers.iter().map(|(name, value)| name.len() + value.len() + 5).sum::<usize>();
         record.value.len() + record.key.as_ref().map_or(0, String::len) + headers + OVERHEAD
     };
-    if records.iter().any(|record| size(record) > limits::RECORD_BYTES_MAX) {
-        return Err(format!("a record is larger than {} bytes", limits::RECORD_BYTES_MAX));
+    if records.iter().any(|record| size(record) > limits::SOURCE_RECORD_BYTES_MAX) {
+        return Err(format!("a record is larger than {} bytes", limits::SOURCE_RECORD_BYTES_MAX));
     }
     if records.iter().map(size).sum::<usize>() > limits::TRANSACTION_BYTES_MAX / 2 {
         return Err("the records are too large together".to_owned());

@@ -1,6 +1,7 @@
 //! Answers and what they mean, as data.
 
 use super::*;
+use fpaas_core::limits;
 use proptest::prelude::*;
 
 fn answer(status: u16, body: &str) -> Answer {
@@ -86,6 +87,18 @@ fn a_body_that_cannot_be_read_as_results_is_a_bad_response() {
     assert!(shown(&judge(&bytes, true)).starts_with("badResponse: the body is not JSON"));
     let long = Answer { body: Body::TooLong, ..answer(200, "") };
     assert_eq!(shown(&judge(&long, true)), "badResponse: the answer's body is too long");
+}
+
+#[test]
+fn a_result_is_taken_up_to_what_leaves_room_for_a_chained_subscription_and_messages_have_an_end() {
+    let sized = |bytes: usize| shown(&judge(&answer(200, &format!("[\"{}\"]", "x".repeat(bytes))), true));
+    assert!(sized(limits::SOURCE_RECORD_BYTES_MAX - 1000).starts_with("out - \"x"));
+    assert!(sized(limits::SOURCE_RECORD_BYTES_MAX).starts_with("badResponse: a record is larger than 8323072 bytes"));
+    let named = format!(r#"{{"records":[{{"value":1,"{}":1}}]}}"#, "x".repeat(1_000_000));
+    assert_eq!(
+        shown(&judge(&answer(200, &named), true)).len(),
+        "badResponse: ".len() + limits::FAILURE_MESSAGE_BYTES_MAX
+    );
 }
 
 #[test]

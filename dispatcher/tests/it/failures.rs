@@ -1,10 +1,11 @@
 //! Calls that fail: what is tried again, and what becomes of what is given up on.
 
+use fpaas_core::limits;
 use fpaas_log::Log as _;
 use serde_json::{Value, json};
 
 use crate::support::receiver::{Receiver, Reply, ok, status};
-use crate::support::{World, subscription, text};
+use crate::support::{World, event, subscription, text};
 
 /// Seven events against `script`: all results, and the requests. Every repeat has the id and the bytes of its first.
 async fn check_recovers(script: Vec<Reply>, calls: u64, failures: u64) {
@@ -97,9 +98,35 @@ async fn what_is_given_up_on_is_kept_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_above_the_limit_is_a_bad_response() {
-    let long = format!("[\"{}\"]", "a".repeat(fpaas_core::limits::RESPONSE_BYTES_MAX));
+    let long = format!("[\"{}\"]", "a".repeat(limits::RESPONSE_BYTES_MAX));
     let once = json!({"retry": {"maxElapsedMs": 0}, "processor": {"webhook": {"timeoutMs": 20_000}}});
     check_dead_letter(vec![ok(&long)], &once, "badResponse", Some("200"), "1").await;
+}
+
+/// A delivery of `bytes` that is given up on: what of it is left out of its dead letter. The lane goes on.
+async fn check_large_dead_letter(bytes: usize, omitted: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, receiver) = (World::open(folder.path()).await, Receiver::start([status(400)]).await);
+    let patient = json!({"collector": {"maxEvents": 1}, "processor": {"webhook": {"timeoutMs": 20_000}}});
+    world.put(subscription(&receiver.url, &patient)).await;
+    let mut large = event(0);
+    let value = bytes - large.bytes() + large.value.as_ref().map_or(0, |value| value.len());
+    large.value = Some(format!("\"{}\"", "x".repeat(value - 2)).into());
+    assert_eq!(large.bytes(), bytes);
+    world.append(0, vec![large.clone()]).await;
+    world.deliver(1..2).await;
+    assert_eq!(text(&world.read(&world.results(), 1).await[0].record), r#"{"n":1}"#);
+    let dead = world.read(&world.dead_letters(), 1).await.remove(0).record;
+    assert_eq!(dead.headers.get_str("fpaas.error.omitted"), omitted);
+    assert_eq!((dead.key, dead.value), (large.key, large.value.filter(|_| omitted.is_none())));
+    assert_eq!(world.counters().dead_letters.get(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_delivery_is_kept_whole_and_one_that_leaves_no_room_without_its_value() {
+    check_large_dead_letter(limits::SOURCE_RECORD_BYTES_MAX + limits::DELIVERY_HEADERS_BYTES_MAX, None).await;
+    check_large_dead_letter(limits::RECORD_BYTES_MAX, Some("value")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Frames made to break the decoder: by hand, by properties, and by mutation. It must never panic, and what it takes
 //! the reference decoder must read the same way.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ciborium::Value as Cbor;
@@ -9,11 +10,11 @@ use fpaas_ingest::DropReason;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::reference;
 use crate::support::{
     DID, REV, car, cid_of, commit_body, commit_frame, create, dag_cbor, decode, decode_record, delete, encode, link,
-    map, message, op, recorded_frames, text, with, work,
+    map, message, op, record_bytes, recorded_frames, text, with, work,
 };
+use crate::{check, reference};
 
 fn check_drop(frame: &[u8], expected: DropReason) {
     assert_eq!(decode(frame), (vec![], vec![expected]));
@@ -21,6 +22,7 @@ fn check_drop(frame: &[u8], expected: DropReason) {
 
 /// What we say of a frame is what the reference says of it, op by op; it may say more.
 fn assert_agrees(frame: &[u8]) {
+    check::frame(frame);
     let (events, _) = decode(frame);
     if events.is_empty() {
         return;
@@ -114,6 +116,19 @@ fn ops_that_share_a_large_block_cost_no_more_than_the_frames_bytes_allow() {
         assert!((at_least..=200).contains(&events.len()), "{} events", events.len());
         assert_eq!(drops.is_empty(), events.len() == 200, "{drops:?}");
     }
+}
+
+#[test]
+fn a_record_is_taken_up_to_the_limit_that_leaves_room_for_what_stages_add() {
+    let frame = |pad: usize| {
+        let empties = Cbor::Array(vec![Cbor::Bytes(vec![]); 590_000]);
+        let block = encode(&map([("a", empties), ("b", text(&"x".repeat(pad)))]));
+        commit_frame(&[create("app.example.record/self", &block)])
+    };
+    let bytes = |pad| record_bytes(&frame(pad)).unwrap();
+    let pad = limits::SOURCE_RECORD_BYTES_MAX - bytes(0);
+    assert_eq!(bytes(pad), limits::SOURCE_RECORD_BYTES_MAX);
+    check_drop(&frame(pad + 1), DropReason::OpTooLarge);
 }
 
 #[test]
@@ -261,7 +276,7 @@ proptest! {
     }
 }
 
-/// xorshift64*: the same frames in every run.
+/// xorshift64*: the same frames from the same seed.
 struct Random(u64);
 
 impl Random {
@@ -300,12 +315,30 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// `make fuzz` sets `FPAAS_FUZZ_FRAMES` to run longer.
+/// What the fuzz target starts from, and what it found here.
+#[test]
+fn every_frame_of_the_corpus_is_read_as_the_reference_reads_it() {
+    let frames = recorded_frames();
+    frames.iter().for_each(|frame| assert_agrees(frame));
+    for folder in ["fuzz/corpus/frame", "fuzz/artifacts/frame"] {
+        let found = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        found.into_iter().flatten().for_each(|file| assert_agrees(&std::fs::read(file.unwrap().path()).unwrap()));
+    }
+}
+
+/// The same in every run, unless the environment says otherwise. Zero stays zero in a xorshift.
+fn seed() -> u64 {
+    let seed = std::env::var("FPAAS_FUZZ_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
+    seed.unwrap_or(0x9e37_79b9_7f4a_7c15).max(1)
+}
+
+/// `make fuzz` sets `FPAAS_FUZZ_FRAMES` to run longer, and a fresh `FPAAS_FUZZ_SEED`.
 #[test]
 fn mutated_frames_are_read_as_the_reference_reads_them_or_dropped() {
     let count = std::env::var("FPAAS_FUZZ_FRAMES").ok().map(|count| count.parse::<usize>().unwrap());
     let deadline = count.is_none().then(|| Instant::now() + Duration::from_secs(10));
-    let (frames, mut random) = (recorded_frames(), Random(0x9e37_79b9_7f4a_7c15));
+    let (frames, mut random) = (recorded_frames(), Random(seed()));
+    println!("FPAAS_FUZZ_SEED={}", seed());
     let mut taken = 0;
     for done in 0..count.unwrap_or(200_000) {
         if done % 1000 == 0 && deadline.is_some_and(|deadline| Instant::now() > deadline) {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "../../fuzz/check.rs"]
+mod check;
 mod hostile;
 mod recorded;
 mod reference;

@@ -239,7 +239,10 @@ async fn an_upstream_that_counts_anew_is_followed_from_now_on() {
     assert_eq!(new.dialled().await.cursor, None);
     let all: Vec<_> = before.into_iter().chain(expected(&earlier)).collect();
     assert_exactly(&world.events(&all).await, &all);
+    let status = running.status.clone();
     running.stop().await.unwrap();
+    // What it brought between its old count and the new one never came: that is said.
+    assert_eq!(drops(&status), HashMap::from([("frames-missed", 1)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

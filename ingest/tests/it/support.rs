@@ -39,6 +39,13 @@ pub(crate) fn decode(frame: &[u8]) -> (Vec<Value>, Vec<DropReason>) {
     (values, events.drops().iter().map(|(reason, _)| reason).collect())
 }
 
+/// How large the record of a frame's first event is, as the log counts.
+pub(crate) fn record_bytes(frame: &[u8]) -> Option<usize> {
+    let mut events = Events::new();
+    convert(&Frame::parse(frame).unwrap(), &mut Stamps::default(), 0, &mut events);
+    events.into_records().next().map(|record| record.bytes())
+}
+
 /// What decoding a frame costs, in bytes of records hashed, read and written.
 pub(crate) fn work(frame: &[u8]) -> usize {
     let mut events = Events::new();

@@ -1,16 +1,20 @@
 //! What plans are made of records.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use fpaas_core::event::header;
 use fpaas_core::subscription::Filter;
 use fpaas_core::{Headers, HeadersBuilder, Offset, Timestamp, TopicPartition, limits};
-use fpaas_log::{Record, Stored};
+use fpaas_log::{Record, Refusal, Stored};
 
 use super::{NOBODY, Run, Tally, route};
+use crate::undeliverable::{Instead, Refused, Undeliverable};
 use crate::{Index, Member, testing};
+
+/// Nothing was refused.
+static NONE: LazyLock<Undeliverable> = LazyLock::new(Undeliverable::default);
 
 fn event(offset: u64, did: &str, collection: &str) -> Stored {
     let headers = HeadersBuilder::new()
@@ -32,6 +36,11 @@ fn stored(offset: u64, key: Option<&str>, value: Option<&str>, headers: Headers)
     }
 }
 
+fn run<'r>(source: &'r TopicPartition, records: &'r [Stored], next: u64, undeliverable: &'r Undeliverable) -> Run<'r> {
+    let now = Timestamp::from_millis(2000);
+    Run { source, records, next: Offset(next), lost_until: None, undeliverable, now }
+}
+
 fn index(filters: &[(&str, &str)]) -> Index {
     let member = |(id, filter): &(&str, &str)| -> Arc<Member> {
         let filter: Filter = serde_json::from_str(filter).unwrap();
@@ -42,7 +51,7 @@ fn index(filters: &[(&str, &str)]) -> Index {
 
 fn check(filters: &[(&str, &str)], from: &[Offset], records: &[Stored], expected: Expect) {
     let source = TopicPartition::new("fpaas.firehose", 3);
-    let plan = route(Run { source: &source, records, next: Offset(100), lost_until: None }, &index(filters), from);
+    let plan = route(run(&source, records, 100, &NONE), &index(filters), from);
     let mut lines: Vec<String> = plan
         .deliveries
         .iter()
@@ -106,7 +115,7 @@ fn a_match_that_fails_is_no_match_and_is_counted() {
 fn nobody_gets_a_record_below_where_it_begins() {
     let records = [event(7, "did:plc:a", "a.b.like"), event(8, "did:plc:a", "a.b.like")];
     let source = TopicPartition::new("fpaas.firehose", 3);
-    let run = Run { source: &source, records: &records, next: Offset(9), lost_until: None };
+    let run = run(&source, &records, 9, &NONE);
     let plan = route(run, &index(&[("now", "{}"), ("later", "{}"), ("lane", "{}")]), &[Offset(0), Offset(8), NOBODY]);
     assert_eq!(plan.tallies.iter().map(|tally| tally.matched).collect::<Vec<_>>(), [2, 1, 0]);
 }
@@ -116,24 +125,65 @@ fn what_is_more_than_a_transaction_takes_is_left_for_the_next_one() {
     let big = "x".repeat(limits::ROUTE_BYTES_MAX / 2);
     let records: Vec<_> = (0..9).map(|offset| stored(offset, None, Some(&big), Headers::default())).collect();
     let source = TopicPartition::new("fpaas.acme.t.big", 0);
-    let plan = route(
-        Run { source: &source, records: &records, next: Offset(9), lost_until: None },
-        &index(&[("all", "{}")]),
-        &[Offset(0)],
-    );
+    let plan = route(run(&source, &records, 9, &NONE), &index(&[("all", "{}")]), &[Offset(0)]);
     assert_eq!((plan.deliveries.len(), plan.next), (2, Offset(2)));
     assert_eq!(plan.tallies, [Tally { matched: 2, errors: 0 }]);
 }
 
 #[test]
 fn who_does_not_fit_into_the_transaction_of_one_record_is_deferred_at_that_record() {
-    let big = "x".repeat(limits::ROUTE_RECORD_BYTES_MAX / 4);
+    let big = "x".repeat(limits::ROUTE_RECORD_BYTES_MAX / 5);
     let records: Vec<_> = (5..7).map(|offset| stored(offset, None, Some(&big), Headers::default())).collect();
     let source = TopicPartition::new("fpaas.acme.t.big", 0);
-    let run = Run { source: &source, records: &records, next: Offset(9), lost_until: None };
+    let run = run(&source, &records, 9, &NONE);
     let plan = route(run, &index(&[("all", "{}"); 6]), &[Offset(0); 6]);
-    assert_eq!((plan.deliveries.len(), plan.next), (4, Offset(6)));
-    assert_eq!(plan.deferred, [(4, Offset(5)), (5, Offset(5))]);
+    assert_eq!((plan.deliveries.len(), plan.next), (5, Offset(6)));
+    assert_eq!(plan.deferred, [(5, Offset(5))]);
+}
+
+#[test]
+fn what_was_taken_in_can_be_delivered_and_a_larger_record_is_a_dead_letter() {
+    let source = TopicPartition::new(format!("fpaas.acme.t.{}", "t".repeat(limits::TOPIC_NAME_BYTES_MAX - 13)), 255);
+    let sized = |offset, bytes| stored(offset, None, Some(&"x".repeat(bytes)), Headers::default());
+    let records = [sized(u64::MAX - 1, limits::SOURCE_RECORD_BYTES_MAX), sized(u64::MAX, limits::RECORD_BYTES_MAX)];
+    let [fits, larger] = records.map(|record| {
+        let plan = route(run(&source, &[record], u64::MAX, &NONE), &index(&[("all", "{}")]), &[Offset(0)]);
+        plan.deliveries.into_iter().next().unwrap()
+    });
+    assert_eq!(
+        (&*fits.at.topic, fits.record.value.unwrap().len()),
+        ("fpaas.acme.d.all.1", limits::SOURCE_RECORD_BYTES_MAX)
+    );
+    assert!(fits.record.headers.as_bytes().len() <= limits::DELIVERY_HEADERS_BYTES_MAX);
+    assert_eq!((&*larger.at.topic, larger.record.value), ("fpaas.acme.x.all.1", None));
+    let header = |name| larger.record.headers.get_str(name).unwrap();
+    assert_eq!((header("fpaas.error.reason"), header("fpaas.error.omitted")), ("tooLarge", "value"));
+    assert_eq!((header("fpaas.error.stage"), header(header::SOURCE_OFFSET)), ("router", &*u64::MAX.to_string()));
+}
+
+#[test]
+fn a_record_that_was_refused_is_a_dead_letter_and_then_nothing_until_it_is_passed() {
+    let index = index(&[("all", "{}"), ("other", "{}")]);
+    let (source, records) = (TopicPartition::new("fpaas.firehose", 0), [event(7, "did:plc:a", "a.b.like")]);
+    let mut undeliverable = Undeliverable::default();
+    let topics = |undeliverable: &Undeliverable| {
+        let plan = route(run(&source, &records, 8, undeliverable), &index, &[Offset(0); 2]);
+        let topics = plan.deliveries.iter().map(|append| append.at.topic.to_string()).collect::<Vec<_>>();
+        (topics.join(" "), plan.instead)
+    };
+    let refused =
+        |topic: &str, refusal| Refused { at: TopicPartition::new(topic, 0), refusal, source: Some(Offset(7)) };
+    let not_about_a_record = refused("fpaas.acme.d.all.1", Refusal::NotAuthorised);
+    assert!(!undeliverable.note(index.members(), &not_about_a_record));
+    assert!(undeliverable.note(index.members(), &refused("fpaas.acme.d.all.1", Refusal::TooLarge)));
+    let dead = ("fpaas.acme.x.all.1 fpaas.acme.d.other.1".to_owned(), vec![(0, Instead::DeadLetter)]);
+    assert_eq!(topics(&undeliverable), dead);
+    assert!(undeliverable.note(index.members(), &refused("fpaas.acme.x.all.1", Refusal::NoSuchTopic)));
+    assert_eq!(topics(&undeliverable), ("fpaas.acme.d.other.1".to_owned(), vec![(0, Instead::Nothing)]));
+    undeliverable.passed(Offset(7));
+    assert_eq!(topics(&undeliverable).1, [(0, Instead::Nothing)]);
+    undeliverable.passed(Offset(8));
+    assert_eq!(topics(&undeliverable).1, []);
 }
 
 #[test]
@@ -145,8 +195,7 @@ fn the_lane_is_that_of_the_key_and_of_the_place_without_one() {
     let keyless = (50..100).map(|offset| stored(offset, None, None, Headers::default()));
     let records: Vec<_> = keyed.chain(keyless).collect();
     let source = TopicPartition::new("fpaas.acme.t.t", 0);
-    let plan =
-        route(Run { source: &source, records: &records, next: Offset(100), lost_until: None }, &index, &[Offset(0)]);
+    let plan = route(run(&source, &records, 100, &NONE), &index, &[Offset(0)]);
     let lanes: Vec<_> = plan.deliveries.iter().map(|append| append.at.partition).collect();
     assert!(lanes[..50].iter().all(|lane| *lane == lanes[0]));
     assert!(lanes[50..].iter().any(|lane| *lane != lanes[50]));
@@ -176,7 +225,7 @@ fn what_a_thousand_subscriptions_cost() {
         let source = TopicPartition::new("fpaas.firehose", 3);
         let began = std::time::Instant::now();
         for _ in 0..200 {
-            let run = Run { source: &source, records: &records, next: Offset(1000), lost_until: None };
+            let run = run(&source, &records, 1000, &NONE);
             assert_eq!(route(run, &index, &from).deliveries.len(), 250);
         }
         costs.push((others + 1, began.elapsed() / 200_000));

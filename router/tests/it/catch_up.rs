@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fpaas_core::Offset;
@@ -205,7 +204,7 @@ fn check(story: &Story) -> usize {
             let life = Life::begin(folder.path(), config.clone(), Arc::clone(&faults)).await;
             Teller::begin(life, &mut oracle).tell_all(acts).await;
         });
-        fired += faults.fired.load(Ordering::SeqCst);
+        fired += *faults.fired.borrow();
     }
     live(async {
         let life = Life::begin(folder.path(), config, Faults::new(Vec::new())).await;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
 use fpaas_log::{
-    Created, Culprit, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Receipt, Refusal, Rejected, Result,
-    Retention, TopicSpec, Transaction, Watermarks, Writer,
+    Append, Created, Culprit, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Receipt, Refusal, Rejected,
+    Result, Retention, TopicSpec, Transaction, Watermarks, Writer,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,10 +20,14 @@ pub(crate) enum Fault {
     CrashBefore,
     CrashAfter,
     Retry,
+    /// As `Retry`, from this commit on.
+    Away,
     UnknownDone,
     UnknownNotDone,
     /// Refused when the transaction appends to this topic, from this commit on.
     Refuse(String),
+    /// Refused when the transaction appends a record of more bytes to this topic, from this commit on.
+    TooLarge(String, usize),
 }
 
 /// Faults by the number of the router's commit, from 1.
@@ -31,7 +35,7 @@ pub(crate) enum Fault {
 pub(crate) struct Faults {
     planned: Mutex<Vec<(usize, Fault)>>,
     commits: AtomicUsize,
-    pub(crate) fired: AtomicUsize,
+    pub(crate) fired: watch::Sender<usize>,
     /// The highest offset that was asked for, by partition number of the source: who asks has passed everything below.
     pub(crate) asked: watch::Sender<BTreeMap<u32, Offset>>,
     /// The process is dead: nothing of it moves any more.
@@ -47,6 +51,17 @@ impl Faults {
         self.planned.lock().unwrap().clear();
     }
 
+    /// From the next commit on.
+    pub(crate) fn plan(&self, fault: Fault) {
+        let next = self.commits.load(Ordering::SeqCst) + 1;
+        self.planned.lock().unwrap().push((next, fault));
+    }
+
+    /// Waits until one has fired.
+    pub(crate) async fn fires(&self) {
+        self.fired.subscribe().wait_for(|fired| *fired > 0).await.unwrap();
+    }
+
     fn next(&self, transaction: &Transaction) -> Option<Fault> {
         let number = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
         let planned = self.planned.lock().unwrap();
@@ -54,12 +69,19 @@ impl Faults {
             Fault::Refuse(topic) => {
                 number >= *at && transaction.appends.iter().any(|append| *append.at.topic == **topic)
             }
+            Fault::TooLarge(topic, most) => number >= *at && larger(transaction, topic, *most).is_some(),
+            Fault::Away => number >= *at,
             _ => number == *at,
         });
         let fault = fault.map(|(_, fault)| fault.clone());
-        self.fired.fetch_add(usize::from(fault.is_some()), Ordering::SeqCst);
+        self.fired.send_modify(|fired| *fired += usize::from(fault.is_some()));
         fault
     }
+}
+
+fn larger<'t>(transaction: &'t Transaction, topic: &str, most: usize) -> Option<&'t TopicPartition> {
+    let larger = |append: &&Append| *append.at.topic == *topic && append.record.bytes() > most;
+    transaction.appends.iter().find(larger).map(|append| &append.at)
 }
 
 #[derive(Debug)]
@@ -96,7 +118,7 @@ impl Writer for FaultyWriter {
                 drop(self.inner.commit(transaction).await);
                 self.die().await
             }
-            Some(Fault::Retry) => reject(Error::Retry("a test says so".to_owned()), transaction),
+            Some(Fault::Retry | Fault::Away) => reject(Error::Retry("a test says so".to_owned()), transaction),
             Some(Fault::UnknownNotDone) => reject(Error::Unknown, transaction),
             Some(Fault::UnknownDone) => {
                 drop(self.inner.commit(transaction.clone()).await);
@@ -110,6 +132,10 @@ impl Writer for FaultyWriter {
                     .map(|append| append.at.clone());
                 let culprit = Culprit::Append { at: at.unwrap(), refusal: Refusal::NotAuthorised };
                 reject(Error::Abort(culprit), transaction)
+            }
+            Some(Fault::TooLarge(topic, most)) => {
+                let at = larger(&transaction, &topic, most).unwrap().clone();
+                reject(Error::Abort(Culprit::Append { at, refusal: Refusal::TooLarge }), transaction)
             }
         }
     }

@@ -8,6 +8,10 @@ mod faulty;
 #[cfg(test)]
 mod index;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod scan;
+#[cfg(test)]
+mod undeliverable;
 #[cfg(test)]
 mod world;

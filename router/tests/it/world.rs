@@ -9,7 +9,9 @@ use std::time::Duration;
 use fpaas_core::event::header;
 use fpaas_core::subscription::{Filter, Secret, Subscription};
 use fpaas_core::topics::{Stage, Topics};
-use fpaas_core::{HeadersBuilder, ManualClock, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicPartition};
+use fpaas_core::{
+    Clock as _, HeadersBuilder, ManualClock, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicPartition,
+};
 use fpaas_log::embedded::EmbeddedConfig;
 use fpaas_log::{Embedded, FetchBounds, Log, Position, Record, Stored, TopicSpec, Transaction};
 use fpaas_router::Config;
@@ -33,6 +35,7 @@ pub(crate) struct Life {
     pub(crate) topics: Topics,
     config: Config,
     clock: Arc<ManualClock>,
+    embedded: Arc<Embedded>,
     shutdown: CancellationToken,
     tasks: JoinSet<Result<(), fpaas_router::Error>>,
 }
@@ -65,7 +68,8 @@ impl Life {
     pub(crate) async fn begin(folder: &Path, config: Config, faults: Arc<Faults>) -> Self {
         let clock = Arc::new(ManualClock::at_micros(1_000_000));
         let embedded = EmbeddedConfig { gap_every: Some(3), ..EmbeddedConfig::new(clock.clone()) };
-        let inner: Arc<dyn Log> = Embedded::open(folder, embedded).unwrap();
+        let embedded = Embedded::open(folder, embedded).unwrap();
+        let inner: Arc<dyn Log> = embedded.clone();
         let log: Arc<dyn Log> = Arc::new(Faulty { inner, faults: Arc::clone(&faults) });
         log.create_topic("fpaas.firehose", &TopicSpec::kept(PARTITIONS)).await.unwrap();
         let topics = Topics::default();
@@ -79,7 +83,7 @@ impl Life {
             Ok(follower.follow(&stop).await?)
         });
         ready.await.unwrap();
-        Self { log, control, board: Arc::default(), faults, topics, config, clock, shutdown, tasks }
+        Self { log, control, board: Arc::default(), faults, topics, config, clock, embedded, shutdown, tasks }
     }
 
     /// Starts a router; several of different names share the slots.
@@ -106,6 +110,17 @@ impl Life {
         }
     }
 
+    /// Lets time pass, and retention look once.
+    pub(crate) fn retain_after(&self, time: Duration) {
+        self.clock.advance(time);
+        self.embedded.run_retention_once().unwrap();
+    }
+
+    /// What went at a hard limit.
+    pub(crate) fn lost_records(&self) -> u64 {
+        self.embedded.lost_records()
+    }
+
     /// Appends one event and says at which offset.
     pub(crate) async fn append(&self, partition: u32, collection: &str) -> Offset {
         self.append_sized(partition, collection, 2).await
@@ -113,6 +128,15 @@ impl Life {
 
     /// The same with a value of so many bytes.
     pub(crate) async fn append_sized(&self, partition: u32, collection: &str, bytes: usize) -> Offset {
+        self.append_at(partition, collection, bytes, Timestamp::from_millis(1000)).await
+    }
+
+    /// The same, received now and not when the world began.
+    pub(crate) async fn append_now(&self, partition: u32, collection: &str) -> Offset {
+        self.append_at(partition, collection, 2, self.clock.now()).await
+    }
+
+    async fn append_at(&self, partition: u32, collection: &str, bytes: usize, timestamp: Timestamp) -> Offset {
         let headers = HeadersBuilder::new()
             .with(header::KIND, "commit")
             .with(header::COLLECTION, collection)
@@ -122,7 +146,7 @@ impl Life {
             key: Some("did:plc:a".into()),
             value: Some(format!("{{{}}}", " ".repeat(bytes - 2)).into()),
             headers,
-            timestamp: Timestamp::from_millis(1000),
+            timestamp,
         };
         let mut transaction = Transaction::new();
         transaction.append(source(partition), record);
@@ -172,6 +196,16 @@ impl Life {
         self.log.positions(&group, &[source(partition)]).await.unwrap().remove(0)
     }
 
+    /// Waits until a scan of the first partition has committed under this control revision: a record at a time is
+    /// there for it to take.
+    pub(crate) async fn scans_under(&self, revision: u64) {
+        let mut asked = self.faults.asked.subscribe();
+        while !self.position(0).await.is_some_and(|at| is_under(&at, revision)) {
+            self.append_now(0, FENCE).await;
+            asked.changed().await.unwrap();
+        }
+    }
+
     /// Source offsets by source partition in the order in which they were delivered, as soon as `enough` says so.
     pub(crate) async fn delivered(&self, id: &str, enough: impl Fn(&Delivered) -> bool) -> Delivered {
         let at = self.deliveries(id);
@@ -201,6 +235,10 @@ impl Life {
 
 /// Source offsets by source partition, in the order of their delivery.
 pub(crate) type Delivered = BTreeMap<u32, Vec<u64>>;
+
+fn is_under(position: &Position, revision: u64) -> bool {
+    String::from_utf8_lossy(&position.metadata).contains(&format!(r#""revision":{revision}}}"#))
+}
 
 fn note(delivered: &mut Delivered, stored: &Stored) {
     let number = |name| stored.record.headers.get_str(name).unwrap().parse::<u64>().unwrap();
