@@ -55,6 +55,10 @@ pub const COMMIT_OPS_MAX: usize = 200;
 /// The largest record of any topic: Kafka's default `message.max.bytes` is 1 MiB + 12; ours is set where topics are
 /// made.
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What a dead letter has more than its delivery: the message, and names, times, numbers and ids beside it.
+pub const DEAD_LETTER_HEADERS_BYTES_MAX: usize = FAILURE_MESSAGE_BYTES_MAX + 1024;
+/// The longest sentence about a failure: the rest of it is cut off.
+pub const FAILURE_MESSAGE_BYTES_MAX: usize = 1024;
 /// The most bytes of one transaction: the largest batch's results and a margin.
 pub const TRANSACTION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What one fetch returns at most, unless a single record is larger.
@@ -181,6 +185,10 @@ pub const LOG_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(
 pub const DRAIN: Duration = Duration::from_secs(6);
 
 const _: () = assert!(*BATCH_BYTES.end() as usize <= RECORD_BYTES_MAX);
+const _: () = assert!(
+    BATCH_RECORD_BYTES_MAX + RECORD_BYTES_MAX + *BATCH_EVENTS.end() as usize * DEAD_LETTER_HEADERS_BYTES_MAX
+        < TRANSACTION_BYTES_MAX
+);
 const _: () = assert!(RESPONSE_BYTES_MAX < TRANSACTION_BYTES_MAX / 2);
 const _: () = assert!(FRAME_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < FRAMES_WAITING_BYTES_MAX);

@@ -164,7 +164,7 @@ fn error_headers(batch: &Batch, given_up: &GivenUp) -> Headers {
         ("stage", Some(STAGE.to_owned())),
         ("reason", Some(failure.reason.as_str().to_owned())),
         ("status", failure.status.map(|status| status.to_string())),
-        ("message", Some(failure.message.clone())),
+        ("message", Some(failure.message.to_string())),
         ("attempts", Some(attempts.to_string())),
         ("firstFailedAt", Some(rfc3339::format(*first_failed))),
         ("lastFailedAt", Some(rfc3339::format(*last_failed))),

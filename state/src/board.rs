@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use fpaas_core::{Incarnation, SubscriptionId, TenantId, Timestamp};
+use fpaas_core::{Incarnation, Message, SubscriptionId, TenantId, Timestamp};
 use serde::Serialize;
 
 type Key = (TenantId, SubscriptionId, Incarnation);
@@ -71,7 +71,7 @@ pub struct LastOutcome {
     /// `acknowledged`, or why not: `timeout`, `connect`, `status`, `badResponse`…
     pub outcome: String,
     /// A sentence about it, free of secrets.
-    pub message: String,
+    pub message: Message,
     /// Which attempt of its batch it was, from 1.
     pub attempt: u32,
 }

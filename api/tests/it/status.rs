@@ -120,7 +120,7 @@ async fn lanes_counters_and_the_last_outcome_are_shown() {
         time,
         status: Some(503),
         outcome: "status".to_owned(),
-        message: "503".to_owned(),
+        message: "503".into(),
         attempt: 2,
     });
     let status = world.get(STATUS).await.json(200);
