@@ -26,6 +26,7 @@ async fn at(point: Point, seed: u64) -> Result<Summary> {
         Point::ScanJoining => joining(point, seed).await,
         Point::RestoreRunning => restoring(point, seed).await,
         Point::ControlAppended => appended(point, seed).await,
+        Point::RetentionExpired | Point::RetentionSwept => retaining(point, seed).await,
         _ => under_way(point, seed).await,
     }
 }
@@ -37,7 +38,8 @@ fn planned(dev: Dev, point: Point) -> Dev {
 /// Which hit: not the first, where more of them come, so that something was done before.
 fn nth(point: Point) -> u32 {
     match point {
-        Point::ControlAppended | Point::ScanJoining | Point::RestoreRunning | Point::RetentionTrimmed => 1,
+        Point::ControlAppended | Point::ScanJoining | Point::RestoreRunning => 1,
+        Point::RetentionTrimmed | Point::RetentionExpired | Point::RetentionSwept => 1,
         Point::TopicsMissing => 2,
         Point::LaneInBackoff => 3,
         _ => 10,
@@ -89,6 +91,31 @@ async fn appended(point: Point, seed: u64) -> Result<Summary> {
     let running = job.bare()?.start().await?;
     let kept = running.api.get("/v1/subscriptions/likes").await.context("the command is lost")?;
     ensure!(kept.pointer("/output/topic") == Some(&json!("like-results")), "{kept}");
+    stop(running).await?;
+    job.finish().await
+}
+
+/// The log removes by itself: results of another subscription, which are kept for a second, and deliveries that are
+/// done. A first run leaves both behind, the second dies as it removes them.
+async fn retaining(point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(seed, "6x").await?;
+    let mut running = job.dev()?.start().await?;
+    running.api.put("/v1/topics/post-results", &json!({"retentionMs": 1000})).await?;
+    running.api.put("/v1/subscriptions/posts", &posts(&job)).await?;
+    let made = |calls: &[Call]| {
+        [false, true].iter().all(|posts| calls.iter().filter(|call| from_posts(call) == *posts).count() > 5)
+    };
+    job.receiver.wait(LONG, made).await?;
+    running.process.kill().await?;
+    crashed(&mut planned(job.bare()?, point).spawn()?).await?;
+    let running = job.bare()?.start().await?;
+    if point == Point::RetentionExpired {
+        // The watermark that had moved is where it was.
+        let first = running.api.get("/v1/topics/post-results/records?from=earliest&limit=1").await?;
+        let offset = first.pointer("/items/0/offset").or(first.get("nextOffset")).and_then(Value::as_u64);
+        ensure!(offset > Some(0), "what was removed is back: {first}");
+    }
+    running.api.send(reqwest::Method::DELETE, "/v1/subscriptions/posts", None).await?.ok()?;
     stop(running).await?;
     job.finish().await
 }
