@@ -10,6 +10,8 @@ use std::io::Write as _;
 pub enum Need {
     /// The right to mount a small file system.
     Mount,
+    /// A network of one's own: `unshare`, `ip`, and the right to use them.
+    NetworkNamespace,
     /// `python3`, its standard library only.
     Python,
     /// A package of Python's that `scripts/test.sh` installs where it can.
@@ -22,6 +24,7 @@ impl Need {
     const fn name(self) -> &'static str {
         match self {
             Self::Mount => "mount",
+            Self::NetworkNamespace => "network-namespace",
             Self::Python => "python",
             Self::PythonPackages => "python-packages",
             Self::Program => "program",
