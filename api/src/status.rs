@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use fpaas_core::{TopicName, rfc3339};
+use fpaas_core::{Message, TopicName, rfc3339};
 use fpaas_state::{Counters, LastOutcome};
 use serde::Serialize;
 
@@ -87,7 +87,7 @@ struct Outcome {
     time: String,
     status: Option<u16>,
     outcome: String,
-    message: String,
+    message: Message,
     attempt: u32,
 }
 

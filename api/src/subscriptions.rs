@@ -42,6 +42,7 @@ pub(crate) async fn put(
     params.finish()?;
     conditions::refuse(request.headers())?;
     let (id, subscription) = read(&app, &name, &body::read(request).await?)?;
+    refuse_conflicts(&app, &id, &subscription)?;
     quota::check_subscription(&app, &id, &subscription)?;
     let source = app.readable(subscription.source.topic.as_str()).await?;
     let starts = starts::of_subscription(&app, &source, &subscription.start_from).await?;
@@ -61,7 +62,7 @@ fn read(app: &App, name: &str, bytes: &Bytes) -> Result<(SubscriptionId, Subscri
         let mut found = subscription.violations(app.config.allow_http);
         found.extend(id_violation(id.as_ref().ok(), subscription.id.as_ref()));
         found.extend(match_violation(subscription));
-        found.extend(source_violation(app, subscription));
+        found.extend(source_violation(app, name, subscription));
         found
     });
     match (id, checked) {
@@ -88,8 +89,20 @@ fn match_violation(subscription: &Subscription) -> Option<Violation> {
     Some(Violation::new("/filter/match", format!("must be a JMESPath: {error}")))
 }
 
-fn source_violation(app: &App, subscription: &Subscription) -> Option<Violation> {
+/// What cannot change is said before anything is asked of the new source. The command is checked again where it is
+/// applied.
+fn refuse_conflicts(app: &App, id: &SubscriptionId, subscription: &Subscription) -> Result<(), Problem> {
+    let Ok(old) = app.subscription(id.as_str()) else { return Ok(()) };
+    let conflicts = subscription.conflicts(&old.config);
+    if conflicts.is_empty() { Ok(()) } else { Err(Problem::conflict(conflicts)) }
+}
+
+/// Another source than an existing subscription has is a conflict, whether it is there or not.
+fn source_violation(app: &App, name: &str, subscription: &Subscription) -> Option<Violation> {
     let source = &subscription.source.topic;
+    if app.subscription(name).is_ok_and(|old| old.config.source.topic != *source) {
+        return None;
+    }
     (!app.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
 }
 

@@ -63,6 +63,11 @@ points! {
     RestoreRunning = "restore-running",
     /// The low watermark moved and the records below it are still there: they are removed later, nobody reads them.
     RetentionTrimmed = "retention-trimmed",
+    /// A limit of time or bytes has moved a low watermark and nothing is removed: nobody reads what is below it, and it
+    /// is removed after the restart.
+    RetentionExpired = "retention-expired",
+    /// Records below a low watermark are deleted and the disk is not given back: it is later; those above are there.
+    RetentionSwept = "retention-swept",
     /// A command is durable and was not answered: it holds, and its caller's repeated PUT finds it applied.
     ControlAppended = "control-appended",
     /// A subscription's command is applied and its internal topics do not exist: they are made at the next start.

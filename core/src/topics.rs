@@ -22,7 +22,7 @@ pub struct Topics {
 }
 
 /// The stages that keep tables and have a consumer group per pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Scans and catch-up.
     Router,

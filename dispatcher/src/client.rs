@@ -24,8 +24,6 @@ const IDLE_PER_HOST: usize = 16;
 /// How much of a body that nobody needs is read so that its connection can be used again, and for how long.
 const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(500);
-/// The longest message about a failure.
-const MESSAGE_CHARS: usize = 300;
 
 /// Shared by all lanes; cheap to clone.
 #[derive(Clone, Debug)]
@@ -143,7 +141,7 @@ fn failure(error: &reqwest::Error) -> Failure {
     let reason = if error.is_connect() { Reason::Connect } else { Reason::Cut };
     let what = if error.is_connect() { "no connection" } else { "the connection ended before the answer" };
     let cause = causes().last().map(ToString::to_string).unwrap_or_default();
-    Failure::new(reason, format!("{what}: {cause}").chars().take(MESSAGE_CHARS).collect::<String>())
+    Failure::new(reason, format!("{what}: {cause}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::subscription::{OnExhausted, Webhook};
-use fpaas_core::{Timestamp, TopicName, limits};
+use fpaas_core::{Message, Timestamp, TopicName, limits};
 use fpaas_state::{LastOutcome, SubscriptionEntry};
 
 use crate::client::Call;
@@ -172,7 +172,7 @@ impl Lane {
 
     fn note_acknowledged(&self, answer: &Result<Answer, Failure>, records: usize, attempt: u32) {
         let status = answer.as_ref().ok().map(|answer| answer.status);
-        self.note(status, "acknowledged", format!("{records} records"), attempt);
+        self.note(status, "acknowledged", Message::new(format_args!("{records} records")), attempt);
     }
 
     /// Counts a call that did not acknowledge, for `/status`.
@@ -184,7 +184,7 @@ impl Lane {
         self.note(failure.status, failure.reason.as_str(), failure.message.clone(), attempt);
     }
 
-    fn note(&self, status: Option<u16>, outcome: &str, message: String, attempt: u32) {
+    fn note(&self, status: Option<u16>, outcome: &str, message: Message, attempt: u32) {
         let time = self.shared.context.clock.now();
         self.counters.note(LastOutcome { time, status, outcome: outcome.to_owned(), message, attempt });
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{Error as LogError, Lease, Transaction, Writer};
 use fpaas_state::rows::{self, StartedRow};
@@ -68,7 +69,7 @@ impl Lane {
             Err(Halt::Failed(error)) => return Err(error),
         };
         warn!(lane = %self.at, %why, "a lane stands still");
-        self.counters.note_stopped(Some(why.into_owned()));
+        self.counters.note_stopped(Stage::Dispatcher, self.at.partition, &*why);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fpaas_core::partition::Slot;
+use fpaas_core::topics::Stage;
 use fpaas_core::{Incarnation, Partition, PoolId, SubscriptionId, TenantId, TopicPartition};
 use fpaas_log::Lease;
 use fpaas_state::{SubscriptionEntry, View};
@@ -149,7 +150,7 @@ impl Lanes {
         let deliveries = context.topics.deliveries(&key.tenant, &key.subscription, key.incarnation);
         let at = TopicPartition::new(deliveries, key.lane.0);
         let counters = context.board.of(&key.tenant, &key.subscription, key.incarnation);
-        counters.note_stopped(None);
+        counters.note_moving(Stage::Dispatcher, key.lane);
         Lane {
             deliveries: Deliveries::new(Arc::clone(&context.log), at.clone(), stop.clone(), Arc::clone(&counters)),
             trimmer: Trimmer::new(Arc::clone(&context.log), at.clone()),

@@ -5,7 +5,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fpaas_core::{Timestamp, TopicName};
+use fpaas_core::{Message, Timestamp, TopicName};
 
 mod results;
 
@@ -52,7 +52,7 @@ pub(crate) struct Failure {
     /// The answer's status, if there was one.
     pub(crate) status: Option<u16>,
     /// A sentence, free of secrets.
-    pub(crate) message: String,
+    pub(crate) message: Message,
     /// Whether the same call may succeed later.
     pub(crate) retryable: bool,
     /// How long the endpoint asked to be left alone.
@@ -107,9 +107,8 @@ impl Reason {
 
 impl Failure {
     /// Without an answer; it may go better next time.
-    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        let message = fpaas_state::message(&message.into()).to_owned();
-        Self { reason, status: None, message, retryable: true, retry_after: None }
+    pub(crate) fn new(reason: Reason, message: impl Into<Message>) -> Self {
+        Self { reason, status: None, message: message.into(), retryable: true, retry_after: None }
     }
 }
 

@@ -51,11 +51,12 @@ fn backoff(policy: &Retry, attempt: u32, jitter: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fpaas_core::Message;
     use proptest::prelude::*;
 
     fn failed(reason: Reason, status: Option<u16>, retryable: bool, retry_after: Option<u64>) -> Failure {
         let retry_after = retry_after.map(Duration::from_secs);
-        Failure { reason, status, retryable, retry_after, message: String::new() }
+        Failure { reason, status, retryable, retry_after, message: Message::default() }
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Lane {
             }
             Outcome::Refused(Refused { at, refusal, .. }) => {
                 warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
-                self.member.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));
+                self.member.note_refused(&self.own.source, refusal);
                 Ok(ControlFlow::Break(Ended::Halted))
             }
             Outcome::Ended(ended) => Ok(ControlFlow::Break(ended)),

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use fpaas_core::topics::Topics;
+use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{Offset, Partition, PoolId, TopicPartition};
+use fpaas_log::Refusal;
 use fpaas_state::{Board, Counters, SubscriptionEntry, View};
 use tracing::error;
 
@@ -60,6 +61,12 @@ impl Member {
             counters: board.of(&entry.tenant, &entry.id, entry.incarnation),
             key: format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation).into(),
         }
+    }
+
+    /// Says on the board that the log does not take its deliveries from `source`.
+    pub(crate) fn note_refused(&self, source: &TopicPartition, refusal: Refusal) {
+        let why = format!("a delivery was refused: {refusal}");
+        self.counters.note_stopped(Stage::Router, source.partition, why);
     }
 
     /// Where it starts in a partition of its source, if that partition is one of its own.

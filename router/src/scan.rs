@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
+use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, limits};
 use fpaas_log::{Culprit, Error as LogError, Fetched, Hold};
 use fpaas_state::rows::{self, ScanRow};
@@ -92,7 +93,7 @@ impl Scan {
         if position.is_none() && own.is_started()? {
             let reason =
                 format!("positionLost: the position on {} was committed and is not there any more", own.source);
-            return Ok(ControlFlow::Break(halt(&roster.borrow().source(&own.source.topic), &reason)));
+            return Ok(ControlFlow::Break(halt(&roster.borrow().source(&own.source.topic), &own.source, &reason)));
         }
         if let Some(position) = &position {
             let mark: Mark = rows::decode("a position's metadata", &position.metadata)?;
@@ -131,7 +132,7 @@ impl Scan {
                 Event::Roster => ControlFlow::Continue(self.refresh(stop)?),
                 Event::Lane(LaneEvent::Joins(join)) => self.take_in(join).await,
                 Event::Lane(LaneEvent::Ended(key, ended)) => self.lane_ended(&key, ended?),
-                Event::SourceGone(reason) => ControlFlow::Break(halt(&self.source, &reason)),
+                Event::SourceGone(reason) => ControlFlow::Break(halt(&self.source, &self.own.source, &reason)),
                 Event::Stop => return self.finish(Ended::Stopped, stop).await,
             };
             match flow {
@@ -277,7 +278,7 @@ impl Scan {
             return Err(LogError::Abort(Culprit::Append { at, refusal }).into());
         };
         warn!(subscription = %culprit.key, %at, %refusal, "a delivery was refused, the subscription stands still");
-        culprit.counters.note_stopped(Some(format!("a delivery was refused: {refusal}")));
+        culprit.note_refused(&self.own.source, refusal);
         self.standings.leave(&self.source, &culprit.key, self.position);
         Ok(ControlFlow::Continue(()))
     }
@@ -347,8 +348,8 @@ impl Scan {
 }
 
 /// Says on the board why nothing of this source partition moves.
-fn halt(source: &Source, reason: &str) -> Ended {
+fn halt(source: &Source, at: &TopicPartition, reason: &str) -> Ended {
     error!(reason, "a scan stands still");
-    source.members().iter().for_each(|member| member.counters.note_stopped(Some(reason.to_owned())));
+    source.members().iter().for_each(|member| member.counters.note_stopped(Stage::Router, at.partition, reason));
     Ended::Halted
 }

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_state::rows::{self, ScanRow};
 
@@ -208,7 +209,7 @@ impl Standings {
         }
         let place = Place { row_key, standing };
         if self.places.insert(Arc::clone(&member.key), place).is_some() {
-            member.counters.note_stopped(None);
+            member.counters.note_moving(Stage::Router, self.at.partition);
         }
         (!in_scan).then(|| (Arc::clone(member), *next))
     }

@@ -2,11 +2,12 @@
 //!
 //! Stages write, the API and the line of progress read. Nothing durable is decided by it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use fpaas_core::{Incarnation, SubscriptionId, TenantId, Timestamp};
+use fpaas_core::topics::Stage;
+use fpaas_core::{Incarnation, Message, Partition, SubscriptionId, TenantId, Timestamp};
 use serde::Serialize;
 
 type Key = (TenantId, SubscriptionId, Incarnation);
@@ -30,6 +31,9 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// What of a subscription can stand still by itself: a partition of its source, or a lane.
+type Part = (Stage, Partition);
 
 /// What happened to one subscription since the process started.
 #[derive(Debug, Default)]
@@ -57,7 +61,7 @@ pub struct Counters {
     /// Source offsets that were removed before they were read.
     pub lost: Counter,
     last: Mutex<Option<LastOutcome>>,
-    stopped: Mutex<Option<String>>,
+    stopped: Mutex<BTreeMap<Part, Message>>,
 }
 
 /// How the last call ended.
@@ -71,7 +75,7 @@ pub struct LastOutcome {
     /// `acknowledged`, or why not: `timeout`, `connect`, `status`, `badResponse`…
     pub outcome: String,
     /// A sentence about it, free of secrets.
-    pub message: String,
+    pub message: Message,
     /// Which attempt of its batch it was, from 1.
     pub attempt: u32,
 }
@@ -87,14 +91,23 @@ impl Counters {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
-    /// Why the subscription stands still and will not move by itself, if so.
+    /// Why the subscription, or a part of it, stands still and will not move by itself, if so.
     pub fn stopped(&self) -> Option<String> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.parts_stopped().values().next().map(ToString::to_string)
     }
 
-    /// Notes that it stands still, or no longer.
-    pub fn note_stopped(&self, why: Option<String>) {
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    /// Notes that a part of it stands still.
+    pub fn note_stopped(&self, stage: Stage, partition: Partition, why: impl Into<Message>) {
+        self.parts_stopped().insert((stage, partition), why.into());
+    }
+
+    /// Notes that a part of it moves, or will: why others stand still stays.
+    pub fn note_moving(&self, stage: Stage, partition: Partition) {
+        self.parts_stopped().remove(&(stage, partition));
+    }
+
+    fn parts_stopped(&self) -> MutexGuard<'_, BTreeMap<Part, Message>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,5 +131,22 @@ impl Board {
     pub fn total(&self, pick: impl Fn(&Counters) -> &Counter) -> u64 {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         all.values().map(|counters| pick(counters).get()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_moves_again_does_not_hide_one_that_stands_still() {
+        let counters = Counters::default();
+        counters.note_stopped(Stage::Dispatcher, Partition(1), "one");
+        counters.note_stopped(Stage::Router, Partition(1), "two");
+        counters.note_moving(Stage::Dispatcher, Partition(0));
+        counters.note_moving(Stage::Router, Partition(1));
+        assert_eq!(counters.stopped().as_deref(), Some("one"));
+        counters.note_moving(Stage::Dispatcher, Partition(1));
+        assert_eq!(counters.stopped(), None);
     }
 }

@@ -18,7 +18,7 @@ pub use board::{Board, Counters, LastOutcome};
 pub use command::{Change, Command, Outcome};
 pub use context::Context;
 pub use control::Control;
-pub use dead_letter::{Cause, dead_letter, message};
+pub use dead_letter::{Cause, dead_letter};
 pub use error::{Error, Result};
 pub use standings::Standings;
 pub use tables::{Mutations, Tables};

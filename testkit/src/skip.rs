@@ -14,6 +14,8 @@ pub enum Need {
     Kafka,
     /// The right to mount a small file system.
     Mount,
+    /// A network of one's own: `unshare`, `ip`, and the right to use them.
+    NetworkNamespace,
     /// `python3`, its standard library only.
     Python,
     /// A package of Python's that `scripts/test.sh` installs where it can.
@@ -28,6 +30,7 @@ impl Need {
             Self::Docker => "docker",
             Self::Kafka => "kafka",
             Self::Mount => "mount",
+            Self::NetworkNamespace => "network-namespace",
             Self::Python => "python",
             Self::PythonPackages => "python-packages",
             Self::Program => "program",

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use fpaas_api::{Family, Kind, Labels, Sources};
-use fpaas_core::SubscriptionId;
+use fpaas_core::topics::Stage;
+use fpaas_core::{Partition, SubscriptionId};
 use fpaas_testkit::openmetrics::{Families, Sample, parse};
 use http::Request;
 
@@ -37,7 +38,7 @@ async fn counts_of_the_board_and_lags_of_the_log_are_served_by_subscription() {
     let counters = world.context.board.of(&likes.tenant, &likes.id, likes.incarnation);
     counters.matched.add(7);
     counters.lost.add(3);
-    counters.note_stopped(Some("its source is gone".to_owned()));
+    counters.note_stopped(Stage::Router, Partition(0), "its source is gone");
     let served = scrape(&world).await;
     let of = |family: &str, id| served[family].value(&[("tenant", "local"), ("subscription", id)]);
     assert_eq!(

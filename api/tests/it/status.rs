@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, SubscriptionId, TenantId, Timestamp, TopicPartition};
+use fpaas_core::{Offset, Partition, SubscriptionId, TenantId, Timestamp, TopicPartition};
 use fpaas_log::{Lease, Membership, MembershipEvent, Record, TopicSpec, Transaction, Writer};
 use fpaas_state::rows::{self, ScanRow};
 use fpaas_state::{LastOutcome, SubscriptionEntry};
@@ -114,13 +114,13 @@ async fn lanes_counters_and_the_last_outcome_are_shown() {
     dispatcher.advance(&TopicPartition::new(deliveries, 0), 2, &[]).await;
     let counters = world.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
     counters.dead_letters.add(7);
-    counters.note_stopped(Some("its source is gone".to_owned()));
+    counters.note_stopped(Stage::Router, Partition(0), "its source is gone");
     let time = Timestamp::from_millis(NOW);
     counters.note(LastOutcome {
         time,
         status: Some(503),
         outcome: "status".to_owned(),
-        message: "503".to_owned(),
+        message: "503".into(),
         attempt: 2,
     });
     let status = world.get(STATUS).await.json(200);

@@ -140,6 +140,8 @@ async fn what_cannot_change_is_a_conflict() {
         "conflict",
         &["/source", "/lanes"],
     );
+    // Whether the new one is there is not asked.
+    world.subscribe("likes", r#""source":{"topic":"nowhere"}"#).await.refused(409, "conflict", &["/source"]);
     world.put("/v1/topics/like.results", "{}").await.json(201);
     world.subscribe("likes", r#""output":{"topic":"like_results"}"#).await.refused(409, "conflict", &["/output/topic"]);
 }

@@ -52,13 +52,18 @@ pub(crate) async fn put_all(client: &Client, documents: Documents) -> Result<(),
 fn parse(text: &str) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     for (at, document) in serde_norway::Deserializer::from_str(text).enumerate() {
-        let value = Value::deserialize(document).map_err(|error| format!("document {}: {error}", at + 1))?;
+        let value = value(document).map_err(|error| format!("document {}: {error}", at + 1))?;
         // What stands behind the last `---`, or only a comment, is no document.
         if !value.is_null() {
             documents.push(resource(value).map_err(|why| format!("document {}: {why}", at + 1))?);
         }
     }
     if documents.is_empty() { Err("there is nothing in it".to_owned()) } else { Ok(documents) }
+}
+
+/// By way of YAML's own value, which refuses a key that is there twice: in JSON's, the last one would win.
+fn value(document: serde_norway::Deserializer<'_>) -> Result<Value, serde_norway::Error> {
+    serde_norway::from_value(serde_norway::Value::deserialize(document)?)
 }
 
 fn resource(value: Value) -> Result<Document, String> {
@@ -71,7 +76,11 @@ fn resource(value: Value) -> Result<Document, String> {
         "topic" => ("topic", "name"),
         _ => return Err(SHAPE.to_owned()),
     };
-    let id = body.get(id_field).and_then(Value::as_str).ok_or_else(|| format!("{kind}: {id_field} is missing"))?;
+    let id = match body.get(id_field) {
+        None | Some(Value::Null) => return Err(format!("{kind}: {id_field} is missing")),
+        Some(Value::String(id)) => id,
+        Some(other) => return Err(format!("{kind}: {id_field} {other} is not text: write \"{other}\" in quotes")),
+    };
     // It becomes a part of the URL's path: the server says what is wrong with a name, but it must arrive as one.
     let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if id.is_empty() || !id.bytes().all(well_formed) {
@@ -105,7 +114,17 @@ mod tests {
             ("likes", "document 1: must be one"),
             ("subscription: {id: a}\ntopic: {name: b}", "document 1: must be one"),
             ("subscription: {id: a}\n---\nother: {}", "document 2: must be one"),
-            ("subscription: {}", "id is missing"),
+            ("subscription: {}", "subscription: id is missing"),
+            ("topic: {name: }", "topic: name is missing"),
+            ("subscription: {id: 123}", r#"id 123 is not text: write "123" in quotes"#),
+            ("topic: {name: true}", r#"name true is not text: write "true" in quotes"#),
+            ("subscription: {id: a, id: b}", r#"duplicate entry with key "id""#),
+            ("subscription: {id: a}\nsubscription: {id: b}", r#"duplicate entry with key "subscription""#),
+            (
+                "subscription:\n  id: a\n  collector: {maxEvents: 1, maxEvents: 2}",
+                r#"duplicate entry with key "maxEvents""#,
+            ),
+            ("subscription: {id: a, lanes: 1}\n---\ntopic: {name: b, partitions: 1, partitions: 1}", "document 2: "),
             ("subscription: {id: ../x}", "must be of"),
             ("subscription: [", "document 1"),
         ] {

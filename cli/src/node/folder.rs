@@ -1,13 +1,16 @@
 //! A node's data folder: the log and the key.
 //!
 //! One process has it at a time: what is in it names the node in the log, and two of one name would fence each other
-//! for ever. Files that hold a key have mode 0600.
+//! for ever. The folder is for its owner alone, mode 0700, since webhooks' secrets and headers are in the log; files
+//! that hold a key have mode 0600 besides.
 
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use fpaas_api::ApiKey;
+use tracing::warn;
 
 use crate::client::Target;
 use crate::exit::Failure;
@@ -45,6 +48,7 @@ impl Folder {
         let given = given.map(check).transpose()?;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         let lock = lock(path)?;
+        close_to_others(path).map_err(|error| unusable(path, &error))?;
         let node = node(path, naming)?;
         let key_text = kept(&path.join("api-key"), given, || generate("fpaas_", 24))?;
         let key = ApiKey::new(&key_text);
@@ -65,6 +69,27 @@ impl Folder {
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         Target { url: format!("http://{host}:{}", address.port()), key: self.key_text.clone() }
     }
+}
+
+/// What is in a data folder, also where it is a file system of its own. One that holds anything else is somebody's for
+/// other reasons, too, such as a temporary folder, and keeps its mode.
+const OURS: [&str; 5] = ["lock", "api-key", "api-key.new", EMBEDDED_LOG, "lost+found"];
+
+/// Makes the folder its owner's alone, or says that it is not.
+fn close_to_others(path: &Path) -> std::io::Result<()> {
+    if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let is_ours =
+        |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|it| OURS.iter().any(|name| it.file_name() == *name));
+    let ours = fs::read_dir(path)?.all(is_ours);
+    if !ours || fs::set_permissions(path, fs::Permissions::from_mode(0o700)).is_err() {
+        warn!(
+            folder = %path.display(),
+            "other users of this machine can open the data folder, where webhooks' secrets are: chmod 700 it, or use one of its own"
+        );
+    }
+    Ok(())
 }
 
 /// Held by the process until it ends, however it ends.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::dev::Running;
 use fpaas_testkit::oracle::Comparison;
+use fpaas_testkit::receiver::{Answer, Summary};
 use fpaas_testkit::{Client, Dev, Oracle, Process, Receiver, Script};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,21 +16,37 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 const KEY: &str = "crash-test-key-0123456789";
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
+/// How long the job waits for an answer.
+const TIMEOUT: Duration = Duration::from_millis(150);
+/// Longer than that.
+const TOO_LONG: Answer = Answer::Hang(Duration::from_millis(300));
+
 /// A folder, a receiver, and the program to be killed.
 pub(crate) struct Job {
     folder: TempDir,
     pub(crate) receiver: Receiver,
+    seed: u64,
     pace: &'static str,
 }
 
 impl Job {
     /// `pace` is the recording's speed: `max`, or slow enough that kills find work in flight.
     pub(crate) async fn new(seed: u64, pace: &'static str) -> Result<Self> {
-        let receiver = Receiver::start(SECRET, Script::seeded(seed, 10)).await?;
-        let job = Self { folder: tempfile::tempdir()?, receiver, pace };
+        let receiver = Receiver::start(SECRET, script(seed)).await?;
+        let job = Self { folder: tempfile::tempdir()?, receiver, seed, pace };
         let file = serde_json::to_string(&json!({"subscription": job.likes()}))?;
         std::fs::write(job.file(), file)?;
         Ok(job)
+    }
+
+    /// From the next call on no batch is acknowledged: each is tried until it is not held any more, or for ever.
+    pub(crate) fn hold(&self) {
+        self.receiver.set_script(Script::new(|_| TOO_LONG));
+    }
+
+    /// Goes on as from the start.
+    pub(crate) fn release(&self) {
+        self.receiver.set_script(script(self.seed));
     }
 
     /// Small batches and short waits, so that a job has many of each step; nothing is ever given up on.
@@ -39,7 +56,7 @@ impl Job {
             "startFrom": "earliest",
             "filter": {"collections": ["app.bsky.feed.like"], "operations": ["create"]},
             "collector": {"maxEvents": 10, "maxWaitMs": 20},
-            "processor": {"webhook": {"url": self.receiver.url(), "secret": SECRET, "timeoutMs": 2000}},
+            "processor": {"webhook": {"url": self.receiver.url(), "secret": SECRET, "timeoutMs": TIMEOUT.as_millis() as u64}},
             "output": {"topic": "like-results"},
             "retry": {"initialBackoffMs": 10, "maxBackoffMs": 40, "maxElapsedMs": 600_000},
         })
@@ -58,7 +75,7 @@ impl Job {
     }
 
     /// Lets the job end by itself and checks what came out.
-    pub(crate) async fn finish(&self) -> Result<Checked> {
+    pub(crate) async fn finish(&self) -> Result<Summary> {
         let mut last = self.dev()?.arg("--exit-when-idle").spawn()?;
         let status = last.wait(LONG).await?;
         ensure!(status.success(), "the last run ended with {status}:\n{}", last.lines().join("\n"));
@@ -68,7 +85,7 @@ impl Job {
         checked
     }
 
-    async fn check(&self, api: &Client) -> Result<Checked> {
+    async fn check(&self, api: &Client) -> Result<Summary> {
         let expected = Oracle::bundled()?.likes();
         ensure!(expected.len() == 719, "the recording has 719 likes, not {}", expected.len());
         let found = api.records("like-results").await?;
@@ -80,7 +97,7 @@ impl Job {
         let summary = self.receiver.summary().context("a call broke its promise")?;
         // The other subscription of a test that has one is called too.
         ensure!(summary.events >= expected.len(), "{} events were in calls", summary.events);
-        Ok(Checked { calls: summary.calls, repeated: summary.repeated })
+        Ok(summary)
     }
 
     fn file(&self) -> std::path::PathBuf {
@@ -88,11 +105,9 @@ impl Job {
     }
 }
 
-/// What a job that came out right has seen.
-#[derive(Debug)]
-pub(crate) struct Checked {
-    pub(crate) calls: usize,
-    pub(crate) repeated: usize,
+/// Fails, hangs and cuts connections, and now and then waits for longer than the job does.
+fn script(seed: u64) -> Script {
+    Script::seeded(seed, 10).but(3, 40, TOO_LONG)
 }
 
 /// How many results are committed.

@@ -1,31 +1,32 @@
 //! Every named crash point, hit while the job is under way. A point that is never hit fails the test.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fpaas_core::Point;
 use fpaas_testkit::Dev;
-use serde_json::json;
+use fpaas_testkit::receiver::{Call, Summary};
+use serde_json::{Value, json};
 
 use crate::job::{Job, LONG, SECRET, crashed, stop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_dies_at_any_crash_point_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let mut timed_out = 0;
     for (seed, point) in (500..).zip(Point::ALL) {
-        let checked = at(*point, seed).await.with_context(|| format!("at {}", point.name()))?;
-        println!(
-            "{}: 719 results, 0 lost, 0 doubled, {} calls, {} repeated",
-            point.name(),
-            checked.calls,
-            checked.repeated
-        );
+        let summary = at(*point, seed).await.with_context(|| format!("at {}", point.name()))?;
+        println!("{}: 719 results, 0 lost, 0 doubled, {summary}", point.name());
+        timed_out += summary.timed_out;
     }
     assert!(Point::ALL.len() >= 12);
+    assert!(timed_out > 0, "no call timed out");
     Ok(())
 }
 
-async fn at(point: Point, seed: u64) -> Result<crate::job::Checked> {
+async fn at(point: Point, seed: u64) -> Result<Summary> {
     match point {
         Point::ScanJoining => joining(point, seed).await,
         Point::RestoreRunning => restoring(point, seed).await,
+        Point::ControlAppended => appended(point, seed).await,
+        Point::RetentionExpired | Point::RetentionSwept => retaining(point, seed).await,
         _ => under_way(point, seed).await,
     }
 }
@@ -37,33 +38,26 @@ fn planned(dev: Dev, point: Point) -> Dev {
 /// Which hit: not the first, where more of them come, so that something was done before.
 fn nth(point: Point) -> u32 {
     match point {
-        Point::ControlAppended | Point::ScanJoining | Point::RestoreRunning | Point::RetentionTrimmed => 1,
+        Point::ControlAppended | Point::ScanJoining | Point::RestoreRunning => 1,
+        Point::RetentionTrimmed | Point::RetentionExpired | Point::RetentionSwept => 1,
         Point::TopicsMissing => 2,
         Point::LaneInBackoff => 3,
         _ => 10,
     }
 }
 
-async fn under_way(point: Point, seed: u64) -> Result<crate::job::Checked> {
+async fn under_way(point: Point, seed: u64) -> Result<Summary> {
     let job = Job::new(seed, "6x").await?;
     crashed(&mut planned(job.dev()?, point).spawn()?).await?;
     job.finish().await
 }
 
 /// The scan is past the start when the subscription comes: a catch-up lane serves it, and dies as it joins.
-async fn joining(point: Point, seed: u64) -> Result<crate::job::Checked> {
+async fn joining(point: Point, seed: u64) -> Result<Summary> {
     let job = Job::new(seed, "max").await?;
     let mut running = planned(job.bare()?, point).start().await?;
-    let other = json!({
-        "filter": {"collections": ["app.bsky.feed.post"]},
-        "startFrom": "earliest",
-        "collector": {"maxEvents": 1000},
-        "processor": {"webhook": {"url": job.receiver.url(), "secret": SECRET}},
-        "retry": {"initialBackoffMs": 10, "maxBackoffMs": 40},
-    });
-    running.api.put("/v1/subscriptions/posts", &other).await?;
+    running.api.put("/v1/subscriptions/posts", &posts(&job)).await?;
     // Its first call shows that the scan has moved.
-    let from_posts = |call: &fpaas_testkit::receiver::Call| call.header("fpaas-subscription") == Some("posts");
     job.receiver.wait(LONG, |calls| calls.iter().any(from_posts)).await?;
     // The answer may not come any more.
     drop(running.api.put("/v1/subscriptions/likes", &job.likes()).await);
@@ -74,8 +68,60 @@ async fn joining(point: Point, seed: u64) -> Result<crate::job::Checked> {
     job.finish().await
 }
 
+/// A subscription beside the job's, with no event in common.
+fn posts(job: &Job) -> Value {
+    json!({
+        "filter": {"collections": ["app.bsky.feed.post"]},
+        "startFrom": "earliest",
+        "collector": {"maxEvents": 10, "maxWaitMs": 20},
+        "processor": {"webhook": {"url": job.receiver.url(), "secret": SECRET}},
+        "output": {"topic": "post-results"},
+        "retry": {"initialBackoffMs": 10, "maxBackoffMs": 40},
+    })
+}
+
+fn from_posts(call: &Call) -> bool {
+    call.header("fpaas-subscription") == Some("posts")
+}
+
+/// What was durable and not answered holds: it is there before anything is applied again.
+async fn appended(point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(seed, "6x").await?;
+    crashed(&mut planned(job.dev()?, point).spawn()?).await?;
+    let running = job.bare()?.start().await?;
+    let kept = running.api.get("/v1/subscriptions/likes").await.context("the command is lost")?;
+    ensure!(kept.pointer("/output/topic") == Some(&json!("like-results")), "{kept}");
+    stop(running).await?;
+    job.finish().await
+}
+
+/// The log removes by itself: results of another subscription, which are kept for a second, and deliveries that are
+/// done. A first run leaves both behind, the second dies as it removes them.
+async fn retaining(point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(seed, "6x").await?;
+    let mut running = job.dev()?.start().await?;
+    running.api.put("/v1/topics/post-results", &json!({"retentionMs": 1000})).await?;
+    running.api.put("/v1/subscriptions/posts", &posts(&job)).await?;
+    let made = |calls: &[Call]| {
+        [false, true].iter().all(|posts| calls.iter().filter(|call| from_posts(call) == *posts).count() > 5)
+    };
+    job.receiver.wait(LONG, made).await?;
+    running.process.kill().await?;
+    crashed(&mut planned(job.bare()?, point).spawn()?).await?;
+    let running = job.bare()?.start().await?;
+    if point == Point::RetentionExpired {
+        // The watermark that had moved is where it was.
+        let first = running.api.get("/v1/topics/post-results/records?from=earliest&limit=1").await?;
+        let offset = first.pointer("/items/0/offset").or(first.get("nextOffset")).and_then(Value::as_u64);
+        ensure!(offset > Some(0), "what was removed is back: {first}");
+    }
+    running.api.send(reqwest::Method::DELETE, "/v1/subscriptions/posts", None).await?.ok()?;
+    stop(running).await?;
+    job.finish().await
+}
+
 /// A first run leaves rows behind; the second dies while it reads them.
-async fn restoring(point: Point, seed: u64) -> Result<crate::job::Checked> {
+async fn restoring(point: Point, seed: u64) -> Result<Summary> {
     let job = Job::new(seed, "6x").await?;
     let mut running = job.dev()?.start().await?;
     job.receiver.wait(LONG, |calls| calls.len() > 5).await?;

@@ -1,5 +1,4 @@
-//! Every shell block of README and docs, every tip of `fpaas dev` and every example of `fpaas --help` runs as it is
-//! written.
+//! Every shell block of README and docs, every tip of `fpaas dev` and every example of the help runs as it is written.
 //!
 //! The set-up is the README's own: the block that ends with `fpaas dev`, in one terminal; in the other one, the line
 //! that it prints for curl. The demo's tips are tried in `testkit/tests/demo.rs`; the Worker's page is not, since its
@@ -9,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fpaas_testkit::process::program;
 use fpaas_testkit::terminal::Typed;
-use fpaas_testkit::{Terminal, checkout};
+use fpaas_testkit::{Need, Terminal, checkout, skip};
 
 use crate::{LONG, recording};
 
@@ -110,7 +110,7 @@ async fn every_tip_that_dev_prints_runs() -> Result<()> {
     let home = tempfile::tempdir()?;
     // Slow enough that there is always something new to follow.
     let terminal = Terminal::new(home.path(), &recording("1x"));
-    let program = fpaas_testkit::process::program("fpaas")?;
+    let program = program("fpaas")?;
     let (mut server, export) = serve(&terminal, &format!("{} dev", program.display())).await?;
     server.process.line(0, LONG, |line| line.ends_with(" status").then_some(())).await?;
     let lines = server.process.lines();
@@ -125,21 +125,88 @@ async fn every_tip_that_dev_prints_runs() -> Result<()> {
     Ok(())
 }
 
+/// The receiver as the README says to start it, only at an address of the test's own.
+#[tokio::test]
+async fn the_readmes_receiver_gets_what_the_readmes_subscription_sends() -> Result<()> {
+    let (Ok(receiver), fpaas) = (program("receiver"), program("fpaas")?) else {
+        skip(Need::Program, "the README's receiver: run `make build`");
+        return Ok(());
+    };
+    let readme = std::fs::read_to_string(checkout().join("README.md"))?;
+    let command = readme.split('`').find(|code| code.starts_with("bin/receiver ")).context("no receiver")?;
+    let address = "http://127.0.0.1:8787/";
+    let put = blocks(&checkout().join("README.md"))?;
+    let put = put.iter().find(|block| block.text.contains("curl -sS -X PUT")).context("no subscription")?;
+    ensure!(put.text.contains(address), "{}", put.place());
+    let home = tempfile::tempdir()?;
+    let terminal = Terminal::new(home.path(), &recording("max"));
+    let (mut server, export) = serve(&terminal, &format!("{} dev", fpaas.display())).await?;
+    let answer = terminal.done(&format!("{export}\n{}", put.text), LONG).await?.join("");
+    let secret = answer.split('"').find(|text| text.starts_with("whsec_")).context("no secret in the answer")?;
+    ensure!(command == "bin/receiver --secret whsec_…", "{command}");
+    let command = command.replace("bin/receiver", &receiver.display().to_string()).replace("whsec_…", secret);
+    let mut receiver = terminal.run(&format!("{command} --listen 127.0.0.1:0"))?;
+    let up = |line: &str| line.strip_prefix("receiver is up at ").map(str::to_owned);
+    let up = receiver.process.line(0, LONG, up).await?;
+    terminal.done(&format!("{export}\n{}", put.text.replace(address, &up)), LONG).await?;
+    run(&terminal, &format!("{} tap like-results --follow", fpaas.display())).await?;
+    receiver.interrupt(LONG).await?;
+    server.interrupt(LONG).await?;
+    Ok(())
+}
+
+/// A terminal in a folder with the files that the examples name, where `fpaas` is found.
+fn at_home(home: &Path) -> Result<Terminal> {
+    let program = program("fpaas")?;
+    let path = format!("{}:{}", program.parent().context("no folder")?.display(), std::env::var("PATH")?);
+    let mut terminal = Terminal::new(home, &recording("1x")).env("PATH", &path);
+    home.clone_into(&mut terminal.folder);
+    std::fs::copy(checkout().join("testdata/pds20/frames.bin.zst"), home.join("frames.bin.zst"))?;
+    std::fs::copy(checkout().join("examples/likes.yaml"), home.join("likes.yaml"))?;
+    Ok(terminal)
+}
+
+#[tokio::test]
+async fn the_file_in_the_help_of_apply_is_applied() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let terminal = at_home(home.path())?;
+    let help = terminal.done("fpaas apply --help", LONG).await?;
+    let file = help.iter().skip_while(|line| *line != "  subscription:");
+    let file: Vec<_> = file.map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+    ensure!(file.len() >= 5, "{help:?}");
+    std::fs::write(home.path().join("help.yaml"), file.join("\n"))?;
+    let (mut server, _) = serve(&terminal, "fpaas dev").await?;
+    let said = terminal.done("fpaas apply -f help.yaml", LONG).await?;
+    ensure!(said == ["subscription likes created"], "{said:?}");
+    server.interrupt(LONG).await?;
+    Ok(())
+}
+
+/// Only the folder and the address are the test's own.
+#[tokio::test]
+async fn the_example_in_the_help_of_serve_serves() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let terminal = at_home(home.path())?;
+    let help = terminal.done("fpaas serve --help", LONG).await?;
+    let mut examples = help.iter().filter_map(|line| line.trim().strip_prefix("fpaas serve --data "));
+    let example = examples.next().context("no example")?;
+    let arguments =
+        example.strip_prefix("/var/lib/fpaas --listen 0.0.0.0:8080 ").context("another folder or address")?;
+    let mut server = terminal.run(&format!("fpaas serve --data served --listen 127.0.0.1:0 {arguments}"))?;
+    server.process.line(0, LONG, |line| line.contains("fpaas serve is up").then_some(())).await?;
+    server.interrupt(LONG).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn every_example_of_the_help_runs() -> Result<()> {
     let home = tempfile::tempdir()?;
-    let program = fpaas_testkit::process::program("fpaas")?;
-    let path = format!("{}:{}", program.parent().context("no folder")?.display(), std::env::var("PATH")?);
-    let mut terminal = Terminal::new(home.path(), &recording("1x")).env("PATH", &path);
+    let terminal = at_home(home.path())?;
     let lines = terminal.done("fpaas --help", LONG).await?;
     let examples =
         lines.iter().skip_while(|line| *line != "Examples:").skip(1).map_while(|line| line.strip_prefix("  "));
     let examples: Vec<_> = examples.filter_map(|line| line.split_once("  ")).map(|(command, _)| command).collect();
     ensure!(examples.len() >= 5, "{lines:?}");
-    // The files that the examples name, in the folder one is in.
-    home.path().clone_into(&mut terminal.folder);
-    std::fs::copy(checkout().join("testdata/pds20/frames.bin.zst"), home.path().join("frames.bin.zst"))?;
-    std::fs::copy(checkout().join("examples/likes.yaml"), home.path().join("likes.yaml"))?;
     let mut server: Option<Typed> = None;
     for example in examples {
         if example.starts_with("fpaas dev") {

@@ -1,4 +1,4 @@
-//! The API's key: made, kept for its owner alone, replaced, refused.
+//! The API's key and the folder: made, kept for their owner alone, replaced, refused.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -30,8 +30,39 @@ async fn opens(url: &str, key: &str) -> Result<bool> {
     Ok(status == StatusCode::OK)
 }
 
+fn mode(path: &Path) -> Result<u32> {
+    Ok(path.metadata()?.permissions().mode() & 0o777)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?)
+}
+
 fn is_private(file: &Path) -> Result<bool> {
-    Ok(file.metadata()?.permissions().mode() & 0o777 == 0o600)
+    Ok(mode(file)? == 0o600)
+}
+
+#[tokio::test]
+async fn the_data_folder_is_its_owners_alone_and_one_that_is_not_ours_keeps_its_mode() -> Result<()> {
+    const WARNING: &str = "other users of this machine can open the data folder";
+    let place = Place::new().await?;
+    let data = place.dev()?.data();
+    // Made anew, and as an older version left it.
+    for before in [None, Some(0o755), Some(0o750)] {
+        if let Some(before) = before {
+            set_mode(&data, before)?;
+        }
+        let (mut process, _) = start(&place, &[]).await?;
+        ensure!(mode(&data)? == 0o700, "{before:?}: {:o}", mode(&data)?);
+        ensure!(process.stop(LONG).await?.success());
+        ensure!(!process.lines().iter().any(|line| line.contains(WARNING)), "{:?}", process.lines());
+    }
+    std::fs::write(data.join("a file of somebody's"), "")?;
+    set_mode(&data, 0o755)?;
+    let (mut process, _) = start(&place, &[]).await?;
+    ensure!(mode(&data)? == 0o755 && process.stop(LONG).await?.success());
+    ensure!(process.lines().iter().any(|line| line.contains(WARNING)), "{:?}", process.lines());
+    Ok(())
 }
 
 #[tokio::test]
@@ -43,7 +74,7 @@ async fn the_key_is_kept_for_its_owner_alone_until_another_one_replaces_it() -> 
     ensure!(made.len() >= 40 && is_private(&file)? && opens(&url, &made).await?, "{made:?}");
     ensure!(process.stop(LONG).await?.success());
     // As some copies leave it.
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
+    set_mode(&file, 0o644)?;
     let given = "0123456789 ~!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}";
     let (mut process, url) = start(&place, &["--api-key", given]).await?;
     ensure!(std::fs::read_to_string(&file)? == given && is_private(&file)?, "not replaced");

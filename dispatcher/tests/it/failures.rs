@@ -179,3 +179,36 @@ async fn results_that_the_log_does_not_take_make_dead_letters() {
     assert_eq!(receiver.requests().len(), 2, "the endpoint is not called again for it");
     world.stop().await;
 }
+
+/// A full batch against an answer that cannot be read and whose error repeats a megabyte of it.
+async fn check_hostile(answer: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, receiver) = (World::open(folder.path()).await, Receiver::start([ok(answer)]).await);
+    let more = json!({
+        "collector": {"maxEvents": 1000, "maxWaitMs": 10_000},
+        "processor": {"webhook": {"timeoutMs": 20_000}},
+        "retry": {"maxElapsedMs": 0},
+    });
+    world.put(subscription(&receiver.url, &more)).await;
+    world.deliver(0..1000).await;
+    let dead = world.read(&world.dead_letters(), 1000).await;
+    let added = dead[0].record.bytes() - event(0).bytes();
+    assert!(added <= fpaas_core::limits::DEAD_LETTER_HEADERS_BYTES_MAX, "{added} bytes of headers");
+    assert_eq!(dead[999].record.headers.get_str("fpaas.error.reason"), Some("badResponse"));
+    let last = world.counters().last_outcome().unwrap();
+    assert_eq!((last.outcome.as_str(), last.status), ("badResponse", Some(200)));
+    assert!(last.message.len() <= fpaas_core::limits::FAILURE_MESSAGE_BYTES_MAX, "{}", last.message.len());
+    // The lane goes on.
+    world.deliver(1000..2000).await;
+    assert_eq!(world.read(&world.results(), 1000).await.len(), 1000);
+    let counters = world.counters();
+    world.stop().await;
+    assert_eq!((counters.dead_letters.get(), counters.acknowledged.get(), counters.stopped()), (1000, 1000, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_megabyte_in_an_answer_that_cannot_be_read_is_not_in_every_dead_letter() {
+    let long = "x".repeat(1024 * 1024);
+    check_hostile(&format!(r#"{{"records":[{{"value":1,"{long}":1}}]}}"#)).await;
+    check_hostile(&format!(r#"{{"records":[{{"value":1,"topic":"{long}"}}]}}"#)).await;
+}

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
+use fpaas_core::crashpoint::{self, Point};
 use tracing::{error, warn};
 
 use super::codec;
@@ -64,7 +65,12 @@ fn expire(shared: &Shared, topic: &Topic, partition: &Partition, limits: Retenti
         }
         upto = hard.max(held_from);
     }
-    admin::trim(shared, partition, upto)
+    let before = partition.low();
+    admin::trim(shared, partition, upto)?;
+    if partition.low() > before {
+        crashpoint::hit(Point::RetentionExpired);
+    }
+    Ok(())
 }
 
 fn twice(limits: Retention) -> Retention {
@@ -143,6 +149,7 @@ fn sweep(shared: &Shared, partition: &Partition) -> Result<()> {
             batch.delete_range_cf(family, key(swept), key(upto));
             Ok(())
         })?;
+        crashpoint::hit(Point::RetentionSwept);
         shared.disk.free_files(&key(0), &key(upto - 1))?;
     }
     partition.swept_to(upto);

@@ -38,6 +38,11 @@ impl Call {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
+    /// `fpaas-attempt`: which attempt of its process on this batch it is, from 1.
+    pub fn attempt(&self) -> Option<u32> {
+        self.header("fpaas-attempt")?.parse().ok()
+    }
+
     /// The ids of the events in its body.
     pub fn event_ids(&self) -> Vec<String> {
         let body: Value = self.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
@@ -55,6 +60,10 @@ pub struct Summary {
     pub batches: usize,
     /// Ids that were called more than once.
     pub repeated: usize,
+    /// Attempts of a batch with the number 1 after its first one: by a process that found the batch frozen.
+    pub taken_up_again: usize,
+    /// Calls that their caller gave up on and repeated while the script still had it wait.
+    pub timed_out: usize,
     /// Requests that were cut before their body was whole.
     pub cut: usize,
     /// Events in distinct batches.
@@ -99,8 +108,25 @@ pub fn summarize(calls: &[Call]) -> Result<Summary> {
         anyhow::ensure!(whole.all(|(_, other)| other == body), "batch {id} was repeated with other bytes");
     }
     summary.batches = batches.len();
+    summary.taken_up_again = batches.values().map(|calls| taken_up_again(calls)).sum();
+    summary.timed_out = batches.values().map(|calls| timed_out(calls)).sum();
     summary.repeated = batches.values().filter(|calls| calls.len() > 1).count();
     Ok(summary)
+}
+
+/// How often the attempts on a batch began anew: within one process their number only grows.
+fn taken_up_again(calls: &[&Call]) -> usize {
+    calls.iter().filter(|call| call.attempt() == Some(1)).count().saturating_sub(1)
+}
+
+/// The answers that were not waited for: the next attempt came before they were due.
+fn timed_out(calls: &[&Call]) -> usize {
+    let early = |call: &Call, next: &Call| {
+        let (Answer::Slow(wait) | Answer::Hang(wait)) = call.answer else { return false };
+        // Not after a restart: the process before it was killed, and had not given up.
+        next.attempt() == call.attempt().map(|attempt| attempt + 1) && next.at < call.at + wait
+    };
+    calls.windows(2).filter(|pair| matches!(pair, [call, next] if early(call, next))).count()
 }
 
 /// The calls so far, the script, and who waits for them.
@@ -181,6 +207,7 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn call(id: &str, body: &str) -> Call {
         Call {
@@ -200,6 +227,32 @@ mod tests {
         let [a, b] = [r#"{"events":[{"id":"x"},{"id":"y"}]}"#, r#"{"events":[{"id":"z"}]}"#];
         let summary = summarize(&[call("a", a), call("b", b), call("a", a)]).unwrap();
         assert_eq!((summary.calls, summary.batches, summary.repeated, summary.events), (3, 2, 1, 3));
+    }
+
+    fn attempt(number: u32, at: Instant, answer: Answer) -> Call {
+        let headers = vec![("fpaas-attempt".to_owned(), number.to_string())];
+        Call { at, headers, answer, ..call("a", "1") }
+    }
+
+    #[test]
+    fn a_batch_that_a_new_process_took_up_is_told_from_one_that_was_tried_again() {
+        let (now, ok) = (Instant::now(), Answer::Records);
+        let summary = |numbers: &[u32]| summarize(&numbers.iter().map(|n| attempt(*n, now, ok)).collect::<Vec<_>>());
+        assert_eq!(summary(&[1, 2, 3]).unwrap().taken_up_again, 0);
+        assert_eq!(summary(&[1, 2, 1, 1, 2]).unwrap().taken_up_again, 2);
+    }
+
+    #[test]
+    fn a_timeout_is_a_repeat_before_the_answer_was_due() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let count = |numbers: [u32; 2], after: Duration| {
+            let calls =
+                [attempt(numbers[0], now, Answer::Hang(second)), attempt(numbers[1], now + after, Answer::Records)];
+            summarize(&calls).unwrap().timed_out
+        };
+        assert_eq!(count([1, 2], second / 2), 1);
+        assert_eq!(count([1, 2], second * 2), 0, "the connection was closed first");
+        assert_eq!(count([1, 1], second / 2), 0, "the caller was killed");
     }
 
     #[test]

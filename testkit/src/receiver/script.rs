@@ -54,6 +54,13 @@ impl Script {
         })
     }
 
+    /// The same, but every so many calls, from the `first` on, `answer`.
+    #[must_use]
+    pub fn but(mut self, first: u64, every: u64, answer: Answer) -> Self {
+        let due = move |call: u64| call.checked_sub(first).is_some_and(|since| since.is_multiple_of(every));
+        Self::new(move |call| if due(call) { answer } else { self.next(call) })
+    }
+
     /// Whatever the function says.
     pub fn new(answer: impl FnMut(u64) -> Answer + Send + 'static) -> Self {
         Self(Box::new(answer))
@@ -96,6 +103,14 @@ fn scramble(seed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_takes_the_place_of_every_so_many() {
+        let hang = Answer::Hang(Duration::from_secs(1));
+        let mut script = Script::ok().but(1, 3, hang);
+        let drawn: Vec<_> = (0..6).map(|call| script.next(call)).collect();
+        assert_eq!(drawn, [Answer::Records, hang, Answer::Records, Answer::Records, hang, Answer::Records]);
+    }
 
     #[test]
     fn a_seed_gives_every_kind_of_fault_and_the_same_ones_again() {
