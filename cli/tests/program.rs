@@ -8,6 +8,8 @@ mod disk;
 mod docs;
 #[path = "program/idle.rs"]
 mod idle;
+#[path = "program/kafka.rs"]
+mod kafka;
 #[path = "program/keys.rs"]
 mod keys;
 #[path = "program/lifecycle.rs"]

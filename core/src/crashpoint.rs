@@ -68,6 +68,11 @@ points! {
     RetentionExpired = "retention-expired",
     /// Records below a low watermark are deleted and the disk is not given back: it is later; those above are there.
     RetentionSwept = "retention-swept",
+    /// On Kafka: records and positions are in a transaction whose end was not asked for. The next owner of its slots ends
+    /// it, and nothing of it was ever readable.
+    TransactionOpen = "transaction-open",
+    /// On Kafka: a transaction is committed and nobody here knows it yet. The next owner finds it done.
+    TransactionEnded = "transaction-ended",
     /// A command is durable and was not answered: it holds, and its caller's repeated PUT finds it applied.
     ControlAppended = "control-appended",
     /// A subscription's command is applied and its internal topics do not exist: they are made at the next start.

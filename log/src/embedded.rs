@@ -148,6 +148,10 @@ fn sync_each(shared: &Shared, interval: std::time::Duration) {
 
 #[async_trait]
 impl Log for Embedded {
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<Created> {
         let (topic, spec) = (topic.to_owned(), spec.clone());
         self.blocking(move |shared| admin::create(shared, &topic, &spec)).await

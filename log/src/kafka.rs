@@ -114,6 +114,10 @@ fn first_lease() -> Result<u64> {
 
 #[async_trait]
 impl Log for Kafka {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<Created> {
         self.admin.create_topic(topic, spec).await
     }

@@ -49,6 +49,9 @@ pub use writer::{Append, Position, Receipt, Rejected, Transaction, Writer};
 /// Topics are named by their full name (`fpaas.firehose`). Every method may be called from many tasks at once.
 #[async_trait]
 pub trait Log: Send + Sync + std::fmt::Debug {
+    /// True where other processes may use the log, too: what no task here uses may be in use elsewhere.
+    fn is_shared(&self) -> bool;
+
     /// Makes a topic, or finds it. A topic that is there with another number of partitions or compaction is
     /// [`Created::Different`] and is left as it is; retention is left as it is too ([`Log::alter_topic`] changes it).
     async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<Created>;

@@ -62,6 +62,10 @@ const fn longest() -> Duration {
 
 #[async_trait]
 impl Log for Patient {
+    fn is_shared(&self) -> bool {
+        self.log.is_shared()
+    }
+
     async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<Created> {
         self.patiently(|| self.log.create_topic(topic, spec)).await
     }

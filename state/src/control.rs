@@ -69,7 +69,11 @@ impl Control {
         };
         let mut transaction = Transaction::new();
         transaction.append(self.at.clone(), record);
-        self.writer.commit(transaction).await.map_err(|rejected| rejected.error)?;
+        match self.writer.commit(transaction).await.map_err(|rejected| rejected.error) {
+            // Where nobody knows, its application tells.
+            Ok(_) | Err(fpaas_log::Error::Unknown) => {}
+            Err(error) => return Err(error.into()),
+        }
         crashpoint::hit(Point::ControlAppended);
         match tokio::time::timeout(limits::API_APPLY_WAIT, applied).await {
             Ok(Ok(outcome)) => Ok(outcome),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::dev::Running;
 use fpaas_testkit::oracle::Comparison;
 use fpaas_testkit::receiver::{Answer, Summary};
-use fpaas_testkit::{Client, Dev, Oracle, Process, Receiver, Script};
+use fpaas_testkit::{Broker, Client, Dev, Oracle, Process, Receiver, Script};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -21,19 +21,45 @@ const TIMEOUT: Duration = Duration::from_millis(150);
 /// Longer than that.
 const TOO_LONG: Answer = Answer::Hang(Duration::from_millis(300));
 
+/// Which log the jobs of a test are on.
+#[derive(Clone, Debug)]
+pub(crate) enum On {
+    /// In the folder of each.
+    Embedded,
+    /// On this broker, each under names of its own.
+    Kafka(String),
+}
+
 /// A folder, a receiver, and the program to be killed.
 pub(crate) struct Job {
     folder: TempDir,
     pub(crate) receiver: Receiver,
     seed: u64,
     pace: &'static str,
+    log: Vec<String>,
+}
+
+impl On {
+    /// A broker that all tests of this binary share; `None` where there is none to be had, which is said.
+    pub(crate) async fn kafka() -> Option<Self> {
+        Some(Self::Kafka(Broker::shared().await?.bootstrap()))
+    }
+
+    fn arguments(&self, seed: u64) -> Vec<String> {
+        match self {
+            Self::Embedded => Vec::new(),
+            Self::Kafka(brokers) => ["--log", &format!("kafka://{brokers}"), "--topic-prefix", &format!("job{seed}")]
+                .map(str::to_owned)
+                .to_vec(),
+        }
+    }
 }
 
 impl Job {
     /// `pace` is the recording's speed: `max`, or slow enough that kills find work in flight.
-    pub(crate) async fn new(seed: u64, pace: &'static str) -> Result<Self> {
+    pub(crate) async fn new(on: &On, seed: u64, pace: &'static str) -> Result<Self> {
         let receiver = Receiver::start(SECRET, script(seed)).await?;
-        let job = Self { folder: tempfile::tempdir()?, receiver, seed, pace };
+        let job = Self { folder: tempfile::tempdir()?, receiver, seed, pace, log: on.arguments(seed) };
         let file = serde_json::to_string(&json!({"subscription": job.likes()}))?;
         std::fs::write(job.file(), file)?;
         Ok(job)
@@ -66,7 +92,8 @@ impl Job {
     pub(crate) fn bare(&self) -> Result<Dev> {
         let recording = fpaas_testkit::bundled().join("frames.bin.zst");
         let upstream = format!("file:{}?speed={}", recording.display(), self.pace);
-        Ok(Dev::new(self.folder.path(), KEY)?.upstream(upstream))
+        let dev = Dev::new(self.folder.path(), KEY)?.upstream(upstream);
+        Ok(self.log.iter().fold(dev, |dev, argument| dev.arg(argument)))
     }
 
     /// How the program is started, with the subscription applied.
@@ -110,10 +137,9 @@ fn script(seed: u64) -> Script {
     Script::seeded(seed, 10).but(3, 40, TOO_LONG)
 }
 
-/// How many results are committed.
+/// How many results are committed. Offsets do not tell: they have gaps.
 pub(crate) async fn committed(api: &Client) -> Result<u64> {
-    let page = api.get("/v1/topics/like-results/records?partition=0&from=latest&limit=1").await?;
-    page.get("nextOffset").and_then(Value::as_u64).with_context(|| format!("no nextOffset in {page}"))
+    Ok(api.records("like-results").await?.len() as u64)
 }
 
 /// Waits until the program has killed itself at its crash point.

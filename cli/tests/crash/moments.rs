@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::job::{Job, LONG, committed};
+use crate::job::{Job, LONG, On, committed};
 
 /// Kills within one job: enough that a restart meets what another restart left.
 const KILLS_PER_JOB: u64 = 10;
@@ -23,10 +23,23 @@ enum Moment {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_killed_at_any_moment_loses_nothing_and_doubles_nothing() -> Result<()> {
-    let rounds: u64 = std::env::var("FPAAS_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    killed_at_any_moment(&On::Embedded, rounds(20)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_on_kafka_killed_at_any_moment_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let Some(kafka) = On::kafka().await else { return Ok(()) };
+    killed_at_any_moment(&kafka, rounds(10)).await
+}
+
+fn rounds(bounded: u64) -> u64 {
+    std::env::var("FPAAS_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(bounded)
+}
+
+async fn killed_at_any_moment(on: &On, rounds: u64) -> Result<()> {
     let (mut kills, mut between, mut in_call, mut taken_up_again, mut timed_out) = (0, 0, 0, 0, 0);
     for seed in 0..rounds.div_ceil(KILLS_PER_JOB) {
-        let job = Job::new(seed, "6x").await?;
+        let job = Job::new(on, seed, "6x").await?;
         for n in 0..KILLS_PER_JOB {
             let killed = kill(&job, moment(seed, n)).await?;
             kills += 1;

@@ -6,28 +6,44 @@ use fpaas_testkit::Dev;
 use fpaas_testkit::receiver::{Call, Summary};
 use serde_json::{Value, json};
 
-use crate::job::{Job, LONG, SECRET, crashed, stop};
+use crate::job::{Job, LONG, On, SECRET, crashed, stop};
+
+/// What the embedded log does by itself: Kafka's brokers do it for theirs.
+const EMBEDDED_ALONE: [Point; 3] = [Point::RetentionTrimmed, Point::RetentionExpired, Point::RetentionSwept];
+/// A transaction of the brokers.
+const KAFKA_ALONE: [Point; 2] = [Point::TransactionOpen, Point::TransactionEnded];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_dies_at_any_crash_point_loses_nothing_and_doubles_nothing() -> Result<()> {
+    dying_at_each(&On::Embedded, 500, |point| !KAFKA_ALONE.contains(point)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_on_kafka_that_dies_at_any_crash_point_loses_nothing_and_doubles_nothing() -> Result<()> {
+    let Some(kafka) = On::kafka().await else { return Ok(()) };
+    dying_at_each(&kafka, 600, |point| !EMBEDDED_ALONE.contains(point)).await
+}
+
+async fn dying_at_each(on: &On, seeds: u64, which: impl Fn(&Point) -> bool) -> Result<()> {
     let mut timed_out = 0;
-    for (seed, point) in (500..).zip(Point::ALL) {
-        let summary = at(*point, seed).await.with_context(|| format!("at {}", point.name()))?;
+    let points: Vec<Point> = Point::ALL.iter().copied().filter(which).collect();
+    for (seed, point) in (seeds..).zip(&points) {
+        let summary = at(on, *point, seed).await.with_context(|| format!("at {}", point.name()))?;
         println!("{}: 719 results, 0 lost, 0 doubled, {summary}", point.name());
         timed_out += summary.timed_out;
     }
-    assert!(Point::ALL.len() >= 12);
+    assert!(points.len() >= 12);
     assert!(timed_out > 0, "no call timed out");
     Ok(())
 }
 
-async fn at(point: Point, seed: u64) -> Result<Summary> {
+async fn at(on: &On, point: Point, seed: u64) -> Result<Summary> {
     match point {
-        Point::ScanJoining => joining(point, seed).await,
-        Point::RestoreRunning => restoring(point, seed).await,
-        Point::ControlAppended => appended(point, seed).await,
-        Point::RetentionExpired | Point::RetentionSwept => retaining(point, seed).await,
-        _ => under_way(point, seed).await,
+        Point::ScanJoining => joining(on, point, seed).await,
+        Point::RestoreRunning => restoring(on, point, seed).await,
+        Point::ControlAppended => appended(on, point, seed).await,
+        Point::RetentionExpired | Point::RetentionSwept => retaining(on, point, seed).await,
+        _ => under_way(on, point, seed).await,
     }
 }
 
@@ -46,15 +62,15 @@ fn nth(point: Point) -> u32 {
     }
 }
 
-async fn under_way(point: Point, seed: u64) -> Result<Summary> {
-    let job = Job::new(seed, "6x").await?;
+async fn under_way(on: &On, point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(on, seed, "6x").await?;
     crashed(&mut planned(job.dev()?, point).spawn()?).await?;
     job.finish().await
 }
 
 /// The scan is past the start when the subscription comes: a catch-up lane serves it, and dies as it joins.
-async fn joining(point: Point, seed: u64) -> Result<Summary> {
-    let job = Job::new(seed, "max").await?;
+async fn joining(on: &On, point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(on, seed, "max").await?;
     let mut running = planned(job.bare()?, point).start().await?;
     running.api.put("/v1/subscriptions/posts", &posts(&job)).await?;
     // Its first call shows that the scan has moved.
@@ -85,8 +101,8 @@ fn from_posts(call: &Call) -> bool {
 }
 
 /// What was durable and not answered holds: it is there before anything is applied again.
-async fn appended(point: Point, seed: u64) -> Result<Summary> {
-    let job = Job::new(seed, "6x").await?;
+async fn appended(on: &On, point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(on, seed, "6x").await?;
     crashed(&mut planned(job.dev()?, point).spawn()?).await?;
     let running = job.bare()?.start().await?;
     let kept = running.api.get("/v1/subscriptions/likes").await.context("the command is lost")?;
@@ -97,8 +113,8 @@ async fn appended(point: Point, seed: u64) -> Result<Summary> {
 
 /// The log removes by itself: results of another subscription, which are kept for a second, and deliveries that are
 /// done. A first run leaves both behind, the second dies as it removes them.
-async fn retaining(point: Point, seed: u64) -> Result<Summary> {
-    let job = Job::new(seed, "6x").await?;
+async fn retaining(on: &On, point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(on, seed, "6x").await?;
     let mut running = job.dev()?.start().await?;
     running.api.put("/v1/topics/post-results", &json!({"retentionMs": 1000})).await?;
     running.api.put("/v1/subscriptions/posts", &posts(&job)).await?;
@@ -121,8 +137,8 @@ async fn retaining(point: Point, seed: u64) -> Result<Summary> {
 }
 
 /// A first run leaves rows behind; the second dies while it reads them.
-async fn restoring(point: Point, seed: u64) -> Result<Summary> {
-    let job = Job::new(seed, "6x").await?;
+async fn restoring(on: &On, point: Point, seed: u64) -> Result<Summary> {
+    let job = Job::new(on, seed, "6x").await?;
     let mut running = job.dev()?.start().await?;
     job.receiver.wait(LONG, |calls| calls.len() > 5).await?;
     running.process.kill().await?;

@@ -5,6 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::{Offset, TopicPartition};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -76,7 +77,10 @@ impl Transactional {
         let done = self.fill(appends, positions, deadline);
         match done {
             Ok(offsets) => match self.end(deadline) {
-                Ok(()) => Ok(offsets),
+                Ok(()) => {
+                    crashpoint::hit(Point::TransactionEnded);
+                    Ok(offsets)
+                }
                 Err(failed) => Err(Undone::Unknown(failed, offsets)),
             },
             Err(undone) => Err(self.blame(self.abort(undone))),
@@ -165,6 +169,7 @@ impl Transactional {
 
     /// From here on the outcome is the broker's: whatever is no success is not known.
     fn end(&self, deadline: Instant) -> Result<(), Failure> {
+        crashpoint::hit(Point::TransactionOpen);
         loop {
             let wait = deadline.saturating_duration_since(Instant::now()).max(SERVE);
             let Err(error) = self.producer.commit_transaction(wait) else { return Ok(()) };

@@ -151,6 +151,14 @@ impl Log for Faulty {
         Ok(Arc::new(FaultyWriter { inner, faults: Arc::clone(&self.faults) }))
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    async fn appended_end(&self, at: &TopicPartition) -> Result<Offset> {
+        self.inner.appended_end(at).await
+    }
+
     async fn create_topic(&self, topic: &str, spec: &TopicSpec) -> Result<Created> {
         self.inner.create_topic(topic, spec).await
     }

@@ -10,6 +10,7 @@ use fpaas_core::topic::TopicSettings;
 use fpaas_core::topics::Topics;
 use fpaas_core::{Incarnation, SubscriptionId, TenantId, TopicName};
 use fpaas_log::{Created, Log, Retention, TopicSpec};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::Result;
@@ -17,13 +18,30 @@ use crate::view::{SubscriptionEntry, View};
 
 type Key = (TenantId, SubscriptionId, Incarnation);
 
+/// How long other nodes are given to let go of a deleted subscription, too.
+const ELSEWHERE: Duration = Duration::from_secs(30);
+
+/// A deleted subscription, what shows that it is still in use here, and when it may be in use elsewhere at the latest.
+#[derive(Debug)]
+struct Retired {
+    key: Key,
+    in_use: Weak<()>,
+    until: Instant,
+}
+
+impl Retired {
+    fn is_free(&self) -> bool {
+        self.in_use.strong_count() == 0 && Instant::now() >= self.until
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Provisioner {
     log: Arc<dyn Log>,
     names: Topics,
     subscriptions: BTreeMap<Key, Weak<()>>,
     /// Deleted subscriptions that a stage may still work for: their topics go when the last one lets go.
-    retired: Vec<(Key, Weak<()>)>,
+    retired: Vec<Retired>,
     topics: BTreeMap<(TenantId, TopicName), TopicSettings>,
 }
 
@@ -44,17 +62,17 @@ impl Provisioner {
             }
             self.subscriptions.insert(key, Arc::downgrade(&entry.in_use));
         }
-        self.retired.extend(before);
+        let until = Instant::now() + if self.log.is_shared() { ELSEWHERE } else { Duration::ZERO };
+        self.retired.extend(before.into_iter().map(|(key, in_use)| Retired { key, in_use, until }));
         Ok(())
     }
 
     /// Removes the topics of deleted subscriptions that no stage holds on to any more.
     pub(super) async fn sweep(&mut self) -> Result<()> {
-        let (free, held) =
-            std::mem::take(&mut self.retired).into_iter().partition(|(_, entry)| entry.strong_count() == 0);
+        let (free, held) = std::mem::take(&mut self.retired).into_iter().partition(Retired::is_free);
         self.retired = held;
-        let free: Vec<(Key, Weak<()>)> = free;
-        for ((tenant, id, incarnation), _) in free {
+        let free: Vec<Retired> = free;
+        for Retired { key: (tenant, id, incarnation), .. } in free {
             self.log.delete_topic(&self.names.deliveries(&tenant, &id, incarnation)).await?;
             self.log.delete_topic(&self.names.dead_letters(&tenant, &id, incarnation)).await?;
             info!(%tenant, subscription = %id, "removed the deliveries and dead letters of a deleted subscription");
@@ -63,16 +81,19 @@ impl Provisioner {
     }
 
     /// Removes internal topics that no subscription of `view` owns: what a crash left behind. Only before stages run.
-    /// One that is younger than the view is left alone: another node may have made it a moment ago.
-    pub(super) async fn remove_orphans(&self, view: &View) -> Result<()> {
+    /// One that is younger than the view is left alone: another node may have made it a moment ago. Where there may be
+    /// other nodes they go later, as if they were deleted now.
+    pub(super) async fn remove_orphans(&mut self, view: &View) -> Result<()> {
         let owned: BTreeSet<String> = view.subscriptions.values().flat_map(|entry| self.internal(entry)).collect();
-        for topic in self.log.list_topics("").await? {
-            let known = self.names.parse_internal(&topic).is_some_and(|(.., made)| made.0 <= view.revision);
-            if known && !owned.contains(&topic) {
-                self.log.delete_topic(&topic).await?;
+        let until = Instant::now() + if self.log.is_shared() { ELSEWHERE } else { Duration::ZERO };
+        for topic in self.log.list_topics(&format!("{}.", self.names.prefix())).await? {
+            if owned.contains(&topic) {
+                continue;
             }
+            let key = self.names.parse_internal(&topic).filter(|(.., made)| made.0 <= view.revision).and_then(key);
+            self.retired.extend(key.map(|key| Retired { key, in_use: Weak::new(), until }));
         }
-        Ok(())
+        self.sweep().await
     }
 
     fn internal(&self, entry: &SubscriptionEntry) -> [String; 2] {
@@ -105,6 +126,10 @@ impl Provisioner {
         }
         Ok(self.log.alter_topic(name, &spec.retention).await?)
     }
+}
+
+fn key((tenant, _, subscription, incarnation): (&str, &str, &str, Incarnation)) -> Option<Key> {
+    Some((TenantId::parse(tenant).ok()?, SubscriptionId::parse(subscription).ok()?, incarnation))
 }
 
 fn spec(settings: &TopicSettings) -> TopicSpec {
