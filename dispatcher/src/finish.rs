@@ -119,12 +119,12 @@ impl Lane {
             Finish::Dropped => {}
         }
         self.shared.tables.remove(&mut transaction, &mut mutations, self.lease.slot, batch.key.clone(), now);
-        transaction.advance(self.at.clone(), self.after(batch), self.shared.writer_id.clone());
+        transaction.advance(self.at.clone(), self.position_after(batch), self.shared.writer_id.clone());
         Ok((transaction, mutations))
     }
 
     /// The lane's position after `batch`: past the control records behind it, where they were seen.
-    fn after(&self, batch: &Batch) -> Offset {
+    fn position_after(&self, batch: &Batch) -> Offset {
         self.deliveries.passed().max(batch.next())
     }
 
@@ -144,7 +144,7 @@ impl Lane {
             Finish::DeadLetters(_) => self.counters.dead_letters.add(events),
             Finish::Dropped => self.counters.dropped.add(events),
         }
-        self.after(batch)
+        self.position_after(batch)
     }
 }
 

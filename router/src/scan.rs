@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, limits};
+use fpaas_core::{Offset, TopicPartition, limits};
 use fpaas_log::{Culprit, Error as LogError, Fetched, Hold};
 use fpaas_state::rows::{self, ScanRow};
 use serde::{Deserialize, Serialize};

@@ -73,7 +73,7 @@ impl Folder {
 
 /// What is in a data folder, also where it is a file system of its own. One that holds anything else is somebody's for
 /// other reasons, too, such as a temporary folder, and keeps its mode.
-const OURS: [&str; 5] = ["lock", "api-key", "api-key.new", EMBEDDED_LOG, "lost+found"];
+const OURS: [&str; 7] = ["lock", "api-key", "api-key.new", NODE, "node-id.new", EMBEDDED_LOG, "lost+found"];
 
 /// Makes the folder its owner's alone, or says that it is not.
 fn close_to_others(path: &Path) -> std::io::Result<()> {
