@@ -30,6 +30,8 @@ pub(crate) struct Deliveries {
     waiting: VecDeque<Delivery>,
     /// The lane's position as it was committed, and when.
     committed: (Offset, Instant),
+    /// The last fetch found nothing: what is behind the last record is known.
+    at_tail: bool,
     stop: CancellationToken,
     counters: Arc<Counters>,
 }
@@ -38,7 +40,7 @@ impl Deliveries {
     /// Those of the lane `at`, from its first one on until [`Deliveries::seek`].
     pub(crate) fn new(log: Arc<dyn Log>, at: TopicPartition, stop: CancellationToken, counters: Arc<Counters>) -> Self {
         let committed = (Offset::ZERO, Instant::now());
-        Self { log, at, next: Offset::ZERO, waiting: VecDeque::new(), committed, stop, counters }
+        Self { log, at, next: Offset::ZERO, waiting: VecDeque::new(), committed, at_tail: false, stop, counters }
     }
 
     /// Goes on at `next`.
@@ -77,6 +79,8 @@ impl Deliveries {
             }
             let wait = match batcher.wait(Instant::now()) {
                 None if self.idle().is_zero() => return Ok(Vec::new()),
+                // Control records may be on their way behind the last record: they are looked for once, soon.
+                None if !self.at_tail => limits::IDLE_LANE_COMMIT,
                 None => limits::FETCH_WAIT_MAX.min(self.idle()),
                 Some(_) if backlog.is_none_or(|end| self.next < end) => Duration::ZERO,
                 Some(Duration::ZERO) => return Ok(batcher.into_events()),
@@ -120,6 +124,7 @@ impl Deliveries {
             error!(lane = %at, from = %next, %until, "deliveries were removed before they were read");
         }
         let found = !fetched.records.is_empty();
+        self.at_tail = !found;
         self.waiting.extend(fetched.records.into_iter().map(|stored| Delivery::new(at, stored)));
         self.next = fetched.next;
         Ok((found, fetched.end))

@@ -67,7 +67,10 @@ impl Kafka {
         config.check()?;
         let trouble = Trouble::default();
         let admin = Admin::open(&config, &trouble)?;
-        admin.brokers().await.map_err(|why| Error::Retry(format!("no Kafka broker answers at {}: {why}", config.brokers)))?;
+        admin
+            .brokers()
+            .await
+            .map_err(|why| Error::Retry(format!("no Kafka broker answers at {}: {why}", config.brokers)))?;
         for (topic, partitions) in [(&config.slots, SLOTS), (&config.fence, fence::PARTITIONS)] {
             made(topic, &admin.create_topic(topic, &TopicSpec::kept(partitions)).await?)?;
         }
@@ -107,9 +110,13 @@ fn made(topic: &str, created: &Created) -> Result<()> {
 
 /// Leases of one process are numbered from a random place, so that those of an earlier one are none of them.
 fn first_lease() -> Result<u64> {
+    Ok(random()? >> 1)
+}
+
+fn random() -> Result<u64> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| Error::Fatal(format!("no random bytes: {error}")))?;
-    Ok(u64::from_le_bytes(bytes) >> 1)
+    Ok(u64::from_le_bytes(bytes))
 }
 
 #[async_trait]
@@ -224,6 +231,7 @@ impl Log for Kafka {
             config: self.config.clone(),
             trouble: self.trouble.clone(),
             owners: Arc::clone(&self.owners),
+            mark: fence::mark(&id, random()?),
             id,
             member,
             replaced,

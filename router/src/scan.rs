@@ -44,6 +44,8 @@ struct Scan {
     position: Offset,
     committed: Option<Offset>,
     committed_at: Instant,
+    /// The last fetch found nothing: what is behind the last record is known.
+    at_tail: bool,
     hold: Hold,
 }
 
@@ -122,6 +124,7 @@ impl Scan {
             position,
             committed,
             committed_at: Instant::now(),
+            at_tail: false,
         }
     }
 
@@ -166,7 +169,7 @@ impl Scan {
         if !self.standings.changes().is_empty() || self.committed.is_none() {
             return Duration::ZERO;
         }
-        if self.committed == Some(self.position) {
+        if self.committed == Some(self.position) && self.at_tail {
             return limits::FETCH_WAIT_MAX.min(limits::POSITION_RENEW.saturating_sub(self.committed_at.elapsed()));
         }
         self.own.shared.config.idle_commit.saturating_sub(self.committed_at.elapsed())
@@ -174,6 +177,7 @@ impl Scan {
 
     async fn step(&mut self, fetched: Fetched, stop: &CancellationToken) -> Result<Flow> {
         crashpoint::hit(Point::ScanAfterFetch);
+        self.at_tail = fetched.records.is_empty();
         let next = fetched.next.max(self.position);
         let run = Run {
             source: &self.own.source,

@@ -53,7 +53,8 @@ impl std::fmt::Debug for Admin {
 impl Admin {
     pub(super) fn open(config: &KafkaConfig, trouble: &Trouble) -> Result<Arc<Self>> {
         let client = config.admin().create_with_context(Quiet(trouble.clone()));
-        let client = Arc::new(client.map_err(|error| Error::Fatal(format!("Kafka: {error}")))?);
+        let client = client.map_err(|error| Error::Fatal(format!("Kafka: {}", Failure::from(error))))?;
+        let client = Arc::new(client);
         let (config, trouble) = (config.clone(), trouble.clone());
         Ok(Arc::new(Self { client, config, trouble, topics: Mutex::default(), promised: Promised::default() }))
     }
@@ -96,8 +97,34 @@ impl Admin {
                 let found = self.until_there(topic).await?;
                 Ok(compare(spec, found))
             }
-            Some(Err((_, code))) => Err(Failure::of(code).saying(format!("the topic cannot be made: {code}")).on(topic)),
-            _ => self.until_there(topic).await.map(|_| Created::New),
+            Some(Err((_, code))) => {
+                Err(Failure::of(code).saying(format!("the topic cannot be made: {code}")).on(topic))
+            }
+            _ => {
+                let made = self.until_there(topic).await?;
+                self.until_led(topic, made.partitions).await?;
+                Ok(Created::New)
+            }
+        }
+    }
+
+    /// A leader that is named may not know it yet: it refuses until it does.
+    async fn until_led(self: &Arc<Self>, topic: &str, partitions: u32) -> Result<()> {
+        let all: Vec<_> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+        let began = Instant::now();
+        loop {
+            let asked = all.clone();
+            let answers = self.blocking(move |admin| {
+                let wanted: Vec<_> = asked.iter().map(|at| (at, END)).collect();
+                ffi::list_offsets(admin.client.inner(), &wanted, true, admin.config.request_wait)
+            });
+            if answers.await.is_ok_and(|answers| answers.len() == all.len() && answers.values().all(Result::is_ok)) {
+                return Ok(());
+            }
+            if began.elapsed() > self.config.request_wait {
+                return Err(Error::Retry(format!("{topic}: made, and its leaders do not serve it yet")));
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -105,8 +132,10 @@ impl Admin {
     async fn until_there(self: &Arc<Self>, topic: &str) -> Result<TopicSpec> {
         let began = Instant::now();
         loop {
-            if let Some(spec) = self.describe_topic(topic).await? {
-                return Ok(spec);
+            match self.describe_topic(topic).await {
+                Ok(Some(spec)) => return Ok(spec),
+                Ok(None) | Err(Error::Retry(_)) => {}
+                Err(error) => return Err(error),
             }
             if began.elapsed() > self.config.request_wait {
                 return Err(Error::Retry(format!("{topic}: made, and not known to all brokers yet")));
@@ -144,8 +173,12 @@ impl Admin {
     /// What was deleted is forgotten by the brokers a little later.
     async fn until_gone(self: &Arc<Self>, topic: &str) -> Result<()> {
         let began = Instant::now();
-        while self.partitions(topic).await?.is_some() && began.elapsed() < self.config.request_wait {
-            tokio::time::sleep(LOOK).await;
+        while began.elapsed() < self.config.request_wait {
+            match self.partitions(topic).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(_)) | Err(Error::Retry(_)) => tokio::time::sleep(LOOK).await,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -180,13 +213,16 @@ impl Admin {
         if let Some(error) = found.error() {
             let code = Code::from(error);
             return match code {
-                Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::LeaderNotAvailable => Ok(None),
+                Code::UnknownTopicOrPartition | Code::UnknownTopic => Ok(None),
                 code => Err(Failure::of(code)),
             };
         }
-        let led = found.partitions().iter().all(|partition| partition.leader() >= 0);
+        // A topic is there while its brokers are not.
+        if found.partitions().iter().any(|partition| partition.leader() < 0) {
+            return Err(Failure::of(Code::LeaderNotAvailable));
+        }
         let count = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
-        Ok((led && count > 0).then_some(count))
+        Ok((count > 0).then_some(count))
     }
 
     /// The same for a thread that may wait, from what is known where it is.
@@ -225,8 +261,8 @@ impl Admin {
     }
 
     pub(super) async fn watermarks(self: &Arc<Self>, at: &TopicPartition) -> Result<Watermarks> {
-        let (low, end) = tokio::try_join!(self.offset(at, FIRST, true), self.end(at))?;
-        let low = low.unwrap_or_default();
+        let low = self.offset(at, FIRST, true).await?.unwrap_or_default();
+        let end = self.end(at).await?;
         // The first offset may have moved past the last stable one in between.
         Ok(Watermarks { low, end: end.max(low) })
     }
@@ -285,7 +321,8 @@ impl Admin {
         let mut list = TopicPartitionList::with_capacity(1);
         let partition = i32::try_from(at.partition.0).unwrap_or(i32::MAX);
         let offset = rdkafka::Offset::Offset(i64::try_from(before.0).unwrap_or(i64::MAX));
-        list.add_partition_offset(&at.topic, partition, offset).map_err(|error| Failure::from(error).on(&at.to_string()))?;
+        list.add_partition_offset(&at.topic, partition, offset)
+            .map_err(|error| Failure::from(error).on(&at.to_string()))?;
         let answer = self.client.delete_records(&list, &self.options()).await;
         let answer = answer.map_err(|error| Failure::from(error).on(&at.to_string()))?;
         let failed = answer.elements().into_iter().find_map(|element| element.error().err());
@@ -325,7 +362,11 @@ impl Admin {
         Ok(Some(found))
     }
 
-    pub(super) async fn positions(self: &Arc<Self>, group: &str, at: &[TopicPartition]) -> Result<Vec<Option<Position>>> {
+    pub(super) async fn positions(
+        self: &Arc<Self>,
+        group: &str,
+        at: &[TopicPartition],
+    ) -> Result<Vec<Option<Position>>> {
         let began = Instant::now();
         loop {
             let (name, asked) = (group.to_owned(), at.to_vec());

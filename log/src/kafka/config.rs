@@ -6,11 +6,12 @@ use std::time::Duration;
 use fpaas_core::limits;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 
 use crate::{Error, Result};
 
 /// Settings of a [`crate::Kafka`] log.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaConfig {
     /// `host:port,…` of some of the brokers.
     pub brokers: String,
@@ -37,7 +38,7 @@ pub struct KafkaConfig {
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// What the guarantee rests on.
-const OURS: [&str; 15] = [
+const OURS: [&str; 24] = [
     "group.id",
     "group.instance.id",
     "transactional.id",
@@ -53,7 +54,37 @@ const OURS: [&str; 15] = [
     "partition.assignment.strategy",
     "bootstrap.servers",
     "metadata.broker.list",
+    "group.protocol",
+    "allow.auto.create.topics",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "enable.gapless.guarantee",
+    "log.queue",
+    "message.max.bytes",
 ];
+
+/// Without the properties' values: they may be passwords.
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let properties: Vec<_> = self.properties.iter().map(|(name, _)| name).collect();
+        let Self { brokers, prefix, .. } = self;
+        f.debug_struct("KafkaConfig")
+            .field("brokers", brokers)
+            .field("prefix", prefix)
+            .field("properties", &properties)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names the property and not its value, which may be a password.
+pub(super) fn unusable(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, why, name, _) => format!("the property {name}: {why}"),
+        _ => "librdkafka does not take the properties".to_owned(),
+    }
+}
 
 impl KafkaConfig {
     /// The defaults, for an installation whose names start with `prefix`.
@@ -78,7 +109,7 @@ impl KafkaConfig {
                 return Err(Error::Fatal(format!("the property {name} is set by FPaaS: exactly-once rests on it")));
             }
         }
-        self.admin().create_native_config().map(drop).map_err(|error| Error::Fatal(format!("a Kafka property: {error}")))
+        self.admin().create_native_config().map(drop).map_err(|error| Error::Fatal(unusable(&error)))
     }
 
     /// What all clients have.
@@ -177,7 +208,7 @@ impl KafkaConfig {
             // A third of the shortest session.
             ("heartbeat.interval.ms", (self.session.as_millis() / 6).clamp(100, 2000).to_string().as_str()),
             // Our thread polls all the time, except while a revocation is waited for.
-            ("max.poll.interval.ms", "300000"),
+            ("max.poll.interval.ms", "60000"),
         ] {
             config.set(name, value);
         }

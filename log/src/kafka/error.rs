@@ -57,7 +57,12 @@ impl From<KafkaError> for Failure {
             KafkaError::Transaction(error) => Some(error.code()),
             other => other.rdkafka_error_code(),
         };
-        Self::of(code.unwrap_or(Code::Fail)).saying(error.to_string())
+        // A setting's own error repeats its value.
+        let said = match &error {
+            KafkaError::ClientConfig(..) => super::config::unusable(&error),
+            other => other.to_string(),
+        };
+        Self::of(code.unwrap_or(Code::Fail)).saying(said)
     }
 }
 

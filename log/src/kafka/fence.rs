@@ -75,15 +75,27 @@ pub(super) fn settle(
 /// open (KIP-98). Whoever it was has lost these slots without having let go of them.
 fn end_open(admin: &Admin, config: &KafkaConfig, group: &str, at: &[TopicPartition], ended: &mut BTreeSet<String>) {
     let Ok(Some(last)) = admin.positions_now(group, at, false) else { return };
-    let ids = last.into_iter().flatten().filter_map(|position| String::from_utf8(position.metadata.to_vec()).ok());
-    for id in ids.filter(|id| !id.is_empty()).collect::<BTreeSet<_>>() {
-        if ended.insert(id.clone()) {
-            info!(group, writer = id, "ending the transaction that a former owner left open");
-            if let Err(failed) = initialise(config, &id, TRANSACTION_TIMEOUT) {
-                tracing::warn!(group, writer = id, %failed, "a former owner's transaction could not be ended");
+    let ids = last.into_iter().flatten().filter_map(|position| writer_of(&position.metadata));
+    for id in ids.collect::<BTreeSet<_>>().difference(&ended.clone()) {
+        info!(group, writer = id, "ending the transaction that a former owner left open");
+        match initialise(config, id, TRANSACTION_TIMEOUT) {
+            Ok(()) => drop(ended.insert(id.clone())),
+            Err(failed) => {
+                tracing::warn!(group, writer = id, %failed, "a former owner's transaction could not be ended")
             }
         }
     }
+}
+
+/// What a counter's metadata says: the transactional id of who committed it, and a number of that writer's alone, by
+/// which it knows its own among those of later ones of its id.
+pub(super) fn mark(id: &str, number: u64) -> String {
+    format!("{id} {number:016x}")
+}
+
+fn writer_of(metadata: &[u8]) -> Option<String> {
+    let (id, _) = std::str::from_utf8(metadata).ok()?.rsplit_once(' ')?;
+    Some(id.to_owned())
 }
 
 fn initialise(config: &KafkaConfig, id: &str, wait: Duration) -> Result<(), Failure> {

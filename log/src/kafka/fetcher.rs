@@ -14,8 +14,12 @@ use super::layer::Layer;
 use super::stream::{Ended, Stream};
 use crate::{Error, FetchBounds, Fetched, Result};
 
-/// The places at which one partition is read at a time; more readers take turns.
-const LAYERS_MAX: usize = 4;
+/// The places at which one partition is read at a time; more readers wait for one of them to be left.
+const LAYERS_MAX: usize = 6;
+/// How long a reader waits before it looks for a place again.
+const TURN: Duration = Duration::from_millis(50);
+/// How long one waits whose stream was moved.
+const MOVED: Duration = Duration::from_millis(1);
 /// The longest that records which are there are waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -40,6 +44,7 @@ impl Fetcher {
     /// As [`crate::Log::fetch`].
     pub(super) async fn fetch(&self, at: &TopicPartition, mut from: Offset, bounds: FetchBounds) -> Result<Fetched> {
         let (deadline, mut lost_until) = (Instant::now() + bounds.wait, None);
+        let patience = deadline + PATIENCE;
         loop {
             let stream = match self.covering(at, from) {
                 Some(stream) => stream,
@@ -53,13 +58,22 @@ impl Fetcher {
                         from = marks.low;
                         lost_until = Some(marks.low);
                     }
-                    self.open(at, from, marks.end)?
+                    match self.open(at, from, marks.end)? {
+                        Some(stream) => stream,
+                        // Every place of the partition is being read: whoever is there is not driven away.
+                        None if Instant::now() > patience => return Err(self.silent(at)),
+                        None => {
+                            tokio::time::sleep(TURN).await;
+                            continue;
+                        }
+                    }
                 }
             };
             match self.read(&stream, from, &bounds, deadline).await {
                 Ok(Some(fetched)) => return Ok(Fetched { lost_until, ..fetched }),
                 Ok(None) => return Err(self.silent(at)),
-                Err(Ended::Moved) => {}
+                // Soon again, and not at once: an offset that the brokers do not have would be asked for all the time.
+                Err(Ended::Moved) => tokio::time::sleep(MOVED).await,
                 Err(Ended::Failed(error)) => {
                     self.leave(&stream);
                     return Err(error);
@@ -102,21 +116,23 @@ impl Fetcher {
     }
 
     /// A stream from `from` on: where the partition is not read yet, else where nobody follows it.
-    fn open(&self, at: &TopicPartition, from: Offset, end: Offset) -> Result<Arc<Stream>> {
+    fn open(&self, at: &TopicPartition, from: Offset, end: Offset) -> Result<Option<Arc<Stream>>> {
         let mut layers = self.layers();
         if let Some(found) = layers.iter().filter_map(|layer| layer.stream(at)).find(|stream| stream.covers(from)) {
-            return Ok(found);
+            return Ok(Some(found));
         }
         let free = |layer: &Layer| layer.stream(at).is_none_or(|stream| !stream.is_busy());
         if let Some(layer) = layers.iter().find(|layer| free(layer)) {
-            return Ok(layer.read(at, from, end));
+            return Ok(Some(layer.read(at, from, end)));
         }
-        if layers.len() < LAYERS_MAX {
-            let name = format!("kafka-fetch-{}", layers.len());
-            layers.push(Layer::open(&self.config, &self.trouble, &name)?);
+        if layers.len() >= LAYERS_MAX {
+            return Ok(None);
         }
-        let last = layers.last().ok_or_else(|| Error::Fatal("no layer".to_owned()))?;
-        Ok(last.read(at, from, end))
+        let name = format!("kafka-fetch-{}", layers.len());
+        let layer = Layer::open(&self.config, &self.trouble, &name)?;
+        let stream = layer.read(at, from, end);
+        layers.push(layer);
+        Ok(Some(stream))
     }
 
     fn resume(&self, stream: &Stream) {
@@ -129,7 +145,11 @@ impl Fetcher {
 
     /// Records below `before` are removed.
     pub(super) fn trim(&self, at: &TopicPartition, before: Offset) {
-        self.layers().iter().filter_map(|layer| layer.stream(at)).for_each(|stream| stream.trim(before));
+        for layer in self.layers().iter() {
+            if layer.stream(at).is_some_and(|stream| stream.trim(before)) {
+                layer.resume(at);
+            }
+        }
     }
 
     /// The topic is gone: whoever waits at its tail is told.

@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// After so long without a reader a partition is let go of.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// What one piece of memory holds of records that came one after the other, unless a single one is larger.
+const RUN_BYTES: usize = 64 * 1024;
+
 type Streams = HashMap<TopicPartition, Arc<Stream>>;
 
 /// See the module's head.
@@ -51,9 +54,12 @@ enum Command {
 
 impl Layer {
     pub(super) fn open(config: &KafkaConfig, trouble: &Trouble, name: &str) -> Result<Self> {
-        let consumer: BaseConsumer<Quiet> =
-            config.fetcher().create_with_context(Quiet(trouble.clone())).map_err(|error| Failure::from(error).of_cluster())?;
-        let inbox = Inbox::of(Arc::new(consumer)).ok_or_else(|| Error::Fatal("librdkafka gives no queue".to_owned()))?;
+        let consumer: BaseConsumer<Quiet> = config
+            .fetcher()
+            .create_with_context(Quiet(trouble.clone()))
+            .map_err(|error| Failure::from(error).of_cluster())?;
+        let inbox =
+            Inbox::of(Arc::new(consumer)).ok_or_else(|| Error::Fatal("librdkafka gives no queue".to_owned()))?;
         let waker = inbox.waker().ok_or_else(|| Error::Fatal("librdkafka gives no queue".to_owned()))?;
         let (commands, received) = channel();
         let streams = Arc::<Mutex<Streams>>::default();
@@ -95,7 +101,7 @@ impl Layer {
         }
     }
 
-    /// A partition that was paused goes on.
+    /// A partition that was paused goes on, where it stopped.
     pub(super) fn resume(&self, at: &TopicPartition) {
         self.command(Command::Resume(at.clone()));
     }
@@ -159,10 +165,10 @@ impl Work {
         let ahead_max = ahead_max(assigned.values().map(HashMap::len).sum());
         let (mut current, mut run, mut paused): (Option<Arc<Stream>>, Run, Vec<Arc<Stream>>) = Default::default();
         let mut hand_on = |stream: &Option<Arc<Stream>>, run: &mut Run| {
-            if let Some(stream) = stream.as_ref().filter(|_| !run.is_empty()) {
-                if stream.push(std::mem::take(run).into_records(), ahead_max) == Flow::Pause {
-                    paused.push(Arc::clone(stream));
-                }
+            if let Some(stream) = stream.as_ref().filter(|_| !run.is_empty())
+                && stream.push(std::mem::take(run).into_records(), ahead_max) == Flow::Pause
+            {
+                paused.push(Arc::clone(stream));
             }
         };
         inbox.take(SLEEP, |Arrival { topic, partition, offset, what }| {
@@ -174,7 +180,13 @@ impl Work {
             let Some(stream) = &current else { return note(topic, partition, &what) };
             let offset = Offset(u64::try_from(offset).unwrap_or(0));
             match what {
-                What::Record(raw) => run.push(offset, &raw),
+                What::Record(raw) => {
+                    run.push(offset, &raw);
+                    // One record that is kept keeps the memory of its whole run.
+                    if run.bytes() >= RUN_BYTES {
+                        hand_on(&current, &mut run);
+                    }
+                }
                 What::End => {
                     hand_on(&current, &mut run);
                     stream.reach_end(offset);
@@ -209,22 +221,27 @@ impl Work {
         if of.is_empty() {
             self.assigned.remove(&at.topic);
         }
-        if was.is_some() {
-            if let Err(error) = self.inbox.consumer().incremental_unassign(&list(at)) {
-                warn!(%at, %error, "a partition could not be let go of");
-            }
+        if was.is_some()
+            && let Err(error) = self.inbox.consumer().incremental_unassign(&list(at))
+        {
+            warn!(%at, %error, "a partition could not be let go of");
         }
     }
 
-    fn pause(&self, stream: &Stream) {
-        if let Err(error) = self.inbox.consumer().pause(&list(stream.at())) {
-            debug!(at = %stream.at(), %error, "a partition could not be paused");
+    /// Lets go of the partition and keeps its stream. librdkafka's own pause goes on one record too far after an end of
+    /// the partition (it counts that as a record), and stays with a partition that is let go of.
+    fn pause(&mut self, stream: &Stream) {
+        let ours = self.assigned.get(&stream.at().topic).and_then(|of| of.get(&number(stream.at().partition)));
+        if ours.is_some_and(|ours| std::ptr::eq(&raw const **ours, stream)) {
+            self.leave(&stream.at().clone());
         }
     }
 
-    fn resume(&self, at: &TopicPartition) {
-        if let Err(error) = self.inbox.consumer().resume(&list(at)) {
-            debug!(%at, %error, "a partition could not be resumed");
+    fn resume(&mut self, at: &TopicPartition) {
+        let stream = self.streams.lock().unwrap_or_else(PoisonError::into_inner).get(at).cloned();
+        let assigned = self.assigned.get(&at.topic).is_some_and(|of| of.contains_key(&number(at.partition)));
+        if let Some(stream) = stream.filter(|_| !assigned) {
+            self.read(stream);
         }
     }
 

@@ -5,7 +5,7 @@
 //! Invariant: one-owner.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use fpaas_core::partition::Slot;
@@ -19,13 +19,14 @@ pub(super) const WRITERS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Leases {
     group: Arc<str>,
+    /// Beside the lock, so that closing waits for nothing.
+    open: AtomicBool,
     held: RwLock<Held>,
 }
 
 /// The leases while a transaction is under way.
 #[derive(Debug)]
 pub(super) struct Held {
-    open: bool,
     slots: BTreeMap<Slot, Slotted>,
 }
 
@@ -38,7 +39,7 @@ struct Slotted {
 
 impl Leases {
     pub(super) fn new(group: Arc<str>) -> Self {
-        Self { group, held: RwLock::new(Held { open: true, slots: BTreeMap::new() }) }
+        Self { group, open: AtomicBool::new(true), held: RwLock::new(Held { slots: BTreeMap::new() }) }
     }
 
     /// As they are; they stay so until what is returned is dropped.
@@ -80,21 +81,22 @@ impl Leases {
 
     /// These are ours no more. Waits for the transaction that is under way.
     pub(super) fn revoke(&self, leases: &[Lease]) {
-        self.change(|held| leases.iter().for_each(|lease| drop(held.slots.remove(&lease.slot))));
+        self.change(|held| held.slots.retain(|slot, _| leases.iter().all(|lease| lease.slot != *slot)));
     }
 
-    /// We are no member any more, and never again. What was held stays to be told of.
+    /// We are no member any more, and never again: no transaction is begun. Whoever is given the slots waits for one
+    /// that is under way (`fence`). What was held stays to be told of.
     pub(super) fn close(&self) {
-        self.change(|held| held.open = false);
+        self.open.store(false, Ordering::SeqCst);
+    }
+
+    /// True while the member is one.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst)
     }
 }
 
 impl Held {
-    /// True while the member is one.
-    pub(super) const fn is_open(&self) -> bool {
-        self.open
-    }
-
     /// True while this lease is held.
     pub(super) fn holds(&self, group: &str, lease: &Lease) -> bool {
         *lease.group == *group

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use fpaas_core::limits;
 use fpaas_core::partition::Slot;
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
-use rdkafka::TopicPartitionList;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
@@ -23,14 +23,17 @@ use super::admin::Admin;
 use super::config::KafkaConfig;
 use super::context::{self, Trouble};
 use super::error::Failure;
-use super::fence;
 use super::leases::{Leases, WRITERS};
+use super::{fence, ffi};
 use crate::{Ack, Error, Lease, LeaveGuard, Membership, MembershipEvent, Result};
 
 /// How long the thread waits for the group at a time.
 const POLL: Duration = Duration::from_millis(100);
 /// How long leaving may take: the others notice at the latest when the session is over.
 pub(super) const LEAVE_WAIT: Duration = Duration::from_secs(3);
+
+/// So much after its slots are given back the group knows.
+const LEFT_AFTER: Duration = Duration::from_millis(200);
 
 /// What a member's thread, its writers and its seat share.
 pub(super) struct Member {
@@ -107,10 +110,11 @@ impl Member {
         self.stop.load(Ordering::SeqCst)
     }
 
-    /// Who the group says we are, as of now. `None` once we are no member.
+    /// Who the group says we are, as of now. `None` while we are no member.
     pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        consumer.and_then(|consumer| consumer.group_metadata())
+        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade()?;
+        // The same as what is asked next: no rejoin is completed while a lease is read.
+        ffi::is_member(consumer.client()).then(|| consumer.group_metadata()).flatten()
     }
 
     /// The number of the writer of this id: the first is the live one. `None` where there are too many.
@@ -165,8 +169,11 @@ fn serve(member: &Member, consumer: Arc<BaseConsumer<Rebalances>>) {
     if !fenced {
         leave(&consumer);
     }
-    // A writer may be asking it who we are: the last one of us closes it.
-    drop(consumer);
+    // A writer may be asking it who we are, and must not be the one to close it.
+    let began = Instant::now();
+    while Arc::strong_count(&consumer) > 1 && began.elapsed() < LEAVE_WAIT {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Leaves at once: a static member that only closes keeps its slots until its session is over (KIP-345), so it
@@ -180,14 +187,17 @@ fn leave(consumer: &BaseConsumer<Rebalances>) {
             break;
         }
     }
-    consumer.poll(Duration::from_millis(20));
+    // The group is told only once the partitions have stopped, a little after they are given back.
+    let given_back = Instant::now();
+    while given_back.elapsed() < LEFT_AFTER {
+        consumer.poll(Duration::from_millis(20));
+    }
 }
 
 const fn is_final(error: &KafkaError) -> bool {
     matches!(
         error,
-        KafkaError::MessageConsumptionFatal(_)
-            | KafkaError::MessageConsumption(Code::FencedInstanceId | Code::Fatal | Code::GroupAuthorizationFailed)
+        KafkaError::MessageConsumptionFatal(_) | KafkaError::MessageConsumption(Code::FencedInstanceId | Code::Fatal)
     )
 }
 
@@ -218,7 +228,7 @@ impl ConsumerContext for Rebalances {
                 if let Err(error) = consumer.pause(list) {
                     debug!(%error, "slots could not be paused");
                 }
-                self.assigned(&slots);
+                self.assigned(&slots, || consumer.assignment_lost());
                 assigned
             }
             _ => {
@@ -233,20 +243,24 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
-    fn assigned(&self, slots: &[Slot]) {
+    fn assigned(&self, slots: &[Slot], lost: impl Fn() -> bool) {
         let Joining { admin, config, next, .. } = &self.joining;
         let member = &self.member;
         if slots.is_empty() {
             return;
         }
         let ours = member.writers();
-        let counts = fence::settle(admin, config, &member.group, slots, &ours, || member.stopped());
-        let Some(counts) = counts else { return };
+        let counts = fence::settle(admin, config, &member.group, slots, &ours, || member.stopped() || lost());
+        let Some(counts) = counts.filter(|_| !lost()) else { return };
         let leases = member.leases.grant(&counts, next);
         self.tell(MembershipEvent::Assigned(leases));
     }
 
     fn revoked(&self, slots: &[Slot], lost: bool) {
+        // Who has left lets go of nothing any more, and may be a writer's thread that holds the leases.
+        if self.member.stopped() {
+            return;
+        }
         let leases = self.member.leases.of(slots);
         if leases.is_empty() {
             return;

@@ -46,6 +46,10 @@ impl Run {
         self.copy(headers.build().as_bytes())
     }
 
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }

@@ -135,6 +135,9 @@ impl Stream {
     /// These came, in order. Answers whether more may come, where `ahead_max` bytes may wait for readers.
     pub(super) fn push(&self, records: impl Iterator<Item = Stored>, ahead_max: usize) -> Flow {
         let mut state = self.state();
+        if state.ended.is_some() {
+            return Flow::Go;
+        }
         let before = state.next;
         for stored in records.filter(|stored| stored.offset >= before) {
             state.next = stored.offset.next();
@@ -157,7 +160,7 @@ impl Stream {
     /// Nothing readable is at or above `end`.
     pub(super) fn reach_end(&self, end: Offset) {
         let mut state = self.state();
-        if end < state.next {
+        if end < state.next || (end == state.next && state.at_end) {
             return;
         }
         state.next = end;
@@ -176,14 +179,15 @@ impl Stream {
         self.changed.notify_waiters();
     }
 
-    /// Records below `before` are removed from the partition.
-    pub(super) fn trim(&self, before: Offset) {
+    /// Records below `before` are removed from the partition. True where it was paused and may go on.
+    pub(super) fn trim(&self, before: Offset) -> bool {
         let mut state = self.state();
         let before = before.min(state.next);
         state.taken = state.taken.max(before);
         state.drop_below(before);
         state.start = state.start.max(before);
         state.recount();
+        state.may_resume()
     }
 
     /// Drops what readers had passed at the last look; to be called now and then.
@@ -212,7 +216,9 @@ impl Stream {
                 return Ok(found);
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Ok((self.state().nothing(from), false));
+                // Something may have come in between: what is said to be nothing is looked at under the same lock.
+                let mut state = self.state();
+                return Ok(state.take(from, bounds, until)?.unwrap_or_else(|| (state.nothing(from), false)));
             }
         }
     }
@@ -234,8 +240,7 @@ impl State {
         if !records.is_empty() {
             return Ok(Some(self.hand_out(records)));
         }
-        // Past control records to the end is some way, too: the reader's position can follow at once.
-        let reached = until.is_some_and(|until| self.next >= until) || (self.at_end && self.next > from);
+        let reached = until.is_some_and(|until| self.next >= until);
         Ok(reached.then(|| (Some(Fetched { next: self.next, end: self.next, ..Fetched::default() }), false)))
     }
 
@@ -257,9 +262,15 @@ impl State {
         // Where the brokers have not said that this is all, there is more, or a control record at least.
         let end = if all && self.at_end { self.next } else { self.end.max(next.next()) };
         self.advance(next);
+        let resume = self.may_resume();
+        (Some(Fetched { records, next, end, lost_until: None }), resume)
+    }
+
+    /// True, once, where it was paused and there is room again.
+    fn may_resume(&mut self) -> bool {
         let resume = self.paused && self.ahead_bytes <= self.ahead_max / 2;
         self.paused &= !resume;
-        (Some(Fetched { records, next, end, lost_until: None }), resume)
+        resume
     }
 
     /// What is said when the time is over.

@@ -2,11 +2,13 @@
 //!
 //! Answers what became of it in a way that says what to do. Does not decide what is redone (`writer`).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::{Offset, TopicPartition};
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -14,7 +16,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::TopicPartitionList;
 
 use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::Quiet;
@@ -25,6 +26,9 @@ use crate::{Append, Position};
 /// How long the producer's queue is served at a time. The crate's own commit serves it in steps of 100 ms, and every
 /// transaction then takes as long.
 const SERVE: Duration = Duration::from_millis(1);
+
+/// How long the reports of an aborted transaction are waited for.
+const BLAME: Duration = Duration::from_secs(1);
 
 /// What became of a transaction that is not committed.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub(super) enum Undone {
 /// A producer that was initialised.
 pub(super) struct Transactional {
     producer: BaseProducer<Reports>,
+    /// Something did not end as it should have: another one is to be made, which ends what this one left.
+    broken: AtomicBool,
 }
 
 impl std::fmt::Debug for Transactional {
@@ -63,7 +69,7 @@ impl Transactional {
     pub(super) fn open(config: &KafkaConfig, id: &str, context: Quiet) -> Result<Self, Failure> {
         let producer: BaseProducer<Reports> = config.writer(id).create_with_context(Reports::new(context))?;
         producer.init_transactions(config.request_wait)?;
-        Ok(Self { producer })
+        Ok(Self { producer, broken: AtomicBool::new(false) })
     }
 
     /// Commits these records and offsets; the offsets of the records.
@@ -72,7 +78,10 @@ impl Transactional {
         appends: impl ExactSizeIterator<Item = &'a Append>,
         positions: Option<(&[(TopicPartition, Position)], &ConsumerGroupMetadata)>,
     ) -> Step<Vec<Offset>> {
-        self.producer.begin_transaction().map_err(|error| begun(&error))?;
+        if let Err(error) = self.producer.begin_transaction() {
+            self.broken.store(true, Ordering::SeqCst);
+            return Err(begun(&error));
+        }
         let deadline = Instant::now() + TRANSACTION_TIMEOUT;
         let done = self.fill(appends, positions, deadline);
         match done {
@@ -92,7 +101,8 @@ impl Transactional {
         if !matches!(undone, Undone::Later(_)) {
             return undone;
         }
-        while self.producer.in_flight_count() > 0 {
+        let deadline = Instant::now() + BLAME;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.producer.poll(SERVE);
         }
         self.reports().culprit().map_or(undone, |(index, code)| Undone::Record(index, code))
@@ -156,7 +166,10 @@ impl Transactional {
             let Err(error) = self.producer.send_offsets_to_transaction(&list, group, wait) else { return Ok(()) };
             let KafkaError::Transaction(failed) = &error else { return Err(Undone::Later(error.into())) };
             match failed.code() {
-                Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::FencedInstanceId => {
+                Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::RebalanceInProgress
+                | Code::FencedInstanceId => {
                     return Err(Undone::Stale(failed.code()));
                 }
                 code if failed.is_fatal() => return Err(fatal(code, &error)),
@@ -185,15 +198,18 @@ impl Transactional {
         if matches!(undone, Undone::Fenced) {
             return undone;
         }
-        match self.producer.abort_transaction(TRANSACTION_TIMEOUT) {
-            Err(KafkaError::Transaction(failed)) if failed.is_fatal() && is_fenced(failed.code()) => Undone::Fenced,
+        let Err(error) = self.producer.abort_transaction(TRANSACTION_TIMEOUT) else { return undone };
+        // It would answer that this is still going on, for ever.
+        self.broken.store(true, Ordering::SeqCst);
+        match error {
+            KafkaError::Transaction(failed) if failed.is_fatal() && is_fenced(failed.code()) => Undone::Fenced,
             _ => undone,
         }
     }
 
     /// True once nothing more can be done with it.
     pub(super) fn is_broken(&self) -> bool {
-        self.producer.client().fatal_error().is_some()
+        self.broken.load(Ordering::SeqCst) || self.producer.client().fatal_error().is_some()
     }
 }
 
@@ -205,7 +221,11 @@ fn begun(error: &KafkaError) -> Undone {
 }
 
 fn fatal(code: Code, error: &KafkaError) -> Undone {
-    if is_fenced(code) { Undone::Fenced } else { Undone::Later(error.clone().into()) }
+    match code {
+        code if is_fenced(code) => Undone::Fenced,
+        code if lasting(code) => Undone::Never(error.clone().into()),
+        _ => Undone::Later(error.clone().into()),
+    }
 }
 
 const fn is_fenced(code: Code) -> bool {
@@ -243,8 +263,11 @@ fn offsets(positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionLis
 #[derive(Debug)]
 pub(super) struct Reports {
     quiet: Quiet,
-    of: Mutex<(u32, Vec<Option<Result<i64, Code>>>)>,
+    of: Mutex<(u32, Vec<Option<Report>>)>,
 }
+
+/// The offset of a record, or why it has none.
+type Report = Result<i64, Code>;
 
 fn opaque(epoch: u32, index: usize) -> usize {
     ((epoch as usize) << 32) | index
@@ -261,10 +284,13 @@ impl Reports {
         of.0
     }
 
-    /// The first record that could not be appended. One that was purged because another one failed is not it.
+    /// The first record that could not be appended. One that was purged because another one failed is not it; one that
+    /// waited in vain while others were taken is: its partition is not well, and theirs are.
     fn culprit(&self) -> Option<(usize, Code)> {
         let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let others_were_taken = of.1.iter().any(|report| matches!(report, Some(Ok(_))));
         of.1.iter().enumerate().find_map(|(index, report)| match report {
+            Some(Err(Code::MessageTimedOut)) if others_were_taken => Some((index, Code::MessageTimedOut)),
             Some(Err(code)) => super::error::refusal(*code).map(|_| (index, *code)),
             _ => None,
         })

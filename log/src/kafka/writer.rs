@@ -52,6 +52,8 @@ pub(super) struct Writing {
     pub(super) member: Option<(Arc<Member>, usize)>,
     /// Set when another writer of this id was made in this process.
     pub(super) replaced: Arc<AtomicBool>,
+    /// What its counters carry: the id, and a number that no other writer has (`fence::mark`).
+    pub(super) mark: String,
 }
 
 /// See the module's head. Dropping it ends the thread once what was given is decided.
@@ -106,7 +108,8 @@ impl crate::Writer for Writer {
             return Err(closed(unsent.0.transaction));
         }
         // The thread answers everything it takes; it ends only by a panic.
-        decided.await.unwrap_or_else(|_| Err(Rejected { error: Error::Unknown, transaction: Box::default() }))
+        let ended = || Error::Fatal("the writer's thread has ended".to_owned());
+        decided.await.unwrap_or_else(|_| Err(Rejected { error: ended(), transaction: Box::default() }))
     }
 }
 
@@ -169,7 +172,11 @@ impl Work {
     /// A member that is one is not replaced, whoever ended its producer; without a membership the newer one is right.
     fn is_to_go_on(&self) -> bool {
         let member = self.writing.member.as_ref();
-        !self.writing.replaced.load(Ordering::SeqCst) && member.is_some_and(|(member, _)| member.leases.read().is_open())
+        !self.is_replaced() && member.is_some_and(|(member, _)| member.leases.is_open())
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.writing.replaced.load(Ordering::SeqCst)
     }
 
     fn renew(&mut self) {
@@ -190,7 +197,7 @@ impl Work {
     }
 
     fn check(&self, transaction: &Transaction) -> Result<()> {
-        if self.writing.replaced.load(Ordering::SeqCst) {
+        if self.is_replaced() {
             return Err(Error::Abort(Culprit::Fenced));
         }
         self.check_leases(transaction)?;
@@ -198,7 +205,7 @@ impl Work {
             if record.bytes() > limits::RECORD_BYTES_MAX {
                 return Err(refused(at, Refusal::TooLarge));
             }
-            let partitions = self.writing.admin.partitions_now(&at.topic).map_err(|failed| failed.on(&at.topic))?;
+            let partitions = self.writing.admin.partitions_now(&at.topic).map_err(|failed| unwritable(at, &failed))?;
             if partitions.is_none_or(|partitions| at.partition.0 >= partitions) {
                 return Err(refused(at, Refusal::NoSuchTopic));
             }
@@ -214,7 +221,7 @@ impl Work {
             return transaction.positions.first().map_or(Ok(()), |(at, _)| Err(refused(at, Refusal::NotAuthorised)));
         };
         let held = member.leases.read();
-        if !is_held(&held, &member.group, transaction) {
+        if !is_held(member, &held, transaction) {
             return Err(Error::Abort(Culprit::Fenced));
         }
         drop(held);
@@ -243,18 +250,16 @@ impl Work {
         };
         // Held until it is decided: no slot is let go of meanwhile.
         let held = member.leases.read();
-        if !group.iter().all(|given| is_held(&held, &member.group, &given.transaction)) {
+        if !group.iter().all(|given| is_held(&member, &held, &given.transaction)) {
             return Err(Undone::Stale(Code::IllegalGeneration));
         }
         let counted = counted(group, &held, number);
+        // A number is used once, whatever comes of it: it proves its own transaction and no other.
+        counted.iter().for_each(|(slot, count)| held.note(*slot, number, *count));
         let positions = self.positions(group, &counted, number);
         let Some(metadata) = member.metadata() else { return Err(Undone::Stale(Code::UnknownMemberId)) };
         let done = producer.commit(appends.into_iter(), Some((&positions, &metadata)));
-        let done = self.settled(done, Some((&member.group, &counted, number)));
-        if done.is_ok() {
-            counted.iter().for_each(|(slot, count)| held.note(*slot, number, *count));
-        }
-        done
+        self.settled(done, Some((&*member, &counted, number)))
     }
 
     /// The producer, made anew where the last one was thrown away: that ends whatever it had left open.
@@ -268,17 +273,22 @@ impl Work {
     }
 
     /// The positions of all of them, the last one of a partition, and the counters of their slots.
-    fn positions(&self, group: &[Given], counted: &BTreeMap<Slot, u64>, number: usize) -> Vec<(TopicPartition, Position)> {
+    fn positions(
+        &self,
+        group: &[Given],
+        counted: &BTreeMap<Slot, u64>,
+        number: usize,
+    ) -> Vec<(TopicPartition, Position)> {
         let topic: Arc<str> = self.writing.config.fence.as_str().into();
-        let id = Bytes::copy_from_slice(self.writing.id.as_bytes());
+        let mark = Bytes::copy_from_slice(self.writing.mark.as_bytes());
         let given = group.iter().flat_map(|given| given.transaction.positions.iter().cloned());
         let mut positions: BTreeMap<TopicPartition, Position> = given.collect();
         for (slot, count) in counted {
-            let position = Position { offset: Offset(*count), metadata: id.clone() };
+            let position = Position { offset: Offset(*count), metadata: mark.clone() };
             positions.insert(fence::of(&topic, *slot, number), position);
         }
         if counted.is_empty() {
-            positions.insert(fence::of_none(&topic), Position { offset: Offset::ZERO, metadata: id });
+            positions.insert(fence::of_none(&topic), Position { offset: Offset::ZERO, metadata: mark });
         }
         positions.into_iter().collect()
     }
@@ -287,45 +297,75 @@ impl Work {
     fn settled(
         &mut self,
         done: Result<Vec<Offset>, Undone>,
-        counted: Option<(&str, &BTreeMap<Slot, u64>, usize)>,
+        counted: Option<(&Member, &BTreeMap<Slot, u64>, usize)>,
     ) -> Result<Vec<Offset>, Undone> {
         let Err(Undone::Unknown(why, offsets)) = done else { return done };
         warn!(writer = self.writing.id, %why, "the outcome of a transaction is not known: finding out");
         self.producer = None;
-        let Some((group, counted, number)) = counted.filter(|(_, counted, _)| !counted.is_empty()) else {
+        let Some((member, counted, number)) = counted.filter(|(_, counted, _)| !counted.is_empty()) else {
             return Err(Undone::Unknown(why, offsets));
         };
         let began = Instant::now();
-        let committed = loop {
-            match self.is_committed(group, counted, number) {
-                Some(committed) => break committed,
-                None if began.elapsed() > PATIENCE => return Err(Undone::Unknown(why, offsets)),
+        while began.elapsed() < PATIENCE {
+            // Whoever took our place decides what was open, and counts on.
+            if self.is_replaced() || !member.leases.is_open() {
+                return Err(Undone::Fenced);
+            }
+            let outcome = self.outcome(&member.group, counted, number);
+            info!(writer = self.writing.id, ?outcome, "what became of the transaction");
+            match outcome {
+                Some(Counted::Ours) => return Ok(offsets),
+                Some(Counted::Before) => return Err(Undone::Redo),
+                Some(Counted::Others) => return Err(Undone::Fenced),
                 None => thread::sleep(PAUSE * 5),
             }
-        };
-        info!(writer = self.writing.id, committed, "the outcome is known");
-        if committed { Ok(offsets) } else { Err(Undone::Redo) }
+        }
+        Err(Undone::Unknown(why, offsets))
     }
 
-    /// Whether the counters are where the transaction would have put them; `None` while nobody says.
-    fn is_committed(&mut self, group: &str, counted: &BTreeMap<Slot, u64>, number: usize) -> Option<bool> {
+    /// What the counters say of a transaction that would have put them there; `None` while nobody says.
+    fn outcome(&mut self, group: &str, counted: &BTreeMap<Slot, u64>, number: usize) -> Option<Counted> {
         // Initialising the id decides what was open.
         self.ready().ok()?;
         let topic: Arc<str> = self.writing.config.fence.as_str().into();
         let at: Vec<_> = counted.keys().map(|slot| fence::of(&topic, *slot, number)).collect();
         let found = self.writing.admin.positions_now(group, &at, true).ok()??;
-        let there = |(position, count): (&Option<Position>, &u64)| position.as_ref().is_some_and(|at| at.offset.0 >= *count);
-        Some(found.iter().zip(counted.values()).all(there))
+        let mark = self.writing.mark.as_bytes();
+        let of = found.iter().zip(counted.values()).map(|(position, count)| match position {
+            Some(at) if at.offset.0 >= *count && *at.metadata != *mark => Counted::Others,
+            Some(at) if at.offset.0 == *count => Counted::Ours,
+            Some(at) if at.offset.0 > *count => Counted::Others,
+            _ => Counted::Before,
+        });
+        // One transaction moves all of them or none; where others have moved some, the slot is theirs.
+        of.max()
     }
 }
 
-fn is_held(held: &Held, group: &str, transaction: &Transaction) -> bool {
-    held.is_open() && transaction.leases.iter().all(|lease| held.holds(group, lease))
+/// What a counter shows of a transaction, in the order in which one of several decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Counted {
+    /// It was rolled back.
+    Before,
+    /// It is committed.
+    Ours,
+    /// Somebody else has committed for the slot since: it is not ours any more.
+    Others,
+}
+
+fn is_held(member: &Member, held: &Held, transaction: &Transaction) -> bool {
+    member.leases.is_open() && transaction.leases.iter().all(|lease| held.holds(&member.group, lease))
+}
+
+/// A topic that cannot be looked at: its own fault where that is a matter of rights.
+fn unwritable(at: &TopicPartition, failed: &Failure) -> Error {
+    refusal(failed.code).map_or_else(|| failed.on(&at.topic), |refusal| refused(at, refusal))
 }
 
 /// What the counter of each slot that these touch will be.
 fn counted(group: &[Given], held: &Held, number: usize) -> BTreeMap<Slot, u64> {
-    let slots: BTreeSet<Slot> = group.iter().flat_map(|given| &given.transaction.leases).map(|lease| lease.slot).collect();
+    let slots: BTreeSet<Slot> =
+        group.iter().flat_map(|given| &given.transaction.leases).map(|lease| lease.slot).collect();
     slots.into_iter().map(|slot| (slot, held.count(slot, number) + 1)).collect()
 }
 

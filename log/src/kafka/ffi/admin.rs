@@ -93,7 +93,7 @@ pub(in crate::kafka) fn group_offsets<C: ClientContext>(
             }
             let list = sys::rd_kafka_group_result_partitions(group);
             for index in 0..usize::try_from((*list).cnt).unwrap_or(0) {
-                note(&mut answers, (*list).elems.add(index), |at| committed(at));
+                note(&mut answers, (*list).elems.add(index), committed);
             }
         }
     }
@@ -109,14 +109,15 @@ pub(in crate::kafka) fn alter_configs<C: ClientContext>(
 ) -> Result<(), Failure> {
     let options = Options::of(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, wait)?;
     let name = c_string(topic)?;
+    let settings = settings.iter().map(|(name, value)| Ok((c_string(name)?, c_string(value)?)));
+    let settings = settings.collect::<Result<Vec<_>, Failure>>()?;
     let set = sys::rd_kafka_AlterConfigOpType_t::RD_KAFKA_ALTER_CONFIG_OP_TYPE_SET;
     // SAFETY: the resource is made of copies, used by this request and given back.
     unsafe {
         let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
         let mut resource = sys::rd_kafka_ConfigResource_new(kind, name.as_ptr());
         let mut altered = Ok(());
-        for (name, value) in settings {
-            let (name, value) = (c_string(name)?, c_string(value)?);
+        for (name, value) in &settings {
             let added =
                 sys::rd_kafka_ConfigResource_add_incremental_config(resource, name.as_ptr(), set, value.as_ptr());
             altered = altered.and(taken(added));
@@ -132,6 +133,22 @@ pub(in crate::kafka) fn alter_configs<C: ClientContext>(
         let resources = sys::rd_kafka_IncrementalAlterConfigs_result_resources(result, &mut count);
         let errors = (0..count).filter_map(|index| failure(sys::rd_kafka_ConfigResource_error(*resources.add(index))));
         errors.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
+/// True of a consumer that its group knows: with a member id and a generation. A broker takes an offset under none of
+/// these for an empty group's, and checks nothing.
+pub(in crate::kafka) fn is_member<C: ClientContext>(client: &Client<C>) -> bool {
+    // SAFETY: the client is alive; what it gives is ours to give back, and read before that.
+    unsafe {
+        let metadata = sys::rd_kafka_consumer_group_metadata(client.native_ptr());
+        if metadata.is_null() {
+            return false;
+        }
+        let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+        let named = !text(sys::rd_kafka_consumer_group_metadata_member_id(metadata)).is_empty();
+        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+        generation >= 0 && named
     }
 }
 
@@ -254,9 +271,8 @@ impl Options {
         // SAFETY: the client is alive; the options are ours.
         let options = Self(unsafe { sys::rd_kafka_AdminOptions_new(client.native_ptr(), operation) });
         // SAFETY: the options are alive, and no text of an error is asked for.
-        let error = unsafe {
-            sys::rd_kafka_AdminOptions_set_request_timeout(options.0, millis(wait), ptr::null_mut(), 0)
-        };
+        let error =
+            unsafe { sys::rd_kafka_AdminOptions_set_request_timeout(options.0, millis(wait), ptr::null_mut(), 0) };
         failure(error).map_or(Ok(options), Err)
     }
 }

@@ -87,10 +87,11 @@ impl<C: ConsumerContext + 'static> Inbox<C> {
     pub(in crate::kafka) fn take(&mut self, wait: Duration, mut each: impl FnMut(Arrival<'_>)) -> usize {
         self.log();
         let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        let (queue, room) = (self.queue.ptr(), self.messages.len());
-        // SAFETY: `messages` has room for as many pointers as is said.
-        let taken = unsafe { sys::rd_kafka_consume_batch_queue(queue, wait, self.messages.as_mut_ptr(), room) };
-        let taken = usize::try_from(taken).unwrap_or(0);
+        // librdkafka waits until it has as many as were asked for: one is waited for, and what is there beside it taken.
+        let mut taken = self.consume(0, 1, wait);
+        if taken == 1 {
+            taken += self.consume(1, self.messages.len() - 1, 0);
+        }
         for message in self.messages.iter().take(taken) {
             // SAFETY: librdkafka gave this message to us; it is read here and given back once.
             unsafe {
@@ -99,6 +100,14 @@ impl<C: ConsumerContext + 'static> Inbox<C> {
             }
         }
         taken
+    }
+
+    /// Takes up to `count` messages into `messages` from its `from`-th on; answers how many.
+    fn consume(&mut self, from: usize, count: usize, wait: i32) -> usize {
+        let Some(room) = self.messages.get_mut(from..from + count) else { return 0 };
+        // SAFETY: there is room for as many pointers as is said.
+        let taken = unsafe { sys::rd_kafka_consume_batch_queue(self.queue.ptr(), wait, room.as_mut_ptr(), room.len()) };
+        usize::try_from(taken).unwrap_or(0)
     }
 
     /// Passes on what librdkafka logged since.
