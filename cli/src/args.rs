@@ -135,7 +135,13 @@ pub(crate) struct LogArgs {
     #[arg(long, env = "FPAAS_TOPIC_PREFIX", default_value = "fpaas", value_name = "PREFIX")]
     pub(crate) topic_prefix: String,
     /// A property of librdkafka, such as security.protocol=SASL_SSL; may be given again
-    #[arg(long, env = "FPAAS_KAFKA_PROPERTY", hide_env_values = true, value_delimiter = '\n', value_name = "NAME=VALUE")]
+    #[arg(
+        long,
+        env = "FPAAS_KAFKA_PROPERTY",
+        hide_env_values = true,
+        value_delimiter = '\n',
+        value_name = "NAME=VALUE"
+    )]
     pub(crate) kafka_property: Vec<String>,
     /// This node's name on a Kafka cluster, the same after every restart [default: made once, kept in the data folder]
     #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]

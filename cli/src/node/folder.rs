@@ -110,7 +110,9 @@ fn lock(path: &Path) -> Result<File, Failure> {
 fn node(path: &Path, naming: Naming<'_>) -> Result<String, Failure> {
     let other = |kind: &str, hint: &str| {
         let path = path.display();
-        Failure::Usage(format!("the data folder {path} is that of a node on {kind}; {hint}, or choose another with --data DIR"))
+        Failure::Usage(format!(
+            "the data folder {path} is that of a node on {kind}; {hint}, or choose another with --data DIR"
+        ))
     };
     match naming {
         Naming::Alone if path.join(NODE).exists() => Err(other("Kafka", "give --log kafka://…")),
@@ -128,7 +130,9 @@ fn checked_name(name: &str) -> Result<String, Failure> {
     if plain && (1..=NODE_BYTES_MAX).contains(&name.len()) {
         return Ok(name.to_owned());
     }
-    Err(Failure::Usage(format!("--node-id: must be 1 to {NODE_BYTES_MAX} of the characters a-z, A-Z, 0-9, '.', '_', '-'")))
+    Err(Failure::Usage(format!(
+        "--node-id: must be 1 to {NODE_BYTES_MAX} of the characters a-z, A-Z, 0-9, '.', '_', '-'"
+    )))
 }
 
 /// The given text, else the stored one, else a new one; stored.

@@ -56,7 +56,9 @@ impl Plan {
         let all = || Part::value_variants().iter().copied().collect();
         let parts = if serve.only.is_empty() { all() } else { serve.only.iter().copied().collect() };
         if parts != all() && !serve.node.log.is_shared() {
-            return Err(Failure::Usage("--only: nodes share their work over Kafka: give --log kafka://…, too".to_owned()));
+            return Err(Failure::Usage(
+                "--only: nodes share their work over Kafka: give --log kafka://…, too".to_owned(),
+            ));
         }
         let plan = Self::new(&serve.node, false, parts)?;
         Ok(Self { reach: Reach::Listed(serve.allow_webhook_cidr.clone().into()), ..plan })
