@@ -68,8 +68,8 @@ points! {
     RetentionExpired = "retention-expired",
     /// Records below a low watermark are deleted and the disk is not given back: it is later; those above are there.
     RetentionSwept = "retention-swept",
-    /// On Kafka: records and positions are in a transaction whose end was not asked for. The next owner of its slots ends
-    /// it, and nothing of it was ever readable.
+    /// On Kafka: records and positions are in a transaction whose end was not asked for. The next owner of its slots
+    /// ends it, and nothing of it was ever readable.
     TransactionOpen = "transaction-open",
     /// On Kafka: a transaction is committed and nobody here knows it yet. The next owner finds it done.
     TransactionEnded = "transaction-ended",

@@ -131,10 +131,10 @@ impl Backend {
     /// Retention begins once the router holds what its subscriptions have not passed: not a moment earlier. Kafka's
     /// is its own.
     pub(super) async fn retain(self, holding: Arc<Notify>, shutdown: CancellationToken) -> Result<(), Failure> {
-        if let Self::Embedded(log) = self {
-            if shutdown.run_until_cancelled(holding.notified()).await.is_some() {
-                log.start_retention();
-            }
+        if let Self::Embedded(log) = self
+            && shutdown.run_until_cancelled(holding.notified()).await.is_some()
+        {
+            log.start_retention();
         }
         shutdown.cancelled().await;
         Ok(())

@@ -119,7 +119,7 @@ fn node(path: &Path, naming: Naming<'_>) -> Result<String, Failure> {
         Naming::Alone => Ok(EMBEDDED_NODE.to_owned()),
         Naming::Among(_) if path.join(EMBEDDED_LOG).exists() => Err(other("an embedded log", "leave out --log")),
         Naming::Among(given) => {
-            let given = given.map(|name| checked_name(name)).transpose()?;
+            let given = given.map(checked_name).transpose()?;
             kept(&path.join(NODE), given, || generate("node-", 6))
         }
     }

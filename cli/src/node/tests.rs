@@ -60,5 +60,5 @@ async fn dev_trims_the_firehose_by_itself() {
     assert_eq!(context.log.watermarks(&at).await.unwrap().low, Offset(1));
     supervisor.drain().await.unwrap();
     drop(context);
-    backend.close().unwrap();
+    backend.close().await.unwrap();
 }

@@ -36,6 +36,7 @@ fn rounds(bounded: u64) -> u64 {
     std::env::var("FPAAS_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(bounded)
 }
 
+#[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-crash")]
 async fn killed_at_any_moment(on: &On, rounds: u64) -> Result<()> {
     let (mut kills, mut between, mut in_call, mut taken_up_again, mut timed_out) = (0, 0, 0, 0, 0);
     for seed in 0..rounds.div_ceil(KILLS_PER_JOB) {

@@ -24,6 +24,7 @@ async fn a_job_on_kafka_that_dies_at_any_crash_point_loses_nothing_and_doubles_n
     dying_at_each(&kafka, 600, |point| !EMBEDDED_ALONE.contains(point)).await
 }
 
+#[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-crash")]
 async fn dying_at_each(on: &On, seeds: u64, which: impl Fn(&Point) -> bool) -> Result<()> {
     let mut timed_out = 0;
     let points: Vec<Point> = Point::ALL.iter().copied().filter(which).collect();
