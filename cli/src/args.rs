@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   fpaas dev                                     everything on this machine, from the public relay
   fpaas dev --upstream file:frames.bin.zst      the same from a recording
-  fpaas dev --log kafka://127.0.0.1:9092        the same on a Kafka cluster
+  fpaas dev --data node --log kafka://127.0.0.1:9092    the same on a Kafka cluster
   fpaas apply -f likes.yaml                     create or change subscriptions and topics
   fpaas status likes                            is it moving, and if not, why
   fpaas tap like-results --from earliest        read a topic

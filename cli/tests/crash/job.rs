@@ -45,6 +45,14 @@ impl On {
         Some(Self::Kafka(Broker::shared().await?.bootstrap()))
     }
 
+    /// Slow enough that kills find work in flight: a start takes longer where a group is joined.
+    pub(crate) const fn pace(&self) -> &'static str {
+        match self {
+            Self::Embedded => "6x",
+            Self::Kafka(_) => "1x",
+        }
+    }
+
     fn arguments(&self, seed: u64) -> Vec<String> {
         match self {
             Self::Embedded => Vec::new(),

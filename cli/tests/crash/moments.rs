@@ -40,7 +40,7 @@ fn rounds(bounded: u64) -> u64 {
 async fn killed_at_any_moment(on: &On, rounds: u64) -> Result<()> {
     let (mut kills, mut between, mut in_call, mut taken_up_again, mut timed_out) = (0, 0, 0, 0, 0);
     for seed in 0..rounds.div_ceil(KILLS_PER_JOB) {
-        let job = Job::new(on, seed, "6x").await?;
+        let job = Job::new(on, seed, on.pace()).await?;
         for n in 0..KILLS_PER_JOB {
             let killed = kill(&job, moment(seed, n)).await?;
             kills += 1;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::process::program;
 use fpaas_testkit::terminal::Typed;
-use fpaas_testkit::{Need, Terminal, checkout, skip};
+use fpaas_testkit::{Broker, Need, Terminal, checkout, skip};
 
 use crate::{LONG, recording};
 
@@ -209,6 +209,8 @@ async fn every_example_of_the_help_runs() -> Result<()> {
     ensure!(examples.len() >= 5, "{lines:?}");
     let mut server: Option<Typed> = None;
     for example in examples {
+        let Some(example) = on_a_broker(example).await else { continue };
+        let example = example.as_str();
         if example.starts_with("fpaas dev") {
             if let Some(mut before) = server.take() {
                 before.interrupt(LONG).await?;
@@ -220,6 +222,14 @@ async fn every_example_of_the_help_runs() -> Result<()> {
     }
     server.context("no example starts a server")?.interrupt(LONG).await?;
     Ok(())
+}
+
+/// A cluster's address is the test's own; `None` where there is none to be had, which is said.
+async fn on_a_broker(example: &str) -> Option<String> {
+    if !example.contains("kafka://") {
+        return Some(example.to_owned());
+    }
+    Some(example.replace("127.0.0.1:9092", &Broker::shared().await?.bootstrap()))
 }
 
 /// To its end; what follows a topic, to its first record.
