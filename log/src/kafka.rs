@@ -30,7 +30,6 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use async_trait::async_trait;
 use fpaas_core::partition::SLOTS;
@@ -92,9 +91,7 @@ impl Kafka {
     pub fn close(&self) {
         let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
         let members: Vec<_> = members.into_values().collect();
-        members.iter().for_each(|member| member.leave());
-        let deadline = Instant::now() + 2 * member::LEAVE_WAIT;
-        members.iter().for_each(|member| member.wait_until_left(deadline));
+        member::leave_all(&members);
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{Ack, Error, Lease, LeaveGuard, Membership, MembershipEvent, Result};
 /// How long the thread waits for the group at a time.
 const POLL: Duration = Duration::from_millis(100);
 /// How long leaving may take: the others notice at the latest when the session is over.
-pub(super) const LEAVE_WAIT: Duration = Duration::from_secs(3);
+const LEAVE_WAIT: Duration = Duration::from_secs(3);
 
 /// So much after its slots are given back the group knows.
 const LEFT_AFTER: Duration = Duration::from_millis(200);
@@ -99,7 +99,7 @@ impl Member {
     }
 
     /// Waits until it has left, at most until `deadline`.
-    pub(super) fn wait_until_left(&self, deadline: Instant) {
+    fn wait_until_left(&self, deadline: Instant) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         while thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));
@@ -148,6 +148,13 @@ pub(super) fn join(member: &Arc<Member>, joining: Joining) -> Result<Membership>
     let thread = spawned.map_err(|error| Error::Fatal(format!("no thread for the group {group}: {error}")))?;
     *member.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     Ok(Membership::new(group, Arc::clone(&member.name), events, Box::new(Seat(Arc::clone(member)))))
+}
+
+/// All of them leave, side by side; waits until they have, within a bound.
+pub(super) fn leave_all(members: &[Arc<Member>]) {
+    members.iter().for_each(|member| member.leave());
+    let deadline = Instant::now() + 2 * LEAVE_WAIT;
+    members.iter().for_each(|member| member.wait_until_left(deadline));
 }
 
 /// Serves the group until the member leaves or is fenced.

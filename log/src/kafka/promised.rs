@@ -1,7 +1,7 @@
 //! What this process has committed and the brokers may not show yet.
 //!
-//! A commit is decided when the coordinator has written that it is; that it was is told to each partition a little later
-//! (KIP-98, WriteTxnMarkers). Who asks here for the end of a partition waits for what was acknowledged here.
+//! A commit is decided when the coordinator has written that it is; each partition is told a little later (KIP-98,
+//! WriteTxnMarkers). Who asks here for the end of a partition waits for what was acknowledged here.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -87,7 +87,7 @@ impl<C: ConsumerContext + 'static> Inbox<C> {
     pub(in crate::kafka) fn take(&mut self, wait: Duration, mut each: impl FnMut(Arrival<'_>)) -> usize {
         self.log();
         let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        // librdkafka waits until it has as many as were asked for: one is waited for, and what is there beside it taken.
+        // librdkafka waits until it has as many as were asked for: so one is waited for, and the rest taken.
         let mut taken = self.consume(0, 1, wait);
         if taken == 1 {
             taken += self.consume(1, self.messages.len() - 1, 0);
