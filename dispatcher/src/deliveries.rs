@@ -65,7 +65,7 @@ impl Deliveries {
     }
 
     /// The next batch's events; none where nothing came and the position is to be committed. A backlog fills batches up
-    /// to their bounds whatever `maxWaitMs` says; at the tail the timer counts from the first event. A changed collector
+    /// to their bounds whatever `maxWaitMs` says; at the tail the timer counts from the first event. A new collector
     /// holds at once.
     pub(crate) async fn collect(&mut self, mut entry: watch::Receiver<Arc<SubscriptionEntry>>) -> Step<Vec<Delivery>> {
         let mut batcher = Batcher::new(entry.borrow().config.collector);
