@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   fpaas dev                                     everything on this machine, from the public relay
   fpaas dev --upstream file:frames.bin.zst      the same from a recording
-  fpaas dev --data node --log kafka://127.0.0.1:9092    the same on a Kafka cluster
+  fpaas dev --data node --log kafka://HOST:9092 the same on a Kafka cluster
   fpaas apply -f likes.yaml                     create or change subscriptions and topics
   fpaas status likes                            is it moving, and if not, why
   fpaas tap like-results --from earliest        read a topic
@@ -100,7 +100,7 @@ pub(crate) struct Serve {
 /// What `dev` and `serve` have in common.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Node {
-    /// Folder for topics, positions and the key; made if it is not there
+    /// Folder for the key and, with an embedded log, topics and positions; made if it is not there
     #[arg(long, env = "FPAAS_DATA", default_value = "fpaas-data", value_name = "DIR")]
     pub(crate) data: PathBuf,
     /// Address of the API; port 0 picks a free one

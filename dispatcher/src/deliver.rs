@@ -31,11 +31,6 @@ pub(crate) enum Finish {
 }
 
 impl Finish {
-    /// True when it puts records into a tenant's topics.
-    pub(crate) const fn has_results(&self) -> bool {
-        matches!(self, Self::Acknowledged { .. })
-    }
-
     /// True when its events are kept.
     pub(crate) const fn is_kept(&self) -> bool {
         matches!(self, Self::DeadLetters(_))
@@ -102,6 +97,10 @@ impl Lane {
                 OnExhausted::DeadLetter | OnExhausted::Block => Finish::DeadLetters(given_up),
             }));
         };
+        // An endpoint may be away for longer than a broker remembers a position that does not move.
+        if let Some(position) = self.deliveries.renewable() {
+            self.renew(position).await?;
+        }
         crashpoint::hit(Point::LaneInBackoff);
         self.pause(wait).await.map(|()| None)
     }

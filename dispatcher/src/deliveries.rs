@@ -59,6 +59,12 @@ impl Deliveries {
         self.committed = (position, Instant::now());
     }
 
+    /// The lane's position, where it is so old that it is to be committed again.
+    pub(crate) fn renewable(&self) -> Option<Offset> {
+        let (position, when) = self.committed;
+        (when.elapsed() >= limits::POSITION_RENEW).then_some(position)
+    }
+
     /// How long the lane may have nothing to do until its position is to be committed all the same.
     fn idle(&self) -> Duration {
         let (position, when) = self.committed;

@@ -47,8 +47,8 @@ impl Lane {
                     return Ok(self.committed_batch(&batch, &finish, mutations));
                 }
                 LogError::Unknown => self.pause_for_log().await?,
-                LogError::Abort(culprit @ Culprit::Append { .. }) if finish.has_results() => {
-                    finish = self.refused(culprit.to_string(), &finish);
+                LogError::Abort(Culprit::Append { at, refusal }) if is_result(&places, &at) => {
+                    finish = self.refused(format!("{at}: {refusal}"), &finish);
                 }
                 LogError::Abort(Culprit::Append { at, refusal: Refusal::TooLarge }) if finish.is_kept() => {
                     warn!(%at, batch = %batch.id, "dead letters are refused as too large");
@@ -146,6 +146,11 @@ impl Lane {
         }
         self.position_after(batch)
     }
+}
+
+/// Where a result was to go: what else is refused says nothing of the answer.
+fn is_result(places: &Places, at: &TopicPartition) -> bool {
+    places.values().any(|(topic, _)| *topic == *at.topic)
 }
 
 /// By key; results without one go where the batch's id says, so that they stay together and in order.

@@ -86,7 +86,7 @@ impl Lane {
                     let entry = self.entry.clone();
                     let events = self.deliveries.collect(entry).await?;
                     if events.is_empty() {
-                        self.renew().await?;
+                        self.renew(self.deliveries.passed()).await?;
                         continue;
                     }
                     self.freeze(events).await?
@@ -99,9 +99,8 @@ impl Lane {
         }
     }
 
-    /// Commits the position of a lane that has nothing to do: past control records, and so that it is not forgotten.
-    async fn renew(&mut self) -> Step<()> {
-        let position = self.deliveries.passed();
+    /// Commits the position of a lane that finishes no batch: past control records, and so that it is not forgotten.
+    pub(crate) async fn renew(&mut self, position: Offset) -> Step<()> {
         let mut transaction = Transaction::under(&self.lease);
         transaction.advance(self.at.clone(), position, self.shared.writer_id.clone());
         self.commit_repeatable(transaction, Mutations::default()).await?;

@@ -35,7 +35,7 @@ impl<'r> Delivery<'r> {
     }
 
     /// What one subscription keeps of it where it cannot be delivered.
-    pub(crate) fn dead_letter(&self, member: &Member, now: Timestamp) -> Append {
+    pub(crate) fn dead_letter(&self, member: &Member, now: Timestamp, bytes_max: usize) -> Append {
         let at = TopicPartition { topic: member.dead_letters.clone(), partition: self.lane(member) };
         let cause = Cause {
             stage: "router",
@@ -47,7 +47,7 @@ impl<'r> Delivery<'r> {
             last_failed: now,
             batch: None,
         };
-        let record = fpaas_state::dead_letter(&self.record, &cause.headers(), now, limits::RECORD_BYTES_MAX);
+        let record = fpaas_state::dead_letter(&self.record, &cause.headers(), now, bytes_max);
         Append { at, record }
     }
 

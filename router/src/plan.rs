@@ -106,7 +106,7 @@ impl Plan {
         for (number, instead) in &self.instead {
             let Some(member) = members.get(*number) else { continue };
             match instead {
-                Instead::DeadLetter => member.counters.dead_letters.add(1),
+                Instead::DeadLetter | Instead::BareDeadLetter => member.counters.dead_letters.add(1),
                 Instead::Nothing => member.counters.dropped.add(1),
             }
         }
@@ -143,7 +143,10 @@ impl Plan {
         self.instead.extend(instead.map(|instead| (number, instead)));
         let append = match instead {
             None => delivery.to(member),
-            Some(Instead::DeadLetter) => delivery.dead_letter(member, run.now),
+            Some(Instead::DeadLetter) => delivery.dead_letter(member, run.now, limits::RECORD_BYTES_MAX),
+            Some(Instead::BareDeadLetter) => {
+                delivery.dead_letter(member, run.now, limits::DEAD_LETTER_HEADERS_BYTES_MAX)
+            }
             Some(Instead::Nothing) => return 0,
         };
         let bytes = append.record.bytes();

@@ -63,6 +63,11 @@ impl Member {
         }
     }
 
+    /// True of its deliveries and of its dead letters.
+    pub(crate) fn owns(&self, topic: &Arc<str>) -> bool {
+        self.deliveries == *topic || self.dead_letters == *topic
+    }
+
     /// Says on the board that the log does not take its deliveries from `source`.
     pub(crate) fn note_refused(&self, source: &TopicPartition, refusal: Refusal) {
         let why = format!("a delivery was refused: {refusal}");

@@ -277,7 +277,7 @@ impl Scan {
             return Ok(ControlFlow::Continue(()));
         }
         let Refused { at, refusal, .. } = refused;
-        let culprit = self.source.members().iter().find(|member| member.deliveries == at.topic).cloned();
+        let culprit = self.source.members().iter().find(|member| member.owns(&at.topic)).cloned();
         let Some(culprit) = culprit else {
             return Err(LogError::Abort(Culprit::Append { at, refusal }).into());
         };

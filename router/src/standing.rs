@@ -208,9 +208,8 @@ impl Standings {
             self.changes.insert(row_key.clone(), Some(ScanRow { position: *next, in_scan: true }));
         }
         let place = Place { row_key, standing };
-        if self.places.insert(Arc::clone(&member.key), place).is_some() {
-            member.counters.note_moving(Stage::Router, self.at.partition);
-        }
+        self.places.insert(Arc::clone(&member.key), place);
+        member.counters.note_moving(Stage::Router, self.at.partition);
         (!in_scan).then(|| (Arc::clone(member), *next))
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Undeliverable(BTreeMap<(Offset, Key), Instead>);
 pub(crate) enum Instead {
     /// A dead letter that says why.
     DeadLetter,
+    /// One without the value, and without the key and the headers if need be: the log takes less than we know of.
+    BareDeadLetter,
     /// Not even that could be written: it is counted.
     Nothing,
 }
@@ -48,12 +50,25 @@ impl Undeliverable {
     /// subscription can be written.
     pub(crate) fn note(&mut self, members: &[Arc<Member>], refused: &Refused) -> bool {
         let Some(offset) = refused.source else { return false };
-        let found = members.iter().find_map(|member| Some((member, instead(member, refused)?)));
+        let found = members.iter().find_map(|member| Some((member, self.next(offset, member, refused)?)));
         let Some((member, instead)) = found else { return false };
         tracing::warn!(subscription = %member.key, at = %refused.at, %offset, refusal = %refused.refusal, ?instead,
             "a record cannot be delivered");
         self.0.insert((offset, Arc::clone(&member.key)), instead);
         true
+    }
+
+    /// What is tried after what was refused; only a size can be helped.
+    fn next(&self, offset: Offset, member: &Member, refused: &Refused) -> Option<Instead> {
+        let (at, too_large) = (&refused.at.topic, refused.refusal == Refusal::TooLarge);
+        match self.instead(offset, member) {
+            None if too_large && *at == member.deliveries => Some(Instead::DeadLetter),
+            None | Some(Instead::DeadLetter) if too_large && *at == member.dead_letters => {
+                Some(Instead::BareDeadLetter)
+            }
+            Some(Instead::BareDeadLetter) if too_large && *at == member.dead_letters => Some(Instead::Nothing),
+            _ => None,
+        }
     }
 
     /// Everything below `position` is behind us.
@@ -62,11 +77,4 @@ impl Undeliverable {
             self.0.pop_first();
         }
     }
-}
-
-fn instead(member: &Member, refused: &Refused) -> Option<Instead> {
-    if refused.at.topic == member.dead_letters {
-        return Some(Instead::Nothing);
-    }
-    (refused.at.topic == member.deliveries && refused.refusal == Refusal::TooLarge).then_some(Instead::DeadLetter)
 }

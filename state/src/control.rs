@@ -128,17 +128,26 @@ pub struct Follower<'a> {
 impl Follower<'_> {
     /// Follows until `shutdown`.
     pub async fn follow(mut self, shutdown: &CancellationToken) -> Result<()> {
-        loop {
-            let mut answers = Vec::new();
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                stepped = self.step(SWEEP, &mut answers) => stepped?,
+        while !shutdown.is_cancelled() {
+            match self.round(shutdown).await {
+                // A log that is away is waited for until the stop, and that is no failure.
+                Err(Error::Log(fpaas_log::Error::Retry(_))) if shutdown.is_cancelled() => {}
+                done => done?,
             }
-            if !answers.is_empty() {
-                self.publish(answers).await?;
-            }
-            self.provisioner.sweep().await?;
         }
+        Ok(())
+    }
+
+    async fn round(&mut self, shutdown: &CancellationToken) -> Result<()> {
+        let mut answers = Vec::new();
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            stepped = self.step(SWEEP, &mut answers) => stepped?,
+        }
+        if !answers.is_empty() {
+            self.publish(answers).await?;
+        }
+        self.provisioner.sweep().await.map(drop)
     }
 
     /// Applies what is there, waiting at most `wait` for it. Cancel-safe: nothing is applied before the fetch is done.

@@ -37,8 +37,9 @@ pub(super) enum Backend {
 
 impl Address {
     pub(super) fn parse(args: &LogArgs) -> Result<Self, Failure> {
+        let fsync = fsync(&args.fsync)?;
         if args.log == "embedded" {
-            return Ok(Self::Embedded(fsync(&args.fsync)?));
+            return Self::embedded(args, fsync);
         }
         let brokers = args.log.strip_prefix(SCHEME).filter(|brokers| !brokers.is_empty());
         let brokers = brokers.ok_or_else(|| {
@@ -48,6 +49,16 @@ impl Address {
         config.properties = args.kafka_property.iter().map(|text| property(text)).collect::<Result<_, _>>()?;
         config.check().map_err(|error| Failure::Usage(format!("--kafka-property: {error}")))?;
         Ok(Self::Kafka(Box::new(config)))
+    }
+
+    /// Who forgot to say where the cluster is would not notice otherwise.
+    fn embedded(args: &LogArgs, fsync: Fsync) -> Result<Self, Failure> {
+        let alone = |flag: &str| Err(Failure::Usage(format!("{flag}: only with --log kafka://HOST:PORT…")));
+        match args {
+            LogArgs { node_id: Some(_), .. } => alone("--node-id"),
+            LogArgs { kafka_property, .. } if !kafka_property.is_empty() => alone("--kafka-property"),
+            _ => Ok(Self::Embedded(fsync)),
+        }
     }
 
     /// Opens it; `data` is the node's folder.

@@ -54,11 +54,14 @@ impl Plan {
 
     pub(super) fn of_serve(serve: &Serve) -> Result<Self, Failure> {
         let all = || Part::value_variants().iter().copied().collect();
-        let parts = if serve.only.is_empty() { all() } else { serve.only.iter().copied().collect() };
+        let parts: BTreeSet<Part> = if serve.only.is_empty() { all() } else { serve.only.iter().copied().collect() };
         if parts != all() && !serve.node.log.is_shared() {
             return Err(Failure::Usage(
                 "--only: nodes share their work over Kafka: give --log kafka://…, too".to_owned(),
             ));
+        }
+        if serve.node.apply.is_some() && !parts.contains(&Part::Api) {
+            return Err(Failure::Usage("--apply: needs the part api on this node".to_owned()));
         }
         let plan = Self::new(&serve.node, false, parts)?;
         Ok(Self { reach: Reach::Listed(serve.allow_webhook_cidr.clone().into()), ..plan })

@@ -41,8 +41,10 @@ async fn killed_at_any_moment(on: &On, rounds: u64) -> Result<()> {
     let (mut kills, mut between, mut in_call, mut taken_up_again, mut timed_out) = (0, 0, 0, 0, 0);
     for seed in 0..rounds.div_ceil(KILLS_PER_JOB) {
         let job = Job::new(on, seed, on.pace()).await?;
+        let mut before = 0;
         for n in 0..KILLS_PER_JOB {
-            let killed = kill(&job, moment(seed, n)).await?;
+            let killed = kill(&job, moment(seed, n), before).await?;
+            before = killed.committed;
             kills += 1;
             between += u64::from((1..LIKES).contains(&killed.committed));
             in_call += usize::from(killed.in_call);
@@ -80,11 +82,12 @@ struct Killed {
     in_call: bool,
 }
 
-async fn kill(job: &Job, moment: Moment) -> Result<Killed> {
+/// `before` results were there when the last one was killed.
+async fn kill(job: &Job, moment: Moment, before: u64) -> Result<Killed> {
     let mut running = job.dev()?.start().await?;
     let api = running.api.clone();
     // Under way first, so that the kill does not only hit the start.
-    let (mut count, mut in_call) = (at_least(&api, 1).await?, false);
+    let (mut count, mut in_call) = (at_least(&api, before + 1).await?, false);
     match moment {
         Moment::Results(wanted) => count = at_least(&api, wanted).await?,
         Moment::Call => {

@@ -229,7 +229,7 @@ async fn on_a_broker(example: &str) -> Option<String> {
     if !example.contains("kafka://") {
         return Some(example.to_owned());
     }
-    Some(example.replace("127.0.0.1:9092", &Broker::shared().await?.bootstrap()))
+    Some(example.replace("HOST:9092", &Broker::shared().await?.bootstrap()))
 }
 
 /// To its end; what follows a topic, to its first record.

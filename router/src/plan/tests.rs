@@ -162,7 +162,7 @@ fn what_was_taken_in_can_be_delivered_and_a_larger_record_is_a_dead_letter() {
 }
 
 #[test]
-fn a_record_that_was_refused_is_a_dead_letter_and_then_nothing_until_it_is_passed() {
+fn a_record_that_was_refused_is_a_dead_letter_then_a_bare_one_then_nothing_until_it_is_passed() {
     let index = index(&[("all", "{}"), ("other", "{}")]);
     let (source, records) = (TopicPartition::new("fpaas.firehose", 0), [event(7, "did:plc:a", "a.b.like")]);
     let mut undeliverable = Undeliverable::default();
@@ -178,7 +178,12 @@ fn a_record_that_was_refused_is_a_dead_letter_and_then_nothing_until_it_is_passe
     assert!(undeliverable.note(index.members(), &refused("fpaas.acme.d.all.1", Refusal::TooLarge)));
     let dead = ("fpaas.acme.x.all.1 fpaas.acme.d.other.1".to_owned(), vec![(0, Instead::DeadLetter)]);
     assert_eq!(topics(&undeliverable), dead);
-    assert!(undeliverable.note(index.members(), &refused("fpaas.acme.x.all.1", Refusal::NoSuchTopic)));
+    // Only a size can be helped: an event is not dropped for want of a topic.
+    assert!(!undeliverable.note(index.members(), &refused("fpaas.acme.x.all.1", Refusal::NoSuchTopic)));
+    assert!(undeliverable.note(index.members(), &refused("fpaas.acme.x.all.1", Refusal::TooLarge)));
+    let bare = ("fpaas.acme.x.all.1 fpaas.acme.d.other.1".to_owned(), vec![(0, Instead::BareDeadLetter)]);
+    assert_eq!(topics(&undeliverable), bare);
+    assert!(undeliverable.note(index.members(), &refused("fpaas.acme.x.all.1", Refusal::TooLarge)));
     assert_eq!(topics(&undeliverable), ("fpaas.acme.d.other.1".to_owned(), vec![(0, Instead::Nothing)]));
     undeliverable.passed(Offset(7));
     assert_eq!(topics(&undeliverable).1, [(0, Instead::Nothing)]);

@@ -67,17 +67,15 @@ impl Provisioner {
         Ok(())
     }
 
-    /// Removes the topics of deleted subscriptions that no stage holds on to any more.
-    pub(super) async fn sweep(&mut self) -> Result<()> {
-        let (free, held) = std::mem::take(&mut self.retired).into_iter().partition(Retired::is_free);
-        self.retired = held;
-        let free: Vec<Retired> = free;
-        for Retired { key: (tenant, id, incarnation), .. } in free {
-            self.log.delete_topic(&self.names.deliveries(&tenant, &id, incarnation)).await?;
-            self.log.delete_topic(&self.names.dead_letters(&tenant, &id, incarnation)).await?;
-            info!(%tenant, subscription = %id, "removed the deliveries and dead letters of a deleted subscription");
-        }
-        Ok(())
+    /// Removes the topics of one deleted subscription that no stage holds on to any more: commands wait meanwhile.
+    /// True when there was one.
+    pub(super) async fn sweep(&mut self) -> Result<bool> {
+        let Some(free) = self.retired.iter().position(Retired::is_free) else { return Ok(false) };
+        let Retired { key: (tenant, id, incarnation), .. } = self.retired.swap_remove(free);
+        self.log.delete_topic(&self.names.deliveries(&tenant, &id, incarnation)).await?;
+        self.log.delete_topic(&self.names.dead_letters(&tenant, &id, incarnation)).await?;
+        info!(%tenant, subscription = %id, "removed the deliveries and dead letters of a deleted subscription");
+        Ok(true)
     }
 
     /// Removes internal topics that no subscription of `view` owns: what a crash left behind. Only before stages run.
@@ -86,14 +84,17 @@ impl Provisioner {
     pub(super) async fn remove_orphans(&mut self, view: &View) -> Result<()> {
         let owned: BTreeSet<String> = view.subscriptions.values().flat_map(|entry| self.internal(entry)).collect();
         let until = Instant::now() + if self.log.is_shared() { ELSEWHERE } else { Duration::ZERO };
+        let mut orphans = BTreeSet::new();
         for topic in self.log.list_topics(&format!("{}.", self.names.prefix())).await? {
             if owned.contains(&topic) {
                 continue;
             }
-            let key = self.names.parse_internal(&topic).filter(|(.., made)| made.0 <= view.revision).and_then(key);
-            self.retired.extend(key.map(|key| Retired { key, in_use: Weak::new(), until }));
+            orphans
+                .extend(self.names.parse_internal(&topic).filter(|(.., made)| made.0 <= view.revision).and_then(key));
         }
-        self.sweep().await
+        self.retired.extend(orphans.into_iter().map(|key| Retired { key, in_use: Weak::new(), until }));
+        while self.sweep().await? {}
+        Ok(())
     }
 
     fn internal(&self, entry: &SubscriptionEntry) -> [String; 2] {
