@@ -30,7 +30,10 @@ const BEHIND_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Stream {
     at: TopicPartition,
     state: Mutex<State>,
+    /// Records came, or it ended.
     changed: Notify,
+    /// The end was heard of: nothing to whoever waits for records.
+    reached: Notify,
 }
 
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Stream {
             readers: 0,
             used: Instant::now(),
         };
-        Self { at, state: Mutex::new(state), changed: Notify::new() }
+        Self { at, state: Mutex::new(state), changed: Notify::new(), reached: Notify::new() }
     }
 
     pub(super) const fn at(&self) -> &TopicPartition {
@@ -170,7 +173,7 @@ impl Stream {
             state.taken = state.taken.max(end);
         }
         drop(state);
-        self.changed.notify_waiters();
+        self.reached.notify_waiters();
     }
 
     /// Nothing more comes: whoever waits is told why.
@@ -212,9 +215,17 @@ impl Stream {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
+            let mut reached = std::pin::pin!(self.reached.notified());
+            reached.as_mut().enable();
             if let Some(found) = self.state().take(from, bounds, until)? {
                 return Ok(found);
             }
+            let changed = async {
+                tokio::select! {
+                    () = changed => {}
+                    () = reached, if until.is_some() => {}
+                }
+            };
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
                 // Something may have come in between: what is said to be nothing is looked at under the same lock.
                 let mut state = self.state();
