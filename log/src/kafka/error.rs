@@ -96,7 +96,7 @@ const fn hint(code: Code) -> &'static str {
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed => {
-            "; give the node's user the rights that `fpaas kafka check` lists"
+            "; give the user of --kafka-property rights on topics, groups and transactional ids of this prefix"
         }
         Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
             "; check the user, the password and sasl.mechanism in --kafka-property"
