@@ -130,7 +130,7 @@ impl Broker {
     pub async fn pause(&self) -> Result<()> {
         match &self.engine {
             Engine::Container(container) => container.pause().await,
-            Engine::Jars(jars) => jars.pause(),
+            Engine::Jars(jars) => jars.pause().await,
         }
     }
 

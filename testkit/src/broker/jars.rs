@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::guard::Guard;
 use super::node::{CLUSTER_ID, HEAP, Node};
@@ -98,12 +98,19 @@ impl Jars {
         Ok(())
     }
 
-    pub(super) fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+    /// Returns when every thread of it stands: a signal that is sent has not arrived yet.
+    pub(super) async fn pause(&self) -> Result<()> {
+        let pid = self.signal(Signal::STOP)?;
+        while waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG)?.is_none() {
+            ensure!(self.runs(), "the broker ended while it was being paused");
+            tokio::time::sleep(AGAIN).await;
+        }
+        Ok(())
     }
 
     pub(super) fn resume(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT)?;
+        Ok(())
     }
 
     pub(super) fn runs(&self) -> bool {
@@ -116,10 +123,12 @@ impl Jars {
         last_lines(&log)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    fn signal(&self, signal: Signal) -> Result<Pid> {
         ensure!(self.runs(), "the broker does not run");
         let pid = self.child().as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed()));
-        Ok(kill_process(pid.context("the broker does not run")?, signal)?)
+        let pid = pid.context("the broker does not run")?;
+        kill_process(pid, signal)?;
+        Ok(pid)
     }
 
     async fn ended(&self) -> Result<ExitStatus> {
