@@ -52,6 +52,14 @@ impl GivenUp {
     pub(crate) const fn new(failure: Failure, attempts: u32, first_failed: Timestamp, last_failed: Timestamp) -> Self {
         Self { failure, attempts, first_failed, last_failed, bytes_max: limits::RECORD_BYTES_MAX }
     }
+
+    /// What the policy makes of it. `block` is for failures that may pass: what can only fail again is kept instead.
+    pub(crate) fn finish(self, on_exhausted: OnExhausted) -> Finish {
+        match on_exhausted {
+            OnExhausted::Drop => Finish::Dropped,
+            OnExhausted::DeadLetter | OnExhausted::Block => Finish::DeadLetters(self),
+        }
+    }
 }
 
 /// The attempts of one batch since this process took it up.
@@ -92,10 +100,7 @@ impl Lane {
         let next = retry::next(&policy, &failure, attempts.made, now.since(batch.row.frozen_at), jitter());
         let Next::Again(wait) = next else {
             let given_up = GivenUp::new(failure, attempts.made, first_failed, now);
-            return Ok(Some(match policy.on_exhausted {
-                OnExhausted::Drop => Finish::Dropped,
-                OnExhausted::DeadLetter | OnExhausted::Block => Finish::DeadLetters(given_up),
-            }));
+            return Ok(Some(given_up.finish(policy.on_exhausted)));
         };
         // An endpoint may be away for longer than a broker remembers a position that does not move.
         if let Some(position) = self.deliveries.renewable() {

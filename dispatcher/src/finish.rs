@@ -59,13 +59,13 @@ impl Lane {
         }
     }
 
-    /// A result that the log does not take: the batch's events are kept, and its subscription goes on.
+    /// A result that the log does not take: it never will, so the batch is given up, and its subscription goes on.
     fn refused(&self, why: String, finish: &Finish) -> Finish {
         let attempts = if let Finish::Acknowledged { attempts, .. } = finish { *attempts } else { 1 };
         let now = self.shared.context.clock.now();
         let failure = Failure { retryable: false, ..Failure::new(Reason::Output, why) };
         self.note_failure(&failure, attempts);
-        Finish::DeadLetters(GivenUp::new(failure, attempts, now, now))
+        GivenUp::new(failure, attempts, now, now).finish(self.current().config.retry.on_exhausted)
     }
 
     /// Where the results of `finish` go, or which topic is not there.

@@ -1,11 +1,13 @@
 //! Calls that fail: what is tried again, and what becomes of what is given up on.
 
+use std::time::Duration;
+
 use fpaas_core::limits;
 use fpaas_log::Log as _;
 use serde_json::{Value, json};
 
 use crate::support::receiver::{Receiver, Reply, ok, status};
-use crate::support::{World, event, subscription, text};
+use crate::support::{PATIENCE, World, event, subscription, text};
 
 /// Seven events against `script`: all results, and the requests. Every repeat has the id and the bytes of its first.
 async fn check_recovers(script: Vec<Reply>, calls: u64, failures: u64) {
@@ -177,6 +179,19 @@ async fn results_that_the_log_does_not_take_make_dead_letters() {
     assert_eq!((header("reason"), header("attempts")), (Some("output"), Some("2")));
     assert_eq!(header("message"), Some("there is no topic results"));
     assert_eq!(receiver.requests().len(), 2, "the endpoint is not called again for it");
+
+    // Where such events are not to be kept, they are not.
+    let drop = json!({"retry": {"onExhausted": "drop"}});
+    world.put(subscription(&receiver.url, &drop)).await;
+    world.log.delete_topic(&world.results().topic).await.unwrap();
+    world.deliver(2..3).await;
+    let dropped = async {
+        while world.counters().dropped.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, dropped).await.expect("it is dropped");
+    assert_eq!((world.counters().dropped.get(), world.counters().dead_letters.get()), (1, 2));
     world.stop().await;
 }
 
