@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use fpaas_core::{Headers, Offset, Timestamp, TopicPartition};
-use fpaas_log::{FetchBounds, Log, Record};
+use fpaas_log::{Log, Record, Stored, replay};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -63,21 +63,16 @@ impl Cursor {
 pub(crate) struct Cursors(HashMap<String, Cursor>);
 
 impl Cursors {
-    /// Reads the topic to its end.
+    /// Reads the topic past its end: what the last owner has committed is in it.
     pub(crate) async fn read(log: &dyn Log, at: &TopicPartition) -> Result<Self> {
         let mut cursors = Self::default();
-        let mut from = Offset::ZERO;
-        loop {
-            let fetched = log.fetch(at, from, FetchBounds::now()).await?;
-            for stored in &fetched.records {
-                let (upstream, cursor) = Cursor::from_record(&stored.record)?;
-                cursors.0.insert(upstream, cursor);
-            }
-            from = fetched.next;
-            if fetched.next >= fetched.end {
-                return Ok(cursors);
-            }
-        }
+        let each = |stored: Stored| {
+            let (upstream, cursor) = Cursor::from_record(&stored.record)?;
+            cursors.0.insert(upstream, cursor);
+            Ok::<_, Error>(())
+        };
+        replay(log, at, Offset::ZERO, each).await?;
+        Ok(cursors)
     }
 
     /// Where this upstream was left.

@@ -9,8 +9,8 @@
 //!
 //! Nothing to do for one upstream: its cursor says all. Does not own what is remembered (`seen`).
 
-use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
-use fpaas_log::{FetchBounds, Log};
+use fpaas_core::{Timestamp, TopicPartition, limits};
+use fpaas_log::{Error as LogError, Log, Stored, replay};
 
 use crate::cursor::Cursors;
 use crate::error::Result;
@@ -36,18 +36,18 @@ pub(crate) async fn rebuild(
         let reach = retry::patiently(|| log.offset_at(at, last.minus(limits::SEEN_ELSEWHERE_REACH))).await?;
         let lag = retry::patiently(|| log.offset_at(at, left)).await?;
         let end = cursors.firehose_end(upstreams, at.partition.0).unwrap_or(lag);
-        read(seen, log, at, lag.min(end).max(reach)).await?;
-    }
-    Ok(())
-}
-
-async fn read(seen: &mut Seen, log: &dyn Log, at: &TopicPartition, mut from: Offset) -> Result<()> {
-    loop {
-        let fetched = retry::patiently(|| log.fetch(at, from, FetchBounds::now())).await?;
-        fetched.records.iter().for_each(|stored| seen.remember(&stored.record));
-        from = fetched.next;
-        if fetched.next >= fetched.end {
-            return Ok(());
+        let from = lag.min(end).max(reach);
+        loop {
+            // Past its end: what the last owner has committed is in it. Remembered twice is remembered once.
+            let each = |stored: Stored| {
+                seen.remember(&stored.record);
+                Ok::<_, LogError>(())
+            };
+            match replay(log, at, from, each).await {
+                Err(LogError::Retry(_)) => retry::pause().await,
+                done => break done.map(drop)?,
+            }
         }
     }
+    Ok(())
 }

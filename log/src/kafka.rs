@@ -14,6 +14,7 @@
 mod admin;
 mod config;
 mod context;
+mod coordinators;
 mod error;
 mod fence;
 mod fetcher;

@@ -21,6 +21,7 @@ mod membership;
 mod owners;
 mod patient;
 mod record;
+mod replay;
 mod topic;
 mod writer;
 
@@ -41,6 +42,7 @@ pub use kafka::{Kafka, KafkaConfig};
 pub use membership::{Ack, Lease, LeaveGuard, Membership, MembershipEvent};
 pub use patient::Patient;
 pub use record::{Record, Stored};
+pub use replay::replay;
 pub use topic::{Created, Retention, TopicSpec, Watermarks};
 pub use writer::{Append, Position, Receipt, Rejected, Transaction, Writer};
 

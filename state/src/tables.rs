@@ -6,21 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::partition::Slot;
 use fpaas_core::{Offset, Partition, Timestamp, TopicPartition};
-use fpaas_log::{FetchBounds, Log, Record, TopicSpec, Transaction};
+use fpaas_log::{Log, Record, Stored, TopicSpec, Transaction, replay};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result, rows};
-
-/// How long the outcome of a transaction of the last owner is waited for at a time.
-const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
 type Rows = BTreeMap<String, Bytes>;
 
@@ -47,18 +43,15 @@ impl Tables {
     /// committed may not be readable yet. Nothing of the slot may run before this is done.
     pub async fn restore(&self, log: &dyn Log, slot: Slot) -> Result<()> {
         let at = self.partition(slot);
-        let end = log.appended_end(&at).await?;
-        let (mut rows, mut next) = (Rows::new(), Offset::ZERO);
-        while next < end {
-            let fetched = log.fetch(&at, next, FetchBounds::waiting(RESTORE_WAIT)).await?;
+        let mut rows = Rows::new();
+        let each = |stored: Stored| {
             crashpoint::hit(Point::RestoreRunning);
-            for stored in fetched.records {
-                let key = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-                let key = key.ok_or_else(|| unreadable(&at, stored.offset))?;
-                apply(&mut rows, key.to_owned(), stored.record.value);
-            }
-            next = fetched.next;
-        }
+            let key = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+            let key = key.ok_or_else(|| unreadable(&at, stored.offset))?;
+            apply(&mut rows, key.to_owned(), stored.record.value);
+            Ok::<_, Error>(())
+        };
+        replay(log, &at, Offset::ZERO, each).await?;
         self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(slot, rows);
         Ok(())
     }

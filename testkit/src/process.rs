@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,9 @@ pub use usage::{Usage, cpu_of_children};
 
 /// How long the pipes of a program that has ended are read on.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a program stands still.
+const STANDS: Duration = Duration::from_millis(10);
 
 /// A program of ours beside the running one: `$FPAAS_BIN` for `fpaas`, else what cargo has built.
 pub fn program(name: &str) -> Result<PathBuf> {
@@ -105,6 +108,28 @@ impl Process {
         Ok(self.child.kill().await?)
     }
 
+    /// SIGSTOP; returns when every thread of it stands. It answers nothing, and its connections stay open.
+    pub async fn pause(&mut self) -> Result<()> {
+        let pid = self.signal(Signal::STOP)?;
+        while waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG)?.is_none() {
+            tokio::time::sleep(STANDS).await;
+            anyhow::ensure!(self.child.try_wait()?.is_none(), "{} ended while it was being paused", self.name);
+        }
+        Ok(())
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal(Signal::CONT).map(drop)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<Pid> {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.with_context(|| format!("{} has ended", self.name))?;
+        kill_process(pid, signal).with_context(|| format!("{} has ended", self.name))?;
+        Ok(pid)
+    }
+
     /// SIGTERM, and SIGKILL when it has not ended within `limit`.
     pub async fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.end(Signal::TERM, limit).await
@@ -116,10 +141,8 @@ impl Process {
     }
 
     async fn end(&mut self, signal: Signal, limit: Duration) -> Result<ExitStatus> {
-        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            // Fails only when it is gone already.
-            let _gone = kill_process(pid, signal);
-        }
+        // Fails only when it is gone already.
+        let _gone = self.signal(signal);
         if let Ok(ended) = tokio::time::timeout(limit, self.child.wait()).await {
             self.last_words().await;
             return Ok(ended?);
@@ -166,6 +189,19 @@ mod tests {
         let mut ended = shell("exit 1");
         ended.wait(LONG).await.unwrap();
         assert!(ended.kill().await.unwrap_err().to_string().contains("had ended by itself"));
+    }
+
+    #[tokio::test]
+    async fn a_program_stands_still_until_it_goes_on() {
+        let mut process = shell("i=0; while true; do echo $i; i=$((i+1)); sleep 0.01; done");
+        process.line(0, LONG, |line| (line == "3").then_some(())).await.unwrap();
+        process.pause().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = process.lines().len();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(process.lines().len(), before);
+        process.resume().unwrap();
+        process.line(before, LONG, |_| Some(())).await.unwrap();
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-const KEY: &str = "crash-test-key-0123456789";
+pub(crate) const KEY: &str = "crash-test-key-0123456789";
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// How long the job waits for an answer.
@@ -32,10 +32,11 @@ pub(crate) enum On {
 
 /// A folder, a receiver, and the program to be killed.
 pub(crate) struct Job {
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     pub(crate) receiver: Receiver,
     seed: u64,
     pace: &'static str,
+    lanes: u32,
     log: Vec<String>,
 }
 
@@ -67,10 +68,26 @@ impl Job {
     /// `pace` is the recording's speed: `max`, or slow enough that kills find work in flight.
     pub(crate) async fn new(on: &On, seed: u64, pace: &'static str) -> Result<Self> {
         let receiver = Receiver::start(SECRET, script(seed)).await?;
-        let job = Self { folder: tempfile::tempdir()?, receiver, seed, pace, log: on.arguments(seed) };
-        let file = serde_json::to_string(&json!({"subscription": job.likes()}))?;
-        std::fs::write(job.file(), file)?;
+        let job = Self { folder: tempfile::tempdir()?, receiver, seed, pace, lanes: 1, log: on.arguments(seed) };
+        job.write_file()?;
         Ok(job)
+    }
+
+    /// With so many lanes, which several nodes can share.
+    pub(crate) fn with_lanes(self, lanes: u32) -> Result<Self> {
+        let job = Self { lanes, ..self };
+        job.write_file()?;
+        Ok(job)
+    }
+
+    /// From the next start on the rest of the recording comes as fast as it can.
+    pub(crate) const fn hurry(&mut self) {
+        self.pace = "max";
+    }
+
+    fn write_file(&self) -> Result<()> {
+        let file = serde_json::to_string(&json!({"subscription": self.likes()}))?;
+        Ok(std::fs::write(self.file(), file)?)
     }
 
     /// From the next call on no batch is acknowledged: each is tried until it is not held any more, or for ever.
@@ -92,16 +109,21 @@ impl Job {
             "collector": {"maxEvents": 10, "maxWaitMs": 20},
             "processor": {"webhook": {"url": self.receiver.url(), "secret": SECRET, "timeoutMs": TIMEOUT.as_millis() as u64}},
             "output": {"topic": "like-results"},
+            "lanes": self.lanes,
             "retry": {"initialBackoffMs": 10, "maxBackoffMs": 40, "maxElapsedMs": 600_000},
         })
     }
 
     /// How the program is started, without what is applied.
     pub(crate) fn bare(&self) -> Result<Dev> {
+        Ok(self.on(Dev::new(self.folder.path(), KEY)?))
+    }
+
+    /// A node that takes part, whatever else it is.
+    pub(crate) fn on(&self, node: Dev) -> Dev {
         let recording = fpaas_testkit::bundled().join("frames.bin.zst");
         let upstream = format!("file:{}?speed={}", recording.display(), self.pace);
-        let dev = Dev::new(self.folder.path(), KEY)?.upstream(upstream);
-        Ok(self.log.iter().fold(dev, |dev, argument| dev.arg(argument)))
+        self.log.iter().fold(node.upstream(upstream), |node, argument| node.arg(argument))
     }
 
     /// How the program is started, with the subscription applied.
@@ -167,4 +189,12 @@ pub(crate) async fn stop(mut running: Running) -> Result<()> {
 
 fn path(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+pub(crate) fn scramble(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

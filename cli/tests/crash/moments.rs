@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::job::{Job, LONG, On, committed};
+use crate::job::{Job, LONG, On, committed, scramble};
 
 /// Kills within one job: enough that a restart meets what another restart left.
 const KILLS_PER_JOB: u64 = 10;
@@ -116,12 +116,4 @@ async fn at_least(api: &fpaas_testkit::Client, wanted: u64) -> Result<u64> {
         anyhow::Ok(count)
     };
     tokio::time::timeout(LONG, read).await?
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn scramble(seed: u64) -> u64 {
-    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -13,6 +13,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::config::{KafkaConfig, RECORD_MARGIN};
 use super::context::{Quiet, Trouble};
+use super::coordinators::Coordinators;
 use super::error::{Failure, no_such};
 use super::ffi;
 use super::promised::Promised;
@@ -32,6 +33,7 @@ const END: i64 = -1;
 /// See the module's head. Its calls block a thread of tokio's pool for blocking work, never one of its own.
 pub(super) struct Admin {
     client: Arc<AdminClient<Quiet>>,
+    coordinators: Coordinators,
     config: KafkaConfig,
     trouble: Trouble,
     topics: Mutex<HashMap<String, Known>>,
@@ -55,8 +57,10 @@ impl Admin {
         let client = config.admin().create_with_context(Quiet(trouble.clone()));
         let client = client.map_err(|error| Error::Fatal(format!("Kafka: {}", Failure::from(error))))?;
         let client = Arc::new(client);
+        let coordinators = Coordinators::new(config, trouble);
         let (config, trouble) = (config.clone(), trouble.clone());
-        Ok(Arc::new(Self { client, config, trouble, topics: Mutex::default(), promised: Promised::default() }))
+        let (topics, promised) = (Mutex::default(), Promised::default());
+        Ok(Arc::new(Self { client, coordinators, config, trouble, topics, promised }))
     }
 
     /// The number of brokers, or why none answers.
@@ -340,8 +344,7 @@ impl Admin {
         at: &[TopicPartition],
         stable: bool,
     ) -> Result<Option<Vec<Option<Position>>>, Failure> {
-        let asked = ffi::group_offsets(self.client.inner(), group, at, stable, self.config.request_wait);
-        let answers = match asked {
+        let answers = match self.coordinators.offsets(group, at, stable) {
             Ok(answers) => answers,
             Err(failed) if failed.code == Code::UnstableOffsetCommit => return Ok(None),
             Err(failed) => return Err(failed),

@@ -18,6 +18,13 @@ use crate::kafka::error::Failure;
 /// What is answered for one partition.
 pub(in crate::kafka) type Answer<T> = Result<T, RDKafkaErrorCode>;
 type Answers<T> = Result<HashMap<(String, i32), Answer<T>>, Failure>;
+/// A group's offset and its metadata, `None` where there is none, by topic and partition.
+pub(in crate::kafka) type GroupOffsets = HashMap<(String, i32), Answer<Option<(i64, Vec<u8>)>>>;
+
+/// librdkafka answers by its own deadline; a little more is waited, so that its answer comes first.
+const MARGIN: Duration = Duration::from_secs(5);
+/// The longest deadline that librdkafka takes.
+const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// For each partition the offset that its number asks for: -2 the first, -1 the end, else the first at or after that
 /// time in milliseconds (-1 where there is none). `committed` says whether the end is the last stable offset.
@@ -35,7 +42,7 @@ pub(in crate::kafka) fn list_offsets<C: ClientContext>(
     };
     // SAFETY: the options are alive; an error that comes back is ours to give back.
     unsafe { taken(sys::rd_kafka_AdminOptions_set_isolation_level(options.0, level))? };
-    let event = ask(client, wait, |queue| {
+    let event = ask(client, wait + MARGIN, |queue| {
         // SAFETY: all three are alive during the call, and librdkafka copies the list.
         unsafe { sys::rd_kafka_ListOffsets(client.native_ptr(), list.0, options.0, queue) };
     })?;
@@ -53,16 +60,18 @@ pub(in crate::kafka) fn list_offsets<C: ClientContext>(
 }
 
 /// The group's committed offsets with their metadata; `None` where there is none. `stable` refuses a partition whose
-/// offset is part of an open transaction.
+/// offset is part of an open transaction. After [`RDKafkaErrorCode::OperationTimedOut`] the client is to be thrown away
+/// (`coordinators`).
 pub(in crate::kafka) fn group_offsets<C: ClientContext>(
     client: &Client<C>,
     group: &str,
     wanted: &[TopicPartition],
     stable: bool,
     wait: Duration,
-) -> Answers<Option<(i64, Vec<u8>)>> {
+) -> Result<GroupOffsets, Failure> {
     let list = List::of(wanted.iter().map(|at| (at, i64::from(sys::RD_KAFKA_OFFSET_INVALID))))?;
-    let options = Options::of(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, wait)?;
+    let options =
+        Options::of(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, NO_DEADLINE)?;
     let name = c_string(group)?;
     // SAFETY: the options are alive; the request is made of copies and given back below.
     let (mut request, set) = unsafe {
@@ -123,7 +132,7 @@ pub(in crate::kafka) fn alter_configs<C: ClientContext>(
             altered = altered.and(taken(added));
         }
         let asked = altered.and_then(|()| {
-            ask(client, wait, |queue| {
+            ask(client, wait + MARGIN, |queue| {
                 sys::rd_kafka_IncrementalAlterConfigs(client.native_ptr(), &mut resource, 1, options.0, queue);
             })
         });
@@ -152,7 +161,7 @@ pub(in crate::kafka) fn is_member<C: ClientContext>(client: &Client<C>) -> bool 
     }
 }
 
-/// Sends what `send` puts together and waits for its answer.
+/// Sends what `send` puts together and waits so long for its answer.
 fn ask<C: ClientContext>(
     client: &Client<C>,
     wait: Duration,
@@ -162,10 +171,8 @@ fn ask<C: ClientContext>(
     let queue = Queue::from_ptr(unsafe { sys::rd_kafka_queue_new(client.native_ptr()) });
     let queue = queue.ok_or_else(|| Failure::of(RDKafkaErrorCode::Fail))?;
     send(queue.ptr());
-    // librdkafka answers by its own deadline; a little more, so that its answer comes first.
-    let wait = millis(wait + Duration::from_secs(5));
     // SAFETY: the queue is alive; the event is ours to give back.
-    let event = unsafe { sys::rd_kafka_queue_poll(queue.ptr(), wait) };
+    let event = unsafe { sys::rd_kafka_queue_poll(queue.ptr(), millis(wait)) };
     if event.is_null() {
         return Err(Failure::of(RDKafkaErrorCode::OperationTimedOut));
     }
