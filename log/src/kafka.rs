@@ -19,6 +19,7 @@ mod error;
 mod fence;
 mod fetcher;
 mod ffi;
+mod ghost;
 mod layer;
 mod leases;
 mod member;
@@ -212,6 +213,7 @@ impl Log for Kafka {
             config: self.config.clone(),
             trouble: self.trouble.clone(),
             next: Arc::clone(&self.next_lease),
+            client_id: self.config.member_client_id(random()?).into(),
         };
         member::join(&member, joining)
     }

@@ -118,7 +118,8 @@ impl Fleet {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(LONG, works).await.with_context(|| format!("node {node} has nothing to do"))?
+        let waited = tokio::time::timeout(LONG, works).await;
+        waited.map_err(|_| anyhow::anyhow!("node {node} has nothing to do:\n{}", self.said()))?
     }
 
     /// Waits until more than `than` results are committed, read at a node but `but`: how many.
@@ -141,6 +142,7 @@ impl Fleet {
     pub(crate) fn said(&self) -> String {
         let said = |(node, running): (usize, &Option<Running>)| {
             let lines = running.as_ref().map(|running| running.process.lines()).unwrap_or_default();
+            let lines: Vec<_> = lines.into_iter().filter(|line| !line.contains("brokers are down")).collect();
             let last = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n");
             format!("--- node {node}\n{last}")
         };

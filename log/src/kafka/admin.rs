@@ -9,6 +9,7 @@ use bytes::Bytes;
 use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::groups::GroupMemberInfo;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::config::{KafkaConfig, RECORD_MARGIN};
@@ -16,6 +17,7 @@ use super::context::{Quiet, Trouble};
 use super::coordinators::Coordinators;
 use super::error::{Failure, no_such};
 use super::ffi;
+use super::ghost::Described;
 use super::promised::Promised;
 use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
 
@@ -335,6 +337,17 @@ impl Admin {
             None | Some(Failure { code: Code::OffsetOutOfRange, .. }) => Ok(()),
             Some(failed) => Err(failed.on(&at.to_string())),
         }
+    }
+
+    /// Who is in the group now. Blocks.
+    pub(super) fn members_now(&self, group: &str) -> Result<Vec<Described>, Failure> {
+        let found = self.client.inner().fetch_group_list(Some(group), self.config.request_wait)?;
+        let members = found.groups().iter().filter(|found| found.name() == group).flat_map(|found| found.members());
+        let described = |member: &GroupMemberInfo| Described {
+            id: member.id().to_owned(),
+            client_id: member.client_id().to_owned(),
+        };
+        Ok(members.map(described).collect())
     }
 
     /// The group's positions. `None` where one of them is part of an open transaction.

@@ -37,6 +37,9 @@ pub struct KafkaConfig {
 /// when nobody ends it.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// What clients call themselves.
+const CLIENT_ID: &str = concat!("fpaas/", env!("CARGO_PKG_VERSION"));
+
 /// What the guarantee rests on.
 const OURS: [&str; 24] = [
     "group.id",
@@ -116,10 +119,9 @@ impl KafkaConfig {
     fn common(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Info);
-        let client = format!("fpaas/{}", env!("CARGO_PKG_VERSION"));
         for (name, value) in [
             ("bootstrap.servers", self.brokers.as_str()),
-            ("client.id", client.as_str()),
+            ("client.id", CLIENT_ID),
             // A broker that is away is tried again soon: the defaults wait up to 10 s.
             ("reconnect.backoff.ms", "50"),
             ("reconnect.backoff.max.ms", "1000"),
@@ -190,7 +192,8 @@ impl KafkaConfig {
     }
 
     /// A member of a stage's group: owns slots, fetches nothing.
-    pub(super) fn member(&self, group: &str, member: &str) -> ClientConfig {
+    /// `client_id` tells it from others of its name (`ghost`).
+    pub(super) fn member(&self, group: &str, member: &str, client_id: &str) -> ClientConfig {
         let mut config = self.common();
         for (name, value) in [
             ("group.id", group),
@@ -212,7 +215,15 @@ impl KafkaConfig {
         ] {
             config.set(name, value);
         }
-        self.with_properties(config)
+        let mut config = self.with_properties(config);
+        config.set("client.id", client_id);
+        config
+    }
+
+    /// What a member calls itself: no other does.
+    pub(super) fn member_client_id(&self, random: u64) -> String {
+        let given = self.properties.iter().rev().find(|(name, _)| name == "client.id");
+        format!("{}-{random:016x}", given.map_or(CLIENT_ID, |(_, value)| value))
     }
 
     /// A transactional producer.

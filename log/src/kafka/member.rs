@@ -24,7 +24,7 @@ use super::config::KafkaConfig;
 use super::context::{self, Trouble};
 use super::error::Failure;
 use super::leases::{Leases, WRITERS};
-use super::{fence, ffi};
+use super::{fence, ffi, ghost};
 use crate::{Ack, Error, Lease, LeaveGuard, Membership, MembershipEvent, Result};
 
 /// How long the thread waits for the group at a time.
@@ -76,7 +76,12 @@ pub(super) struct Joining {
     pub(super) trouble: Trouble,
     /// The next number of a lease: never the same twice, also over restarts.
     pub(super) next: Arc<AtomicU64>,
+    /// What this member calls itself, and no other (`ghost`).
+    pub(super) client_id: Arc<str>,
 }
+
+/// Where a member's stage hears of its slots, for as long as it listens.
+type Voice = Arc<Mutex<Option<mpsc::Sender<MembershipEvent>>>>;
 
 impl Member {
     pub(super) fn new(group: &str, name: &str) -> Arc<Self> {
@@ -137,14 +142,15 @@ impl Member {
 /// Joins: slots come as messages.
 pub(super) fn join(member: &Arc<Member>, joining: Joining) -> Result<Membership> {
     let (sender, events) = mpsc::channel(limits::MEMBER_EVENTS_MAX);
-    let config = joining.config.member(&member.group, &member.name);
-    let slots = joining.config.slots.clone();
-    let context = Rebalances { member: Arc::clone(member), joining, events: Mutex::new(Some(sender)) };
-    let consumer: BaseConsumer<Rebalances> =
-        config.create_with_context(context).map_err(|error| Failure::from(error).of_cluster())?;
-    consumer.subscribe(&[&slots]).map_err(|error| Failure::from(error).of_cluster())?;
+    let voice = Arc::new(Mutex::new(Some(sender)));
+    let consumer = subscribe(member, &joining, &voice).map_err(|failed| failed.of_cluster())?;
     let (group, of) = (Arc::clone(&member.group), Arc::clone(member));
-    let spawned = thread::Builder::new().name("kafka-member".to_owned()).spawn(move || serve(&of, Arc::new(consumer)));
+    let serve = move || {
+        serve(&of, &joining, &voice, consumer);
+        of.leave();
+        hush(&voice);
+    };
+    let spawned = thread::Builder::new().name("kafka-member".to_owned()).spawn(serve);
     let thread = spawned.map_err(|error| Error::Fatal(format!("no thread for the group {group}: {error}")))?;
     *member.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     Ok(Membership::new(group, Arc::clone(&member.name), events, Box::new(Seat(Arc::clone(member)))))
@@ -157,30 +163,65 @@ pub(super) fn leave_all(members: &[Arc<Member>]) {
     members.iter().for_each(|member| member.wait_until_left(deadline));
 }
 
-/// Serves the group until the member leaves or is fenced.
-fn serve(member: &Member, consumer: Arc<BaseConsumer<Rebalances>>) {
-    *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
-    let mut fenced = false;
-    while !member.stopped() && !fenced {
-        if let Some(Err(error)) = consumer.poll(POLL) {
-            fenced = is_final(&error);
-            debug!(group = %member.group, %error, fenced, "a group says");
+/// A consumer that takes the member's place in its group.
+fn subscribe(member: &Arc<Member>, joining: &Joining, voice: &Voice) -> Result<Arc<BaseConsumer<Rebalances>>, Failure> {
+    let config = joining.config.member(&member.group, &member.name, &joining.client_id);
+    let context = Rebalances { member: Arc::clone(member), joining: joining.clone(), voice: Arc::clone(voice) };
+    let consumer: BaseConsumer<Rebalances> = config.create_with_context(context)?;
+    consumer.subscribe(&[&joining.config.slots])?;
+    Ok(Arc::new(consumer))
+}
+
+/// Serves the group until the member leaves, or another process has its place.
+fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: Arc<BaseConsumer<Rebalances>>) {
+    loop {
+        *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
+        if !is_fenced(member, &consumer) {
+            member.leave();
+            hush(voice);
+            leave(&consumer);
+            return close(consumer);
+        }
+        consumer.context().lose_all();
+        close(consumer);
+        let (group, name) = (&member.group, &member.name);
+        info!(%group, member = %name, "the group gave this member's place away: asking whose it is");
+        // Also whoever was replaced in this process.
+        let given_up = || member.stopped() || !member.leases.is_open();
+        if given_up() || !ghost::is_ours(&joining.admin, group, name, &joining.client_id, given_up) {
+            return info!(%group, member = %name, "another member of this name took its place");
+        }
+        match subscribe(member, joining, voice) {
+            Ok(anew) => consumer = anew,
+            Err(failed) => return warn!(%group, %failed, "the group cannot be joined again"),
         }
     }
-    if fenced {
-        info!(group = %member.group, member = %member.name, "another member of this name took its place");
-        consumer.context().lose_all();
+}
+
+/// Listens to the group: false once the member is to leave, true where its place is another's.
+fn is_fenced(member: &Member, consumer: &BaseConsumer<Rebalances>) -> bool {
+    while !member.stopped() {
+        if let Some(Err(error)) = consumer.poll(POLL) {
+            debug!(group = %member.group, %error, "a group says");
+            if is_final(&error) {
+                return true;
+            }
+        }
     }
-    member.leave();
-    consumer.context().hush();
-    if !fenced {
-        leave(&consumer);
-    }
-    // A writer may be asking it who we are, and must not be the one to close it.
+    false
+}
+
+/// A writer may be asking it who we are, and must not be the one to close it.
+fn close(consumer: Arc<BaseConsumer<Rebalances>>) {
     let began = Instant::now();
     while Arc::strong_count(&consumer) > 1 && began.elapsed() < LEAVE_WAIT {
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Nothing more is told: the other side learns that this is the end.
+fn hush(voice: &Voice) {
+    *voice.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// Leaves at once: a static member that only closes keeps its slots until its session is over (KIP-345), so it
@@ -212,7 +253,7 @@ const fn is_final(error: &KafkaError) -> bool {
 pub(super) struct Rebalances {
     member: Arc<Member>,
     joining: Joining,
-    events: Mutex<Option<mpsc::Sender<MembershipEvent>>>,
+    voice: Voice,
 }
 
 impl ClientContext for Rebalances {
@@ -286,25 +327,21 @@ impl Rebalances {
 
     /// Everything that was held is another's.
     fn lose_all(&self) {
-        self.member.leases.close();
         let lost: Vec<Lease> = self.member.leases.all();
-        self.member.leases.revoke(&lost);
-        self.tell(MembershipEvent::Lost(lost));
+        if !lost.is_empty() {
+            self.member.leases.revoke(&lost);
+            self.tell(MembershipEvent::Lost(lost));
+        }
     }
 
     /// A member that leaves so much unread is taken for one that does not listen: it is fenced.
     fn tell(&self, event: MembershipEvent) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = events.as_ref().is_some_and(|events| events.try_send(event).is_ok());
+        let mut voice = self.voice.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = voice.as_ref().is_some_and(|events| events.try_send(event).is_ok());
         if !told {
-            *events = None;
+            *voice = None;
             self.member.leave();
         }
-    }
-
-    /// Nothing more is told: the other side learns that this is the end.
-    fn hush(&self) {
-        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -1,0 +1,74 @@
+//! Who has a member's place in its group, when the group says that it is another's.
+//!
+//! A broker that stands still for longer than a session answers our rejoining twice: first the request that we have
+//! given up on, by a member id that nobody is told, then the next one, which it fences. So our place may be held by
+//! what is left of ourselves, which is asked nothing and beats no heart; or by another process of our name, and then
+//! each of the two would fence the other for ever.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
+
+use super::admin::Admin;
+use super::error::Failure;
+
+/// How long the brokers may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(200);
+/// A broker calls a static member by its name, a hyphen and a UUID (KIP-345).
+const UUID_BYTES: usize = 36;
+
+/// A member as the group describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    pub(super) id: String,
+    pub(super) client_id: String,
+}
+
+impl Described {
+    fn name(&self) -> Option<&str> {
+        self.id.get(..self.id.len().checked_sub(UUID_BYTES)?)?.strip_suffix('-')
+    }
+}
+
+/// True where the place of `name` is free or held by what is left of the client `client_id`. False also when nobody
+/// says so in time, or when it is too late to ask.
+pub(super) fn is_ours(admin: &Admin, group: &str, name: &str, client_id: &str, given_up: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE && !given_up() {
+        match admin.members_now(group) {
+            Ok(members) => return is_free(&members, name, client_id),
+            Err(failed) => note(group, &failed),
+        }
+        thread::sleep(PAUSE);
+    }
+    false
+}
+
+fn note(group: &str, failed: &Failure) {
+    debug!(group, %failed, "who is a member is not known, asking again");
+}
+
+fn is_free(members: &[Described], name: &str, client_id: &str) -> bool {
+    members.iter().find(|member| member.name() == Some(name)).is_none_or(|holder| holder.client_id == client_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_anothers_where_another_client_has_the_name() {
+        let member = |name: &str, client_id: &str| Described {
+            id: format!("{name}-0b3a8f2e-52a4-4bd9-8f5e-7f2f1c9a6d10"),
+            client_id: client_id.to_owned(),
+        };
+        let others =
+            [member("b", "x"), member("a-b", "y"), Described { id: "a".to_owned(), client_id: "z".to_owned() }];
+        assert!(is_free(&others, "a", "ours") && is_free(&[], "a", "ours"));
+        assert!(is_free(&[member("b", "x"), member("a", "ours")], "a", "ours"));
+        assert!(!is_free(&[member("b", "ours"), member("a", "theirs")], "a", "ours"));
+        assert!(!is_free(&[member("a-b", "theirs")], "a-b", "ours"));
+    }
+}
