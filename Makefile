@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 FPAAS_CRASH_ROUNDS ?= 200
 FPAAS_FUZZ_FRAMES ?= 5000000
 
-.PHONY: help setup build demo test test-crash test-worker fuzz check tidy advisories bench kafka-image image up down
+.PHONY: help setup build demo test test-crash test-worker fuzz check tidy test-compose advisories bench kafka-image image up down
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ test-crash: build ## The crash test in its long form: FPAAS_CRASH_ROUNDS=200 kil
 
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh
+
+test-compose: build ## make up and make down, with containers and ports of the test's own (needs Docker with Compose)
+	@bash scripts/test-compose.sh
 
 kafka-image: ## A local image of Kafka for FPAAS_KAFKA_IMAGE, where the official one cannot be pulled; prints its name
 	@bash scripts/kafka.sh build-image

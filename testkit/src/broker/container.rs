@@ -14,10 +14,10 @@ use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _};
 use tokio::runtime::{Builder, Runtime};
 
-use super::guard::Guard;
 use super::jars::last_lines;
 use super::node::{CLUSTER_ID, HEAP, Node};
 use super::options::Options;
+use crate::guard::Guard;
 
 /// How long a daemon that is there may take to say so.
 const PING: Duration = Duration::from_secs(5);
