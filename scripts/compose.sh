@@ -37,7 +37,7 @@ api_key() {
 
 images() {
     here "$FPAAS_KAFKA_IMAGE" || timeout 300 docker pull --quiet "$FPAAS_KAFKA_IMAGE" >&2 ||
-        die "the image $FPAAS_KAFKA_IMAGE cannot be pulled; \`make kafka-image\` builds one: FPAAS_KAFKA_IMAGE=NAME make up"
+        die "the image $FPAAS_KAFKA_IMAGE cannot be pulled; \`make kafka-image\` builds one, for FPAAS_KAFKA_IMAGE"
     here "$FPAAS_IMAGE" || bash scripts/image.sh >/dev/null ||
         die "the image $FPAAS_IMAGE cannot be built; \`make image PROGRAM=bin/fpaas\` takes a program that is there"
 }

@@ -28,7 +28,8 @@ make_base() {
         mkdir -p "$root$(dirname "$library")"
         cp -L "$library" "$root$library"
     done
-    tar -C "$root" --owner 0 --group 0 -c . | docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - "$base" >&2
+    tar -C "$root" --owner 0 --group 0 -c . |
+        docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - "$base" >&2
     printf '%s\n' "$base"
 }
 
@@ -57,7 +58,8 @@ case "${1:-}" in
     base) make_base ;;
     '')
         if [ -n "${PROGRAM:-}" ]; then take_what_is_built; else build_in_it; fi
-        say "built: $(docker run --rm "$image" --version), $(docker image inspect --format '{{.Size}}' "$image" | awk '{ printf "%d MB", $1 / 1000000 }')"
+        bytes="$(docker image inspect --format '{{.Size}}' "$image")"
+        say "built: $image, $(docker run --rm "$image" --version), $((bytes / 1000000)) MB"
         printf '%s\n' "$image"
         ;;
     *) die "usage: scripts/image.sh [base]" ;;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build needs and is missing. Says what it does, does nothing when all is there, and then needs no
 # network. With `test`, also what only the tests need; with `kafka`, as with `test` where CI runs it, also what brings a
-# real Kafka: Docker with Compose, Java with Maven, and kcat. A person's machine gets those only when asked: tests take what is there.
+# real Kafka and reads it: Docker with Compose, Java with Maven, kcat. A person's machine gets those only when asked:
+# tests take what is there.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 missing=()

@@ -33,9 +33,9 @@ const UNREACHABLE: u8 = 69;
 
 /// What to do where no broker can be had.
 const BROKER: &str = "\
-Kafka comes from a container where Docker answers and has the image, or can pull it: FPAAS_KAFKA_IMAGE names another one,
-and `make kafka-image` builds one. Else it comes from its jars, which takes Java 17 and, the first time, Maven. On Debian
-and Ubuntu `bash scripts/setup.sh kafka` installs all of them.";
+Kafka comes from a container where Docker answers and has the image, or can pull it: FPAAS_KAFKA_IMAGE names another
+one, and `make kafka-image` builds one. Else it comes from its jars, which takes Java 17 and, the first time, Maven.
+On Debian and Ubuntu `bash scripts/setup.sh kafka` installs all of them.";
 
 /// How a performance ended.
 enum Played {
