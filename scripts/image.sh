@@ -8,7 +8,6 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 image="${FPAAS_IMAGE:-fpaas:local}"
-base=fpaas/base:local
 certificates=/etc/ssl/certs/ca-certificates.crt
 
 work="$(mktemp -d)"
@@ -16,20 +15,29 @@ trap 'rm -rf "$work"' EXIT
 have docker && docker version >/dev/null 2>&1 || die "no Docker daemon answers, which builds the image"
 
 # A shell and `install`, for the image's build and its health check, and the C library of whatever was built here.
+base_files() {
+    command -v bash install
+    { ldd "$(command -v bash)"; ldd "$(command -v install)"; ldd "$PROGRAMS/fpaas"; } | grep -oE '/[^ ]+\.so[^ ]*' | sort -u
+}
+
 make_base() {
-    local root="$work/root" program library
-    mkdir -p "$root"/{bin,etc,lib,lib64,tmp,usr/bin,var/lib}
-    chmod 1777 "$root/tmp"
-    cp -L "$(command -v bash)" "$root/bin/bash"
-    ln -s bash "$root/bin/sh"
-    cp -L "$(command -v install)" "$root/usr/bin/install"
-    for program in "$root/bin/bash" "$root/usr/bin/install" "$PROGRAMS/fpaas"; do ldd "$program"; done |
-        grep -oE '/[^ ]+\.so[^ ]*' | sort -u | while read -r library; do
-        mkdir -p "$root$(dirname "$library")"
-        cp -L "$library" "$root$library"
-    done
-    tar -C "$root" --owner 0 --group 0 -c . |
-        docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - "$base" >&2
+    local root="$work/root" file to base
+    base="fpaas/base:$(base_files | xargs sha256sum | sha256sum | cut -c 1-12)"
+    if ! docker image inspect "$base" >/dev/null 2>&1; then
+        say "building the base $base"
+        mkdir -p "$root"/{bin,etc,tmp,usr/bin,var/lib}
+        chmod 1777 "$root/tmp"
+        base_files | while read -r file; do
+            # A library where it is looked for.
+            case "$file" in *.so*) to="$file" ;; *) to="/usr/bin/${file##*/}" ;; esac
+            mkdir -p "$root$(dirname "$to")"
+            cp -L "$file" "$root$to"
+        done
+        ln -s ../usr/bin/bash "$root/bin/bash"
+        ln -s ../usr/bin/bash "$root/bin/sh"
+        tar -C "$root" --owner 0 --group 0 -c . |
+            docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' - "$base" >&2
+    fi
     printf '%s\n' "$base"
 }
 
