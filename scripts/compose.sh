@@ -46,14 +46,14 @@ health() { # health CONTAINER
     docker inspect --format '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' "$1"
 }
 
-wait_for_health() {
+wait_for_health() { # of the broker and both nodes
     local begin=$SECONDS container healthy
     while true; do
-        healthy=yes
+        healthy=0
         for container in $("${compose[@]}" ps -q 2>/dev/null); do
-            [ "$(health "$container")" = 'running healthy' ] || healthy=no
+            [ "$(health "$container")" != 'running healthy' ] || healthy=$((healthy + 1))
         done
-        [ "$healthy" = no ] || return 0
+        [ "$healthy" -lt 3 ] || return 0
         [ $((SECONDS - begin)) -lt "$patience" ] || return 1
         sleep 0.5
     done
