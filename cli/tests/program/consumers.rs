@@ -202,7 +202,7 @@ async fn ours(job: &Job) -> Result<BTreeSet<Seen>> {
     let header =
         |headers: &Map<String, Value>, name: &str| headers.get(name).and_then(Value::as_str).map(str::to_owned);
     let seen = items.into_iter().map(|item| {
-        let headers = ["operation", "fpaas.batch"].map(|name| Some((name.to_owned(), header(&item.headers, name)?)));
+        let headers = ["by", "fpaas.batch"].map(|name| Some((name.to_owned(), header(&item.headers, name)?)));
         Ok(Seen {
             partition: item.partition.into(),
             offset: item.offset,

@@ -118,5 +118,5 @@ fn records(body: &[u8]) -> Vec<u8> {
 fn record(event: &Value) -> Value {
     let of = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
     let value = json!({"id": of("/id"), "subject": of("/event/commit/record/subject/uri")});
-    json!({"key": of("/event/did"), "value": value, "headers": {"operation": of("/event/commit/operation")}})
+    json!({"key": of("/event/did"), "value": value, "headers": {"by": "receiver"}})
 }
