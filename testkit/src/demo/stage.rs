@@ -17,7 +17,7 @@ use crate::dev::{Dev, Running};
 use crate::guard::Guard;
 use crate::process::{Process, program};
 
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(30);
 /// The program promises to stop within 10 s.
 const STOP: Duration = Duration::from_secs(12);
 
