@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 FPAAS_CRASH_ROUNDS ?= 200
 FPAAS_FUZZ_FRAMES ?= 5000000
 
-.PHONY: help setup build demo test test-crash test-worker fuzz check tidy advisories bench kafka-image
+.PHONY: help setup build demo test test-crash test-worker fuzz check tidy test-compose advisories bench kafka-image image up down
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +24,7 @@ setup: ## Install what the build needs and is missing (Debian, Ubuntu); elsewher
 build: setup ## Build everything; leaves the program at bin/fpaas
 	@bash scripts/build.sh
 
-demo: build ## Likes of a real PDS to batches to webhook calls to a topic, through a kill -9; RELAY=wss://… does it live
+demo: build ## Likes of a real PDS to batches to webhook calls to a topic, through a kill -9; RELAY=wss://… does it live, LOG=kafka on Kafka
 	@exec bash scripts/demo.sh
 
 test: build ## Every test (at most 15 minutes after the build)
@@ -36,8 +36,20 @@ test-crash: build ## The crash test in its long form: FPAAS_CRASH_ROUNDS=200 kil
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh
 
+test-compose: build ## make up and make down, with containers and ports of the test's own (needs Docker with Compose)
+	@bash scripts/test-compose.sh
+
 kafka-image: ## A local image of Kafka for FPAAS_KAFKA_IMAGE, where the official one cannot be pulled; prints its name
 	@bash scripts/kafka.sh build-image
+
+image: ## FPaaS as an image of Docker, fpaas:local; PROGRAM=bin/fpaas takes what `make build` has left
+	@bash scripts/image.sh
+
+up: ## FPaaS on Kafka in containers: a broker and two nodes (docker-compose.kafka.yml); waits until they are ready
+	@bash scripts/compose.sh up
+
+down: ## The end of `make up`; what it holds is kept, except with VOLUMES=1
+	@bash scripts/compose.sh down
 
 fuzz: build ## Hostile frames: cargo-fuzz where it is, else FPAAS_FUZZ_FRAMES=5000000 mutations from a fresh seed
 	@FPAAS_FUZZ_FRAMES=$(FPAAS_FUZZ_FRAMES) bash scripts/fuzz.sh

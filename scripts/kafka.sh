@@ -4,6 +4,7 @@
 #   scripts/kafka.sh jars         prints the folder of the broker's own jars, which Maven fetches once
 #   scripts/kafka.sh build-image  prints the name of a local image with a broker, which is built once; takes a JDK
 #   scripts/kafka.sh image        prints the name of an image that Docker has or can pull; else as build-image
+#   scripts/kafka.sh official     prints the name of the official image
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 recipe=testkit/kafka
@@ -64,7 +65,7 @@ shared_libraries() { # shared_libraries ROOT: copies what the programs in it loa
 image_root() { # image_root FOLDER: everything that is in the image
     local root="$1" name class libs
     libs="$(jars)"
-    mkdir -p "$root"/{bin,tmp,etc/kafka/docker,mnt/shared/config,opt/kafka/{bin,config}}
+    mkdir -p "$root"/{bin,tmp,etc/kafka/docker,mnt/shared/config,opt/kafka/{bin,config},var/lib/kafka/data}
     java_runtime "$root/opt/java"
     cp -r "$libs" "$root/opt/kafka/libs"
     cp -L "$(command -v bash)" "$root/bin/bash"
@@ -78,7 +79,7 @@ image_root() { # image_root FOLDER: everything that is in the image
     done
     chmod -R a+rX "$root"
     # The broker runs as a user who may write here alone.
-    chmod 1777 "$root/tmp" "$root/opt/kafka/config"
+    chmod 1777 "$root/tmp" "$root/opt/kafka/config" "$root/var/lib/kafka/data"
 }
 
 build_image() {
@@ -110,5 +111,6 @@ case "${1:-}" in
     jars) jars ;;
     build-image) build_image ;;
     image) image ;;
-    *) die "usage: scripts/kafka.sh jars | build-image | image" ;;
+    official) printf '%s\n' "$official" ;;
+    *) die "usage: scripts/kafka.sh jars | build-image | image | official" ;;
 esac

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build needs and is missing. Says what it does, does nothing when all is there, and then needs no
 # network. With `test`, also what only the tests need; with `kafka`, as with `test` where CI runs it, also what brings a
-# real Kafka: Docker, and Java with Maven. A person's machine gets those only when asked: tests take what is there.
+# real Kafka and reads it: Docker with Compose, Java with Maven, kcat. A person's machine gets those only when asked:
+# tests take what is there.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 missing=()
@@ -30,6 +31,8 @@ docker_to_be_had() { # by a daemon that runs, or by one that can be started
     have docker && { have dockerd || docker version; }
 }
 
+compose() { docker compose version || have docker-compose; }
+
 jdk() { # 17 or newer, with what makes a smaller one of it
     local version
     have jlink && version="$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')" && [ "${version:-0}" -ge 17 ]
@@ -43,6 +46,8 @@ need_kafka() {
     fi
     # A daemon that runs has its own.
     docker version >/dev/null 2>&1 || need iptables have iptables
+    need docker-compose compose
+    need kcat have kcat
     need default-jdk-headless jdk
     need maven have mvn
 }

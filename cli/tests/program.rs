@@ -2,6 +2,8 @@
 
 #[path = "program/commands.rs"]
 mod commands;
+#[path = "program/consumers.rs"]
+mod consumers;
 #[path = "program/disk.rs"]
 mod disk;
 #[path = "program/docs.rs"]

@@ -6,7 +6,6 @@
 
 mod cluster;
 mod container;
-mod guard;
 mod jars;
 mod node;
 mod options;
@@ -17,7 +16,7 @@ mod source;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use tokio::sync::OnceCell;
 
 pub use cluster::Cluster;
@@ -48,6 +47,17 @@ impl Broker {
     pub async fn start(options: &Options) -> Option<Self> {
         let started = Self::found(options).await;
         started.map_err(|missing| skipped(&missing)).ok()
+    }
+
+    /// Whether there is a way to start one, for whoever is no test; an error says what is missing. May pull the image.
+    pub async fn available(options: &Options) -> Result<()> {
+        Source::found(options).await.map(drop).map_err(|missing| anyhow!(missing.why))
+    }
+
+    /// The same as [`Self::start`] for whoever is no test: an error says why none came up.
+    pub async fn started(options: &Options) -> Result<Self> {
+        let source = Source::found(options).await.map_err(|missing| anyhow!(missing.why))?;
+        Self::of(&source, Node::alone().with(options, 0), options).await
     }
 
     /// The one that all tests of this process share: each uses topics of its own, and none stops it.

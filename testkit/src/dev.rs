@@ -94,7 +94,11 @@ impl Dev {
 
     /// Starts it and waits until it has said where its API is.
     pub async fn start(&self) -> Result<Running> {
-        let process = self.spawn()?;
+        self.up(self.spawn()?).await
+    }
+
+    /// Waits until what [`Self::spawn`] has started has said where its API is.
+    pub async fn up(&self, process: Process) -> Result<Running> {
         let url =
             process.line(0, START, address).await.with_context(|| format!("fpaas {} did not come up", self.command))?;
         Ok(Running { api: Client::new(&url, &self.key)?, process })

@@ -7,6 +7,7 @@ pub mod broker;
 pub mod client;
 pub mod demo;
 pub mod dev;
+mod guard;
 pub mod openmetrics;
 pub mod oracle;
 pub mod process;

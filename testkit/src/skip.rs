@@ -10,8 +10,12 @@ use std::io::Write as _;
 pub enum Need {
     /// A Docker daemon that answers, and an image of Kafka.
     Docker,
+    /// Java, for Kafka's own tools.
+    Java,
     /// A real broker of Kafka, wherever it comes from.
     Kafka,
+    /// `kcat`, a client of Kafka.
+    Kcat,
     /// The right to mount a small file system.
     Mount,
     /// A network of one's own: `unshare`, `ip`, and the right to use them.
@@ -28,7 +32,9 @@ impl Need {
     const fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
+            Self::Java => "java",
             Self::Kafka => "kafka",
+            Self::Kcat => "kcat",
             Self::Mount => "mount",
             Self::NetworkNamespace => "network-namespace",
             Self::Python => "python",

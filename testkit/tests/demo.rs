@@ -1,16 +1,18 @@
-//! The demo itself, as `make demo` runs it: to its end, live, cut short, and without a relay.
+//! The demo itself, as `make demo` runs it: to its end, live, on Kafka, cut short, and without a relay or a broker.
 //!
 //! Needs `fpaas` and `receiver`, which `make build` has built; without them it says so and skips, except where
 //! `FPAAS_BIN` names a program, as `make test` does.
 
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use fpaas_testkit::broker::Options;
 use fpaas_testkit::demo::TIPS;
 use fpaas_testkit::process::program;
 use fpaas_testkit::relay::{Pace, Script};
-use fpaas_testkit::{Client, Need, Process, Recording, Relay, Terminal, checkout, skip};
+use fpaas_testkit::{Broker, Client, Need, Process, Recording, Relay, Terminal, checkout, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
@@ -91,21 +93,95 @@ async fn a_relay_that_cannot_be_reached_is_one_sentence_and_69() -> Result<()> {
     Ok(())
 }
 
+/// Where there is a broker to be had; where not, that is said.
+async fn kafka() -> bool {
+    let available = Broker::available(&Options::default()).await;
+    if let Err(why) = &available {
+        skip(Need::Kafka, &format!("the demo on Kafka: {why:#}"));
+    }
+    available.is_ok()
+}
+
+/// The broker that the demo has started.
+fn broker(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("It is up at ")?.split(',').next()?.parse().ok()
+}
+
 #[tokio::test]
-async fn ctrl_c_leaves_nothing_behind() -> Result<()> {
-    if !built() {
+async fn on_kafka_the_recording_comes_out_exactly_and_the_broker_ends_with_the_demo() -> Result<()> {
+    if !built() || !kafka().await {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let demo = demo(folder.path(), &[])?;
+    let said = ends(demo(folder.path(), &["--log", "kafka"])?, folder.path(), 0).await?;
+    for expected in ["719 expected, 719 found, 0 lost, 0 doubled", "answers 503", "SIGKILL"] {
+        ensure!(said.contains(expected), "{expected:?} is missing:\n{said}");
+    }
+    // What is counted is records: on Kafka the ends of topics say more.
+    let last = said.lines().rfind(|line| line.contains("  lag ")).context("no row")?;
+    ensure!(last.contains("events  2,534  likes   719") && last.contains("results   719  lag   0"), "{last}");
+    let broker = said.lines().find_map(broker).context("no broker")?;
+    ensure!(TcpStream::connect(broker).is_err(), "the broker at {broker} is still there");
+    Ok(())
+}
+
+/// Ends it with a signal while it plays: its processes, its broker and its files go too.
+async fn check_cut_short(arguments: &[&str], signal: Signal, code: Option<i32>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut demo = demo(folder.path(), arguments)?;
     demo.line(0, LONG, |line| line.contains("fpaas dev is up").then_some(())).await?;
-    let pid = demo.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-    let children = children(demo.id());
-    ensure!(children.len() == 2, "the receiver and fpaas are children of the demo: {children:?}");
-    kill_process(pid.ok_or_else(|| anyhow::anyhow!("the demo has ended"))?, Signal::INT)?;
-    ends(demo, folder.path(), 130).await?;
-    let left: Vec<_> = children.iter().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect();
-    ensure!(left.is_empty(), "left running: {left:?}");
+    let pid = demo.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("the demo has ended")?;
+    let (children, broker) = (children(demo.id()), demo.lines().iter().find_map(|line| broker(line)));
+    ensure!(children.len() >= 3, "the receiver, fpaas and the guard are children of the demo: {children:?}");
+    ensure!(broker.is_some() == arguments.contains(&"kafka"), "{:?}", demo.lines());
+    kill_process(pid, signal)?;
+    ensure!(demo.wait(LONG).await?.code() == code, "{:?}", demo.lines());
+    // Killed, it can tell nobody when its guards are done.
+    for _ in 0..600 {
+        let left = children.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists())
+            || broker.is_some_and(|broker| TcpStream::connect(broker).is_ok())
+            || std::fs::read_dir(folder.path())?.next().is_some();
+        if !left {
+            return Ok(());
+        }
+        ensure!(signal == Signal::KILL, "something is left behind");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("something is left behind")
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_nothing_behind() -> Result<()> {
+    if built() { check_cut_short(&[], Signal::INT, Some(130)).await } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_no_broker_behind() -> Result<()> {
+    if built() && kafka().await { check_cut_short(&["--log", "kafka"], Signal::INT, Some(130)).await } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn a_demo_that_is_killed_leaves_nothing_behind_either() -> Result<()> {
+    if built() { check_cut_short(&[], Signal::KILL, None).await } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn a_demo_that_is_killed_leaves_no_broker_behind() -> Result<()> {
+    if built() && kafka().await { check_cut_short(&["--log", "kafka"], Signal::KILL, None).await } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn without_docker_and_java_it_is_said_what_to_do_and_69() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    command.args(["--log", "kafka"]).env("TMPDIR", folder.path()).env("DOCKER_HOST", "unix:///nowhere");
+    command.env("PATH", folder.path()).env_remove("JAVA_HOME").env_remove("FPAAS_MUST_RUN");
+    let said = ends(Process::spawn("the demo", &mut command)?, folder.path(), 69).await?;
+    ensure!(
+        said.starts_with("no broker of Kafka can be had: no Docker daemon answers, and there is no Java 17"),
+        "{said}"
+    );
+    ensure!(said.contains("make kafka-image") && said.contains("scripts/setup.sh kafka"), "{said}");
     Ok(())
 }
 

@@ -45,7 +45,8 @@ async fn every_fault_is_what_it_says_and_a_repeat_gets_the_records() {
     for _ in 0..=faults.len() {
         seen.push(call(&receiver, "msg_1", BODY, SIGNED).await.map_err(|_| ()));
     }
-    let records = json!({"records": [{"key": "did:x:a", "value": {"id": "did:x:a/n/1@2", "subject": null}}]});
+    let value = json!({"id": "did:x:a/n/1@2", "subject": null});
+    let records = json!({"records": [{"key": "did:x:a", "value": value, "headers": {"by": "receiver"}}]});
     assert_eq!(seen[0], Ok((503, String::new())));
     assert_eq!(seen[1], Ok((204, String::new())));
     assert!(serde_json::from_str::<Value>(&seen[2].as_ref().unwrap().1).is_err());

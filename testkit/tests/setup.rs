@@ -94,14 +94,20 @@ fn what_openssl_is_built_with_is_installed_too() {
 }
 
 /// A daemon that does not run, and a Java that does.
-const DOCKER: [(&str, &str); 3] = [("docker", "exit 1"), ("dockerd", "exit 0"), ("iptables", "exit 0")];
+const DOCKER: [(&str, &str); 5] = [
+    ("docker", "exit 1"),
+    ("dockerd", "exit 0"),
+    ("iptables", "exit 0"),
+    ("docker-compose", "exit 0"),
+    ("kcat", "exit 0"),
+];
 const JAVA: [(&str, &str); 3] =
     [("java", "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2"), ("jlink", "exit 0"), ("mvn", "exit 0")];
 
 #[test]
 fn docker_and_java_come_where_ci_runs_or_they_are_asked_for() {
     let bare = [RUST, COMPILER, CURL, ROOT, APT];
-    let install = "--no-install-recommends docker.io iptables default-jdk-headless maven";
+    let install = "--no-install-recommends docker.io iptables docker-compose kcat default-jdk-headless maven";
     check(&bare, "test", true, "");
     check(&bare, "", true, "");
     check(&bare, "kafka", true, install);
@@ -111,7 +117,8 @@ fn docker_and_java_come_where_ci_runs_or_they_are_asked_for() {
     check(&all, "kafka", true, "");
     let old = ("java", "echo 'openjdk version \"11.0.2\" 2019-01-15' >&2");
     check(&[&bare[..], &DOCKER, &[old, JAVA[1], JAVA[2]]].concat(), "kafka", true, "recommends default-jdk-headless");
-    let running = [&bare[..], &[("docker", "exit 0")], &JAVA].concat();
+    // Its Compose is a part of it there.
+    let running = [&bare[..], &[("docker", "exit 0"), DOCKER[4]], &JAVA].concat();
     check(&running, "kafka", true, "");
 }
 

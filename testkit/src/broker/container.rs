@@ -14,13 +14,13 @@ use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as _};
 use tokio::runtime::{Builder, Runtime};
 
-use super::guard::Guard;
 use super::jars::last_lines;
 use super::node::{CLUSTER_ID, HEAP, Node};
 use super::options::Options;
+use crate::guard::Guard;
 
-/// How long a daemon that is there may take to say so.
-const PING: Duration = Duration::from_secs(5);
+/// How long a daemon that is there may take to say so, on a machine that is busy: it is asked once in a process.
+const PING: Duration = Duration::from_secs(20);
 /// How long an image may take to come.
 const PULL: Duration = Duration::from_secs(300);
 /// How long a broker may take to stop by itself, in seconds.

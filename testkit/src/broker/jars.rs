@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use super::guard::Guard;
 use super::node::{CLUSTER_ID, HEAP, Node};
 use super::options::Options;
+use crate::guard::Guard;
 
 /// How long a broker may take to stop by itself.
 const STOP: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::calls::Calls;
-use super::numbers::Numbers;
+use super::numbers::{Numbers, PATIENCE};
 use super::screen::Screen;
 use crate::client::Client;
 use crate::process::{Process, Usage};
@@ -53,7 +53,7 @@ impl Show<'_> {
         let done = loop {
             tokio::select! {
                 done = &mut work => break done,
-                _ = rows.tick() => self.row(api).await,
+                _ = rows.tick() => self.row(api, PATIENCE).await,
                 _ = samples.tick() => self.view.sample(pid),
             }
         };
@@ -62,9 +62,9 @@ impl Show<'_> {
     }
 
     /// The row as it is now.
-    pub(super) async fn row(&mut self, api: &Client) {
+    pub(super) async fn row(&mut self, api: &Client, patience: Duration) {
         let calls = Calls::of(&self.receiver.lines());
-        self.view.numbers.update(api, &calls).await;
+        self.view.numbers.update(api, &calls, patience).await;
         self.screen.row(&format!("{}  {}", self.view.clock(), self.view.numbers));
     }
 }

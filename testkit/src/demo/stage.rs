@@ -1,4 +1,4 @@
-//! What the demo runs: a folder, the receiver and `fpaas dev`, and that nothing of it is left behind.
+//! What the demo runs: a folder, the receiver, `fpaas dev`, perhaps a broker, and that nothing of it is left behind.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -12,12 +12,17 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::calls::Calls;
+use crate::broker::{Broker, Options};
 use crate::dev::{Dev, Running};
+use crate::guard::Guard;
 use crate::process::{Process, program};
 
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(30);
 /// The program promises to stop within 10 s.
 const STOP: Duration = Duration::from_secs(12);
+
+/// Kills what it was told last, and removes the folder; what is being killed may still write.
+const CLEAN_UP: &str = r#"for pid in $last; do kill -9 "$pid"; done; rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#;
 
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -26,12 +31,21 @@ pub(super) struct Stage {
     receiver: Option<Process>,
     /// The program that was started last; it may have ended.
     pub(super) running: Option<Running>,
+    broker: Option<Broker>,
+    // Dropped last. It does its work also when the demo itself is killed.
+    guard: Guard,
 }
 
 impl Stage {
     pub(super) fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("fpaas-demo-").tempdir()?;
-        Ok(Self { folder, secret: secret(), receiver: None, running: None })
+        let guard = Guard::new(CLEAN_UP, &folder.path().display().to_string())?;
+        Ok(Self { folder, secret: secret(), receiver: None, running: None, broker: None, guard })
+    }
+
+    /// Starts a broker for the topics, which ends with the stage.
+    pub(super) async fn start_broker(&mut self) -> Result<&Broker> {
+        Ok(self.broker.insert(Broker::started(&Options::default()).await?))
     }
 
     /// Starts the receiver on a free port; answers its URL.
@@ -39,7 +53,9 @@ impl Stage {
         let mut command = Command::new(program("receiver")?);
         command.args(["--listen", "127.0.0.1:0", "--journal", "-", "--secret", &self.secret]);
         command.arg("--fail-once-after").arg(fail_once_after.as_secs_f64().to_string());
-        let receiver = self.receiver.insert(Process::spawn("the receiver", &mut command)?);
+        self.receiver = Some(Process::spawn("the receiver", &mut command)?);
+        self.watch(None)?;
+        let receiver = self.receiver.as_ref().context("the receiver was not started")?;
         receiver.line(0, START, |line| line.strip_prefix("receiver is up at ").map(str::to_owned)).await
     }
 
@@ -60,9 +76,28 @@ impl Stage {
         Ok(format!("file:{}", file.display()))
     }
 
-    /// `fpaas dev` on this stage's folder.
+    /// `fpaas dev` on this stage's folder and, if there is one, its broker.
     pub(super) fn dev(&self) -> Result<Dev> {
-        Ok(Dev::new(self.folder.path(), "demo-key-of-this-machine-only")?.env("FPAAS_INVARIANTS", "panic"))
+        let dev = Dev::new(self.folder.path(), "demo-key-of-this-machine-only")?.env("FPAAS_INVARIANTS", "panic");
+        Ok(match &self.broker {
+            Some(broker) => dev.arg("--log").arg(format!("kafka://{}", broker.bootstrap())),
+            None => dev,
+        })
+    }
+
+    /// Starts the program and waits until it serves.
+    pub(super) async fn start(&mut self, dev: &Dev) -> Result<&Running> {
+        let process = dev.spawn()?;
+        self.watch(process.id())?;
+        Ok(self.running.insert(dev.up(process).await?))
+    }
+
+    /// Tells the guard what runs now. A program that has been waited for has no number any more.
+    pub(super) fn watch(&self, starting: Option<u32>) -> Result<()> {
+        let running = self.running.as_ref().and_then(|running| running.process.id());
+        let receiver = self.receiver.as_ref().and_then(Process::id);
+        let pids = [receiver, running, starting].into_iter().flatten().map(|pid| pid.to_string());
+        self.guard.tell(&pids.collect::<Vec<_>>().join(" "))
     }
 
     /// The calls so far.
@@ -84,6 +119,7 @@ impl Stage {
     pub(super) async fn stop(&mut self) -> Result<()> {
         let mut running = self.running.take().context("fpaas was not started")?;
         let status = running.process.stop(STOP).await?;
+        self.watch(None)?;
         anyhow::ensure!(status.success(), "fpaas stopped with {status}:\n{}", running.process.lines().join("\n"));
         Ok(())
     }
@@ -95,6 +131,8 @@ impl Stage {
             // Fails only when it has ended already.
             drop(process.kill().await);
         }
+        // Fails only when the guard has gone: then it has nothing to do.
+        drop(self.watch(None));
     }
 }
 

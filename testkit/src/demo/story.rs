@@ -29,7 +29,7 @@ const LIKE: &str = "app.bsky.feed.like";
 
 /// Plays it; whether every check held.
 pub(super) async fn play(stage: &mut Stage, screen: &Screen, relay: Option<&str>) -> Result<bool> {
-    let mut play = Play { stage, screen, view: View::new() };
+    let mut play = Play { stage, screen, view: View::new(), cpu_before: cpu_of_children() };
     let verdict = match relay {
         None => Box::pin(play.recorded()).await?,
         Some(relay) => Box::pin(play.live(relay)).await?,
@@ -41,6 +41,8 @@ struct Play<'a> {
     stage: &'a mut Stage,
     screen: &'a Screen,
     view: View,
+    /// Of what has helped to start a broker.
+    cpu_before: Duration,
 }
 
 impl Play<'_> {
@@ -94,12 +96,12 @@ impl Play<'_> {
     }
 
     async fn start(&mut self, dev: &Dev) -> Result<()> {
-        let running = dev.start().await?;
-        if self.stage.running.is_none() {
+        let first = self.stage.running.is_none();
+        let url = self.stage.start(dev).await?.api.url().to_owned();
+        if first {
             self.view.begin = Instant::now();
-            self.say(&format!("fpaas dev is up at {}", running.api.url()));
+            self.say(&format!("fpaas dev is up at {url}"));
         }
-        self.stage.running = Some(running);
         Ok(())
     }
 
@@ -116,6 +118,7 @@ impl Play<'_> {
         }
         self.view.sample(pid);
         self.stage.running()?.process.kill().await?;
+        self.stage.watch(None)?;
         self.say("fpaas is killed: SIGKILL, in the middle of it");
         Ok(failed)
     }
@@ -126,6 +129,7 @@ impl Play<'_> {
         let pid = running.process.id();
         let status = show.during(&running.api, pid, running.process.wait(SOON)).await?;
         anyhow::ensure!(status.success(), "fpaas ended with {status}:\n{}", running.process.lines().join("\n"));
+        self.stage.watch(None)?;
         self.say("everything is read, delivered and committed: fpaas has stopped by itself");
         Ok(())
     }
@@ -141,13 +145,14 @@ impl Play<'_> {
 
     /// Of the programs that have done the work and ended. The receiver is still there, so it is not counted.
     fn figures(&self) -> Figures {
-        Figures { seconds: self.view.begin.elapsed(), cpu: cpu_of_children(), memory_peak: self.view.memory_peak }
+        let cpu = cpu_of_children().saturating_sub(self.cpu_before);
+        Figures { seconds: self.view.begin.elapsed(), cpu, memory_peak: self.view.memory_peak }
     }
 
     /// Reads the topics. Without an expected set the firehose topic has it.
     async fn verdict(&mut self, expected: Option<BTreeSet<String>>, failed: bool, figures: Figures) -> Result<Verdict> {
         let api = self.stage.running()?.api.clone();
-        self.split()?.0.row(&api).await;
+        self.split()?.0.row(&api, SOON).await;
         self.screen.keep_row();
         let recorded = expected.is_some();
         let expected = match expected {

@@ -107,7 +107,7 @@ async fn reply(write: &mut OwnedWriteHalf, answer: Answer, body: &[u8]) -> Resul
     Ok(true)
 }
 
-/// One record per event: its repo is the key; the value names it.
+/// One record per event: its repo is the key; the value names it, and a header is there to be kept.
 fn records(body: &[u8]) -> Vec<u8> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let events = body.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -117,5 +117,6 @@ fn records(body: &[u8]) -> Vec<u8> {
 
 fn record(event: &Value) -> Value {
     let of = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
-    json!({"key": of("/event/did"), "value": {"id": of("/id"), "subject": of("/event/commit/record/subject/uri")}})
+    let value = json!({"id": of("/id"), "subject": of("/event/commit/record/subject/uri")});
+    json!({"key": of("/event/did"), "value": value, "headers": {"by": "receiver"}})
 }

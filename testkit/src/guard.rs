@@ -1,6 +1,6 @@
-//! A shell that outlives the test process and cleans up after it, however it ended.
+//! A shell that outlives the process that started it and cleans up after it, however it ended.
 //!
-//! It reads what it is told from a pipe that only the test process holds: the pipe's end is the process's end. Nothing
+//! It reads what it is told from a pipe that only that process holds: the pipe's end is the process's end. Nothing
 //! of Rust runs when a process is killed, and statics are dropped by none.
 
 use std::io::Write as _;
@@ -15,24 +15,24 @@ const WAIT: &str = "trap '' HUP INT TERM; last=; while read -r line; do last=$li
 
 /// Cleans up when it is dropped, and waits until that is done.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     shell: Child,
     pipe: Mutex<Option<ChildStdin>>,
 }
 
 impl Guard {
     /// `clean_up` is a shell's script that has `argument` as `$1` and what was told last as `$last`.
-    pub(super) fn new(clean_up: &str, argument: &str) -> Result<Self> {
+    pub(crate) fn new(clean_up: &str, argument: &str) -> Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("{WAIT}{clean_up}"), "sh", argument]);
-        // A group of its own: Ctrl-C is for the tests.
+        // A group of its own: Ctrl-C is for its owner.
         shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let mut shell = shell.spawn().context("sh cannot be started")?;
         let pipe = Mutex::new(shell.stdin.take());
         Ok(Self { shell, pipe })
     }
 
-    pub(super) fn tell(&self, line: &str) -> Result<()> {
+    pub(crate) fn tell(&self, line: &str) -> Result<()> {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(writeln!(pipe.as_mut().context("the guard has gone")?, "{line}")?)
     }
