@@ -20,6 +20,8 @@ use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
 
 /// How long what a topic looks like is believed.
 const BELIEVED: Duration = Duration::from_secs(30);
+/// How long what the client has to say is waited for at a time.
+const LISTEN: Duration = Duration::from_millis(500);
 /// How often something that is on its way is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 /// How often a commit that is not shown yet is looked for, and for how long.
@@ -31,9 +33,8 @@ const END: i64 = -1;
 
 /// See the module's head. Its calls block a thread of tokio's pool for blocking work, never one of its own.
 pub(super) struct Admin {
-    client: Arc<AdminClient<Quiet>>,
+    pub(super) client: Arc<AdminClient<Quiet>>,
     config: KafkaConfig,
-    trouble: Trouble,
     topics: Mutex<HashMap<String, Known>>,
     pub(super) promised: Promised,
 }
@@ -52,20 +53,13 @@ impl std::fmt::Debug for Admin {
 
 impl Admin {
     pub(super) fn open(config: &KafkaConfig, trouble: &Trouble) -> Result<Arc<Self>> {
-        let client = config.admin().create_with_context(Quiet(trouble.clone()));
+        let client: Result<AdminClient<Quiet>, _> = config.admin().create_with_context(Quiet(trouble.clone()));
         let client = client.map_err(|error| Error::Fatal(format!("Kafka: {}", Failure::from(error))))?;
         let client = Arc::new(client);
-        let (config, trouble) = (config.clone(), trouble.clone());
-        Ok(Arc::new(Self { client, config, trouble, topics: Mutex::default(), promised: Promised::default() }))
-    }
-
-    /// The number of brokers, or why none answers.
-    pub(super) async fn brokers(self: &Arc<Self>) -> Result<usize, String> {
-        let found = self.blocking(|admin| {
-            let found = admin.client.inner().fetch_metadata(None, admin.config.request_wait);
-            found.map(|found| found.brokers().len()).map_err(Failure::from)
-        });
-        found.await.map_err(|failed| self.trouble.last().unwrap_or_else(|| failed.to_string()))
+        ffi::serve_tokens(client.inner());
+        listen(&client)?;
+        let config = config.clone();
+        Ok(Arc::new(Self { client, config, topics: Mutex::default(), promised: Promised::default() }))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -77,7 +71,7 @@ impl Admin {
         asked.unwrap_or_else(|error| Err(Failure::of(Code::Fail).saying(error.to_string())))
     }
 
-    fn options(&self) -> AdminOptions {
+    pub(super) fn options(&self) -> AdminOptions {
         let wait = self.config.request_wait;
         AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait))
     }
@@ -380,6 +374,17 @@ impl Admin {
             }
         }
     }
+}
+
+/// Hears what the client has to say for as long as it is used.
+fn listen(client: &Arc<AdminClient<Quiet>>) -> Result<()> {
+    let client = Arc::downgrade(client);
+    let heard = std::thread::Builder::new().name("kafka-admin".to_owned()).spawn(move || {
+        while let Some(client) = client.upgrade() {
+            ffi::hear(client.inner(), LISTEN);
+        }
+    });
+    heard.map(drop).map_err(|error| Error::Fatal(format!("no thread for what Kafka says: {error}")))
 }
 
 fn compare(spec: &TopicSpec, found: TopicSpec) -> Created {

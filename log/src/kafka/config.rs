@@ -65,6 +65,9 @@ const OURS: [&str; 24] = [
     "message.max.bytes",
 ];
 
+/// How a client logs in, by either of its names.
+pub(super) const MECHANISM: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
+
 /// Without the properties' values: they may be passwords.
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -144,9 +147,29 @@ impl KafkaConfig {
         config
     }
 
+    /// Looks whether the brokers answer and what they speak (`reach`).
+    pub(super) fn scout(&self) -> ClientConfig {
+        let mut config = self.admin();
+        // The versions that a broker speaks are told to the log alone.
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        let debug = config.get("debug").map_or_else(String::new, |debug| format!("{debug},"));
+        config.set("debug", format!("{debug}feature"));
+        config
+    }
+
+    /// What is set of a property, under any of its names.
+    pub(super) fn property(&self, names: &[&str]) -> Option<&str> {
+        let mut found = self.properties.iter().rev().filter(|(name, _)| names.contains(&name.as_str()));
+        found.next().map(|(_, value)| value.as_str())
+    }
+
     fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
         for (name, value) in &self.properties {
             config.set(name, value);
+        }
+        if self.property(&MECHANISM) == Some("OAUTHBEARER") {
+            // Tokens are renewed on a thread of librdkafka's own (`ffi::serve_tokens`).
+            config.set("enable_sasl_queue", "true");
         }
         config
     }

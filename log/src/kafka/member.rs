@@ -142,6 +142,7 @@ pub(super) fn join(member: &Arc<Member>, joining: Joining) -> Result<Membership>
     let context = Rebalances { member: Arc::clone(member), joining, events: Mutex::new(Some(sender)) };
     let consumer: BaseConsumer<Rebalances> =
         config.create_with_context(context).map_err(|error| Failure::from(error).of_cluster())?;
+    ffi::serve_tokens(consumer.client());
     consumer.subscribe(&[&slots]).map_err(|error| Failure::from(error).of_cluster())?;
     let (group, of) = (Arc::clone(&member.group), Arc::clone(member));
     let spawned = thread::Builder::new().name("kafka-member".to_owned()).spawn(move || serve(&of, Arc::new(consumer)));
