@@ -31,9 +31,9 @@ Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the 
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug`
-    #[arg(long, global = true, env = "FPAAS_MESSAGES", default_value = "info", value_name = "FILTER")]
-    pub(crate) messages: String,
+    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug` [default: info; for `kafka check` fewer]
+    #[arg(long, global = true, env = "FPAAS_MESSAGES", value_name = "FILTER")]
+    pub(crate) messages: Option<String>,
     /// Messages as JSON, one object a line
     #[arg(long, global = true, env = "FPAAS_MESSAGES_JSON")]
     pub(crate) messages_json: bool,
@@ -194,6 +194,15 @@ pub(crate) struct Cluster {
     /// A file of such properties, one a line: passwords are best kept there, where no list of processes shows them
     #[arg(long, env = "FPAAS_KAFKA_PROPERTIES", value_name = "FILE")]
     pub(crate) kafka_properties: Option<PathBuf>,
+}
+
+impl Args {
+    /// The messages that are shown.
+    pub(crate) fn filter(&self) -> &str {
+        // What librdkafka says of a cluster that is being checked is in the lines of the check.
+        let default = if matches!(self.command, Command::Kafka(_)) { "warn,fpaas_log=error" } else { "info" };
+        self.messages.as_deref().unwrap_or(default)
+    }
 }
 
 impl LogArgs {

@@ -55,7 +55,8 @@ async fn run(mut plan: Plan, api_key: Option<String>) -> Result<(), Failure> {
     let listener = listen(&plan).await?;
     // An empty variable is no key.
     let key = api_key.filter(|key| !key.is_empty());
-    // What is wrong with the log is said before anything is made anywhere.
+    // What is wrong with the folder or the log is said before anything is made anywhere.
+    folder::check(&plan.data, plan.naming())?;
     let reached = tokio::select! {
         reached = plan.log.reach(plan.partitions_asked) => reached?,
         name = asked_to_stop.next() => { info!(signal = name, "stopping"); return Ok(()) }

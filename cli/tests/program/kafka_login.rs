@@ -4,9 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::broker::Options;
 use fpaas_testkit::{Broker, Dev, checkout};
+use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::kafka::{check, dev};
@@ -16,7 +17,8 @@ const PASSWORD: &str = "hunter2-is-shown-nowhere";
 /// How long a token is good for; the broker ends connections of those whose token is over.
 const TOKEN: Duration = Duration::from_secs(6);
 
-/// The one broker of these tests: its users are `fpaas`, who may do everything, and `guest`, who may do nothing.
+/// The one broker of these tests: its users are `fpaas`, who may do everything, `guest`, who may do nothing, and
+/// `limited`, who may do what the docs say.
 async fn broker() -> Option<&'static Broker> {
     static BROKER: OnceCell<Option<Broker>> = OnceCell::const_new();
     BROKER.get_or_init(async || Broker::start(&options()).await).await.as_ref()
@@ -36,6 +38,7 @@ fn options() -> Options {
         .security("SASL_SSL")
         .scram("fpaas", PASSWORD)
         .scram("guest", PASSWORD)
+        .scram("limited", PASSWORD)
         .property(&of("ssl.keystore.type"), "PEM")
         .property(&of("ssl.keystore.key"), &tls("server.key"))
         .property(&of("ssl.keystore.certificate.chain"), &tls("server.pem"))
@@ -98,7 +101,9 @@ async fn the_job_runs_over_tls_and_scram_and_the_password_is_shown_nowhere() -> 
         .arg("--kafka-property")
         .arg("sasl.mechanism=SCRAM-SHA-512")
         .arg("--messages")
-        .arg("debug");
+        .arg("debug")
+        .arg("--topic-prefix")
+        .arg("login");
     let mut running = node.clone().arg("--apply").arg(likes).start().await?;
     let mut tail = running.api.tail("like-results", "from=earliest").await?;
     for _ in 0..719 {
@@ -178,6 +183,64 @@ async fn who_may_do_nothing_is_told_which_rights_are_missing() -> Result<()> {
     Ok(())
 }
 
+/// The rows of the table: what it is on, and what may be done there.
+fn rights() -> Result<Vec<(String, Vec<String>)>> {
+    let page = std::fs::read_to_string(checkout().join("docs/kafka.md"))?;
+    let (_, table) = page.split_once("| on | operations |").context("no table of rights")?;
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows = rows.filter_map(|row| {
+        let mut cells = row.split('|').map(str::trim).skip(1);
+        let (on, operations) = (cells.next()?, cells.next()?);
+        let flag = on.split(" that begin with").next().filter(|_| on.contains("that begin with"))?;
+        Some((flag.to_owned(), operations.split(", ").map(str::to_owned).collect()))
+    });
+    Ok(rows.collect())
+}
+
+/// Gives `limited` these rights under the prefix, by Kafka's own tool.
+async fn grant(broker: &Broker, flag: &str, operations: &[String]) -> Result<()> {
+    let jars = Command::new("bash").arg(checkout().join("scripts/kafka.sh")).arg("jars").output().await?;
+    let jars = String::from_utf8(jars.stdout)?;
+    let mut tool = Command::new("java");
+    tool.args(["-cp", &format!("{}/*", jars.trim()), "kafka.admin.AclCommand", "--bootstrap-server", &broker.inside()]);
+    tool.args(["--add", "--allow-principal", "User:limited", flag, "fpaas.", "--resource-pattern-type", "prefixed"]);
+    for operation in operations {
+        // DESCRIBE_CONFIGS is DescribeConfigs there.
+        tool.args(["--operation", &operation.replace('_', "")]);
+    }
+    let output = tool.output().await?;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && !said.contains("Error"), "{flag}: {said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_that_the_docs_name_are_enough() -> Result<()> {
+    let Some(broker) = broker().await else { return Ok(()) };
+    let place = Place::new().await?;
+    let rights = rights()?;
+    ensure!(rights.len() == 3, "{rights:?}");
+    for (on, operations) in &rights {
+        let flag = match on.as_str() {
+            "topics" => "--topic",
+            "groups" => "--group",
+            "transactional ids" => "--transactional-id",
+            on => anyhow::bail!("{on}?"),
+        };
+        grant(broker, flag, operations).await?;
+    }
+    let limited = ["sasl.mechanism=SCRAM-SHA-256", "sasl.username=limited"];
+    let (code, said) = checked(&place.dev()?, broker, &limited).await?;
+    ensure!(code == Some(0) && said.contains("ok     transaction"), "{code:?}:\n{said}");
+    ensure!(said.contains("note   brokers") && said.contains("note   cleaning up"), "{said}");
+    let likes = place.likes().display().to_string();
+    let node = dev(place.folder.path(), &format!("kafka://{}", broker.bootstrap()))?;
+    let node = node.arg("--kafka-properties").arg(file(place.folder.path(), &limited)?).arg("--apply").arg(likes);
+    check(&node.arg("--exit-when-idle"), 0, &["everything is read"]).await?;
+    ensure!(!place.receiver.calls().is_empty(), "no call");
+    Ok(())
+}
+
 /// Tokens are over while nothing happens, twice; whoever works then is let in again.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_renewed_while_nothing_happens() -> Result<()> {
@@ -185,11 +248,11 @@ async fn tokens_are_renewed_while_nothing_happens() -> Result<()> {
     let place = Place::new().await?;
     let token = format!("sasl.oauthbearer.config=principal=fpaas lifeSeconds={}", TOKEN.as_secs());
     let more = ["sasl.mechanism=OAUTHBEARER", "enable.sasl.oauthbearer.unsecure.jwt=true", token.as_str()];
-    let node = dev(place.folder.path(), &format!("kafka://{}", broker.bootstrap()))?
-        .arg("--topic-prefix")
-        .arg("tokens")
-        .arg("--kafka-properties")
-        .arg(file(place.folder.path(), &more)?);
+    let mut node = dev(place.folder.path(), &format!("kafka://{}", broker.bootstrap()))?;
+    for property in properties(&more).lines() {
+        node = node.arg("--kafka-property").arg(property);
+    }
+    let node = node.arg("--topic-prefix").arg("tokens");
     let mut running = node.start().await?;
     tokio::time::sleep(TOKEN * 2 + Duration::from_secs(2)).await;
     let likes = place.likes().display().to_string();

@@ -22,6 +22,9 @@ use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
 const BELIEVED: Duration = Duration::from_secs(30);
 /// How long what the client has to say is waited for at a time.
 const LISTEN: Duration = Duration::from_millis(500);
+/// How long brokers may take until they serve a topic that was made: a hundred partitions with three copies each are
+/// some work for a small cluster.
+const MADE_WITHIN: Duration = Duration::from_secs(60);
 /// How often something that is on its way is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 /// How often a commit that is not shown yet is looked for, and for how long.
@@ -115,7 +118,7 @@ impl Admin {
             if answers.await.is_ok_and(|answers| answers.len() == all.len() && answers.values().all(Result::is_ok)) {
                 return Ok(());
             }
-            if began.elapsed() > self.config.request_wait {
+            if began.elapsed() > MADE_WITHIN {
                 return Err(Error::Retry(format!("{topic}: made, and its leaders do not serve it yet")));
             }
             tokio::time::sleep(LOOK).await;
@@ -131,7 +134,7 @@ impl Admin {
                 Ok(None) | Err(Error::Retry(_)) => {}
                 Err(error) => return Err(error),
             }
-            if began.elapsed() > self.config.request_wait {
+            if began.elapsed() > MADE_WITHIN {
                 return Err(Error::Retry(format!("{topic}: made, and not known to all brokers yet")));
             }
             tokio::time::sleep(LOOK).await;

@@ -78,6 +78,8 @@ pub enum Subject {
     Positions,
     /// How long a transaction may take.
     Timeout,
+    /// How large records may be.
+    Records,
     /// Topics that nobody made.
     AutoCreation,
     /// The topics of this prefix that are there.
@@ -107,6 +109,7 @@ impl Subject {
             Self::Sessions => "sessions",
             Self::Positions => "positions",
             Self::Timeout => "timeout",
+            Self::Records => "records",
             Self::AutoCreation => "auto creation",
             Self::Topics => "topics",
             Self::Creating => "creating",
@@ -248,28 +251,27 @@ fn version(seen: &Seen) -> Finding {
 
 /// Each broker is asked for its own settings: whoever may not see them is answered, too.
 async fn brokers(admin: &Admin, seen: &Seen) -> (Finding, Vec<(i32, Settings)>) {
-    let (mut named, mut silent, mut hidden, mut settings) = (Vec::new(), Vec::new(), None, Vec::new());
+    let (mut named, mut silent, mut hidden, mut settings) = (Vec::new(), Vec::new(), false, Vec::new());
     for (id, address) in &seen.brokers {
         named.push(format!("{id} at {address}"));
         let asked = admin.client.describe_configs([&ResourceSpecifier::Broker(*id)], &admin.options()).await;
         let answer = asked.map_err(Failure::from).and_then(|mut answers| match answers.pop() {
-            Some(Ok(resource)) => Ok(Settings::of(&resource)),
             Some(Err(code)) => Err(Failure::of(code)),
+            Some(Ok(resource)) => Ok(Settings::of(&resource)),
             None => Ok(Settings::default()),
         });
         match answer {
-            Ok(found) => settings.push((*id, found)),
-            Err(failed) if failed.is_about_rights() => hidden = Some(failed),
-            Err(failed) => silent.push(format!("{id} at {address}: {failed}")),
+            Ok(found) if !found.is_empty() => settings.push((*id, found)),
+            Err(failed) if !failed.is_about_rights() => silent.push(format!("{id} at {address}: {failed}")),
+            Ok(_) | Err(_) => hidden = true,
         }
     }
     let (all, answer) = (seen.brokers.len(), seen.brokers.len() - silent.len());
     let finding = if !silent.is_empty() {
         Finding::new(Subject::Brokers, Grade::Unreachable, format!("{answer} of {all} answer; {}", silent.join("; ")))
             .advise("every broker must be reached from here at the address that it names: see its advertised.listeners")
-    } else if let Some(failed) = hidden {
-        let found =
-            format!("{all} of {all} answer ({}), and keep their settings to themselves: {failed}", named.join(", "));
+    } else if hidden {
+        let found = format!("{all} of {all} answer, and keep their settings to themselves: {}", named.join(", "));
         Finding::new(Subject::Brokers, Grade::Note, found)
             .advise("with the right DESCRIBE_CONFIGS on the cluster they are checked, too; nothing else needs it")
     } else {

@@ -112,6 +112,14 @@ impl KafkaConfig {
                 return Err(Error::Fatal(format!("the property {name} is set by FPaaS: exactly-once rests on it")));
             }
         }
+        let has_tokens = self.property(&["enable.sasl.oauthbearer.unsecure.jwt"]) == Some("true");
+        if self.property(&MECHANISM) == Some("OAUTHBEARER") && !has_tokens {
+            return Err(Error::Fatal(
+                "sasl.mechanism=OAUTHBEARER: this build has no tokens but those of \
+                 enable.sasl.oauthbearer.unsecure.jwt=true, which are for tests; log in by PLAIN, SCRAM or a certificate"
+                    .to_owned(),
+            ));
+        }
         self.admin().create_native_config().map(drop).map_err(|error| Error::Fatal(unusable(&error)))
     }
 

@@ -208,3 +208,36 @@ impl ClientContext for Ears {
 }
 
 impl ConsumerContext for Ears {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(errors: &[(Code, &str)]) -> Unseen {
+        let ears = Ears::default();
+        errors.iter().for_each(|(code, reason)| ears.error(KafkaError::Global(*code), reason));
+        ears.heard().unseen(&KafkaConfig::new("h:1", &fpaas_core::topics::Topics::default()))
+    }
+
+    #[test]
+    fn what_was_said_of_a_broker_is_not_hidden_by_what_follows_from_it() {
+        let down = (Code::AllBrokersDown, "1/1 brokers are down");
+        let (refused, silent) = ((Code::Authentication, "wrong password"), (Code::BrokerTransportFailure, "refused"));
+        assert_eq!(heard(&[refused, down]), Unseen::Refused("wrong password".to_owned()));
+        assert_eq!(heard(&[silent, down, down]), Unseen::Silent("refused".to_owned()));
+        assert_eq!(heard(&[down]), Unseen::Silent("1/1 brokers are down".to_owned()));
+        assert_eq!(heard(&[]), Unseen::Silent("nothing was heard within 10s".to_owned()));
+        assert!(matches!(heard(&[refused]).as_error("h:1"), Error::Fatal(said) if said.contains("sasl.password")));
+        assert!(matches!(heard(&[silent]).as_error("h:1"), Error::Retry(said) if said.ends_with("at h:1: refused")));
+    }
+
+    #[test]
+    fn a_topic_of_other_partitions_or_compaction_is_not_ours() {
+        let wanted = TopicSpec::kept(64);
+        assert_eq!(as_made("p.slots", &wanted, &wanted), Ok(()));
+        for found in [TopicSpec::kept(3), TopicSpec::compacted(64)] {
+            let Err(Error::Fatal(said)) = as_made("p.slots", &wanted, &found) else { panic!("it is taken") };
+            assert!(said.starts_with("the topic p.slots is there with ") && said.contains("--topic-prefix"), "{said}");
+        }
+    }
+}

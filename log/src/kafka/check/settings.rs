@@ -23,6 +23,10 @@ impl Settings {
         Self(told.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
@@ -69,6 +73,7 @@ fn judge(settings: &Settings, brokers: usize) -> Vec<Finding> {
         sessions(settings),
         positions(settings),
         timeout(settings),
+        records(settings),
         auto_creation(settings),
     ];
     found.into_iter().flatten().collect()
@@ -161,14 +166,22 @@ fn timeout(settings: &Settings) -> Option<Finding> {
     })
 }
 
+/// `message.max.bytes` counts only where a topic does not say: ours do.
+fn records(settings: &Settings) -> Option<Finding> {
+    let (request, largest) = (settings.number("socket.request.max.bytes")?, settings.number("message.max.bytes")?);
+    let ours = i64::try_from(limits::RECORD_BYTES_MAX + RECORD_MARGIN).unwrap_or(i64::MAX);
+    let found = format!("{ours} bytes at most in our topics, {largest} in others, {request} in a request");
+    Some(match request > ours {
+        true => Finding::right(Subject::Records, found),
+        false => Finding::new(Subject::Records, Grade::Wrong, found)
+            .advise(format!("set the brokers' socket.request.max.bytes above {ours}")),
+    })
+}
+
 fn auto_creation(settings: &Settings) -> Option<Finding> {
     let on = settings.is("auto.create.topics.enable")?;
-    let largest = settings.number("message.max.bytes").unwrap_or(0);
-    let ours = limits::RECORD_BYTES_MAX + RECORD_MARGIN;
     let (state, grade) = if on { ("on", Grade::Note) } else { ("off", Grade::Right) };
-    let found =
-        format!("{state}: FPaaS makes its topics by itself, for records of {ours} bytes (the brokers' own: {largest})");
-    let finding = Finding::new(Subject::AutoCreation, grade, found);
+    let finding = Finding::new(Subject::AutoCreation, grade, format!("{state}: FPaaS makes its topics by itself"));
     let advice = "a mistyped topic of another client is made in silence: auto.create.topics.enable may be false";
     Some(if on { finding.advise(advice) } else { finding })
 }
@@ -178,7 +191,7 @@ mod tests {
     use super::*;
 
     /// As a cluster of three should be.
-    const GOOD: [(&str, &str); 10] = [
+    const GOOD: [(&str, &str); 12] = [
         ("default.replication.factor", "3"),
         ("min.insync.replicas", "2"),
         ("transaction.state.log.replication.factor", "3"),
@@ -189,6 +202,8 @@ mod tests {
         ("offsets.retention.minutes", "10080"),
         ("transaction.max.timeout.ms", "900000"),
         ("auto.create.topics.enable", "false"),
+        ("socket.request.max.bytes", "104857600"),
+        ("message.max.bytes", "1048588"),
     ];
 
     fn with(changes: &[(&str, &str)]) -> Settings {
@@ -208,7 +223,7 @@ mod tests {
         assert!(judged(&[(1, with(&[]))], 3).iter().all(|finding| finding.grade == Grade::Right));
         let of = grade;
         use Grade::{Note, Right, Warning, Wrong};
-        use Subject::{AutoCreation, Internals, Positions, Replication, Sessions, Timeout};
+        use Subject::{AutoCreation, Internals, Positions, Records, Replication, Sessions, Timeout};
         for (subject, brokers, name, value, grade) in [
             (Replication, 3, "default.replication.factor", "1", Wrong),
             (Replication, 2, "default.replication.factor", "3", Wrong),
@@ -225,6 +240,7 @@ mod tests {
             (Positions, 3, "offsets.retention.minutes", "2880", Right),
             (Timeout, 3, "transaction.max.timeout.ms", "7999", Wrong),
             (Timeout, 3, "transaction.max.timeout.ms", "8000", Right),
+            (Records, 3, "socket.request.max.bytes", "8000000", Wrong),
             (AutoCreation, 3, "auto.create.topics.enable", "true", Note),
         ] {
             assert_eq!(of(subject, brokers, &[(name, value)]), grade, "{name}={value} on {brokers}");
@@ -239,7 +255,7 @@ mod tests {
         let two = [(1, with(&[])), (2, with(&[("transaction.max.timeout.ms", "1")])), (3, with(&[]))];
         let found = judged(&two, 3);
         let wrong: Vec<_> = found.iter().filter(|finding| finding.grade == Grade::Wrong).collect();
-        assert_eq!((found.len(), wrong.len()), (6, 1));
+        assert_eq!((found.len(), wrong.len()), (7, 1));
         assert!(wrong[0].found.ends_with("(at broker 2; the brokers differ)"), "{wrong:?}");
     }
 }

@@ -52,6 +52,7 @@ impl Trial {
         let mut findings = match trial.admin.create_topic(&trial.name, &spec).await {
             Ok(Created::New) => vec![Finding::right(Subject::Creating, format!("the topic {} was made", trial.name))],
             Ok(_) => vec![Finding::new(Subject::Creating, Grade::Wrong, format!("{} was there already", trial.name))],
+            Err(error @ Error::Fatal(_)) => return vec![trial.not_made(&error)],
             Err(error) => vec![trial.not_made(&error)],
         };
         if findings.iter().all(|finding| finding.grade == Grade::Right) {
