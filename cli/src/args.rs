@@ -31,7 +31,7 @@ Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the 
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug` [default: info; for `kafka check` fewer]
+    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug` [default: info; fewer for kafka check]
     #[arg(long, global = true, env = "FPAAS_MESSAGES", value_name = "FILTER")]
     pub(crate) messages: Option<String>,
     /// Messages as JSON, one object a line
@@ -84,8 +84,8 @@ pub(crate) enum OnKafka {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Looks at the brokers and their settings, then makes a topic and a group under the prefix, commits one transaction, reads
-it back, and removes both. Exit codes: 0 the cluster will do, 64 it does not let us in, 69 it cannot be reached, 78 it is
-not as FPaaS needs it.")]
+it back, and removes both. Exit codes: 0 the cluster will do, 64 it does not let us in, 69 it cannot be reached, 78 it
+is not as FPaaS needs it.")]
 pub(crate) struct Check {
     /// The cluster: kafka://HOST:PORT,…
     #[arg(long, env = "FPAAS_LOG", value_name = "LOG")]

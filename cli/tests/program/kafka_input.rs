@@ -47,6 +47,25 @@ async fn an_address_that_takes_connections_and_never_answers_leaves_nothing_behi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_finds_a_plain_broker_usable_and_leaves_no_topic_behind() -> Result<()> {
+    let Some(broker) = Broker::shared().await else { return Ok(()) };
+    let (log, folder) = (other(broker).await?, tempfile::tempdir()?);
+    let address = format!("kafka://{}", broker.bootstrap());
+    let dev = dev(folder.path(), &address)?;
+    let arguments = ["kafka", "check", "--log", &address, "--topic-prefix", "checked", "-o", "json"];
+    let output = dev.command().args(arguments).output().await?;
+    let said = String::from_utf8(output.stdout)?;
+    ensure!(output.status.success(), "{}: {said}", output.status);
+    let lines = said.lines().map(serde_json::from_str::<serde_json::Value>).collect::<Result<Vec<_>, _>>()?;
+    let grade = |subject: &str| lines.iter().find(|line| line["subject"] == subject).map(|line| line["grade"].clone());
+    for (subject, expected) in [("replication", "warn"), ("creating", "ok"), ("transaction", "ok"), ("clock", "ok")] {
+        ensure!(grade(subject) == Some(expected.into()), "{subject}: {said}");
+    }
+    ensure!(log.list_topics("checked").await?.is_empty(), "topics are left: {said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_there_with_other_settings_is_told_and_nothing_is_made() -> Result<()> {
     let Some(broker) = Broker::shared().await else { return Ok(()) };
     let (log, folder) = (other(broker).await?, tempfile::tempdir()?);

@@ -24,6 +24,7 @@ async fn broker() -> Option<&'static Broker> {
     BROKER.get_or_init(async || Broker::start(&options()).await).await.as_ref()
 }
 
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 fn tls(file: &str) -> String {
     std::fs::read_to_string(checkout().join("testdata/tls").join(file)).unwrap()
 }
@@ -202,7 +203,13 @@ async fn grant(broker: &Broker, flag: &str, operations: &[String]) -> Result<()>
     let jars = Command::new("bash").arg(checkout().join("scripts/kafka.sh")).arg("jars").output().await?;
     let jars = String::from_utf8(jars.stdout)?;
     let mut tool = Command::new("java");
-    tool.args(["-cp", &format!("{}/*", jars.trim()), "kafka.admin.AclCommand", "--bootstrap-server", &broker.inside()]);
+    tool.args([
+        "-cp",
+        &format!("{}/*", jars.trim()),
+        "org.apache.kafka.tools.AclCommand",
+        "--bootstrap-server",
+        &broker.inside(),
+    ]);
     tool.args(["--add", "--allow-principal", "User:limited", flag, "fpaas.", "--resource-pattern-type", "prefixed"]);
     for operation in operations {
         // DESCRIBE_CONFIGS is DescribeConfigs there.
