@@ -20,9 +20,10 @@ Examples:
   fpaas apply -f likes.yaml                     create or change subscriptions and topics
   fpaas status likes                            is it moving, and if not, why
   fpaas tap like-results --from earliest        read a topic
+  fpaas kafka check --log kafka://HOST:9092     say whether a Kafka cluster will do
 
 Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the server cannot be reached,
-73 the data folder cannot be used, 77 wrong key.";
+73 the data folder cannot be used, 77 wrong key, 78 the Kafka cluster is not as it must be.";
 
 /// The ATProto firehose as configuration: filter, batch, call your endpoint, keep the results.
 #[derive(Debug, Parser)]
@@ -30,9 +31,9 @@ Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the 
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug`
-    #[arg(long, global = true, env = "FPAAS_MESSAGES", default_value = "info", value_name = "FILTER")]
-    pub(crate) messages: String,
+    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug` [default: info; fewer for kafka check]
+    #[arg(long, global = true, env = "FPAAS_MESSAGES", value_name = "FILTER")]
+    pub(crate) messages: Option<String>,
     /// Messages as JSON, one object a line
     #[arg(long, global = true, env = "FPAAS_MESSAGES_JSON")]
     pub(crate) messages_json: bool,
@@ -69,6 +70,40 @@ pub(crate) enum Command {
     Topics(Topics),
     /// Read a topic, one JSON object a line
     Tap(Tap),
+    /// What concerns a Kafka cluster
+    #[command(subcommand)]
+    Kafka(OnKafka),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnKafka {
+    /// Say what is right and what is wrong with a cluster, line by line, and what to do
+    Check(Check),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Looks at the brokers and their settings, then makes a topic and a group under the prefix, commits one transaction, reads
+it back, and removes both. Exit codes: 0 the cluster will do, 64 it does not let us in, 69 it cannot be reached, 78 it
+is not as FPaaS needs it.")]
+pub(crate) struct Check {
+    /// The cluster: kafka://HOST:PORT,…
+    #[arg(long, env = "FPAAS_LOG", value_name = "LOG")]
+    pub(crate) log: String,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// How the lines look
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+/// How what was found is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -131,6 +166,19 @@ pub(crate) struct LogArgs {
     /// Where the topics are: `embedded` is the data folder, kafka://HOST:PORT,… a Kafka cluster
     #[arg(long, env = "FPAAS_LOG", default_value = "embedded", value_name = "LOG")]
     pub(crate) log: String,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// This node's name on a Kafka cluster, the same after every restart [default: made once, kept in the data folder]
+    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
+    pub(crate) node_id: Option<String>,
+    /// When an embedded log is flushed to the disk: always, never, or every so often (such as 50ms)
+    #[arg(long, env = "FPAAS_FSYNC", default_value = "50ms", value_name = "WHEN")]
+    pub(crate) fsync: String,
+}
+
+/// The names on a Kafka cluster, and how its clients are.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Cluster {
     /// What the names of topics, groups and transactional ids begin with on a Kafka cluster
     #[arg(long, env = "FPAAS_TOPIC_PREFIX", default_value = "fpaas", value_name = "PREFIX")]
     pub(crate) topic_prefix: String,
@@ -143,12 +191,18 @@ pub(crate) struct LogArgs {
         value_name = "NAME=VALUE"
     )]
     pub(crate) kafka_property: Vec<String>,
-    /// This node's name on a Kafka cluster, the same after every restart [default: made once, kept in the data folder]
-    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
-    pub(crate) node_id: Option<String>,
-    /// When an embedded log is flushed to the disk: always, never, or every so often (such as 50ms)
-    #[arg(long, env = "FPAAS_FSYNC", default_value = "50ms", value_name = "WHEN")]
-    pub(crate) fsync: String,
+    /// A file of such properties, one a line: passwords are best kept there, where no list of processes shows them
+    #[arg(long, env = "FPAAS_KAFKA_PROPERTIES", value_name = "FILE")]
+    pub(crate) kafka_properties: Option<PathBuf>,
+}
+
+impl Args {
+    /// The messages that are shown.
+    pub(crate) fn filter(&self) -> &str {
+        // What librdkafka says of a cluster that is being checked is in the lines of the check.
+        let default = if matches!(self.command, Command::Kafka(_)) { "warn,fpaas_log=error" } else { "info" };
+        self.messages.as_deref().unwrap_or(default)
+    }
 }
 
 impl LogArgs {

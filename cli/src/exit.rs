@@ -20,6 +20,9 @@ pub(crate) enum Failure {
     /// 77: the key is wrong.
     #[error("{0}")]
     Key(String),
+    /// 78: the Kafka cluster is not as it must be.
+    #[error("{0}")]
+    Cluster(String),
     /// 1: everything else.
     #[error("{0}")]
     Failed(String),
@@ -33,6 +36,7 @@ impl Failure {
             Self::Unreachable(_) => 69,
             Self::Folder(_) => 73,
             Self::Key(_) => 77,
+            Self::Cluster(_) => 78,
             Self::Failed(_) => 1,
         }
     }

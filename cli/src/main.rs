@@ -5,8 +5,10 @@
 mod args;
 mod client;
 mod clock;
+mod cluster;
 mod crash;
 mod exit;
+mod kafka_check;
 mod node;
 mod out;
 mod private;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command};
+use args::{Args, Command, OnKafka};
 use exit::Failure;
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Delete(delete) => client::show::delete(&args.server, &delete).await,
             Command::Status(status) => client::show::status(&args.server, &status).await,
             Command::Topics(topics) => client::show::topics(&args.server, &topics).await,
+            Command::Kafka(OnKafka::Check(check)) => kafka_check::run(&check).await,
             Command::Tap(tap) => client::tap::run(&args.server, &tap).await,
         }
     });

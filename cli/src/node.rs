@@ -6,6 +6,7 @@
 
 mod backend;
 mod banner;
+mod existing;
 mod folder;
 mod idle;
 mod metrics;
@@ -54,8 +55,14 @@ async fn run(mut plan: Plan, api_key: Option<String>) -> Result<(), Failure> {
     let listener = listen(&plan).await?;
     // An empty variable is no key.
     let key = api_key.filter(|key| !key.is_empty());
+    // What is wrong with the folder or the log is said before anything is made anywhere.
+    folder::check(&plan.data, plan.naming())?;
+    let reached = tokio::select! {
+        reached = plan.log.reach(plan.partitions_asked) => reached?,
+        name = asked_to_stop.next() => { info!(signal = name, "stopping"); return Ok(()) }
+    };
     let folder = Folder::open(&plan.data, key, plan.naming())?;
-    let backend = plan.log.open(&plan.data, &clock).await?;
+    let backend = reached.open(&plan.data, &clock).await?;
     let mut supervisor = Supervisor::new(CancellationToken::new());
     let start = Start { plan: &mut plan, folder: &folder, backend: &backend, clock };
     let ended = tokio::select! {
@@ -91,12 +98,13 @@ impl Start<'_> {
         let (plan, folder, topics) = (self.plan, self.folder, self.backend.topics());
         // The stages wait for a log that is away; who asks the API is told that it is.
         let log: Arc<dyn Log> = Arc::new(Patient::new(self.backend.log(), supervisor.shutdown.clone()));
-        make_firehose(&log, &topics, plan).await?;
+        let partitions = make_firehose(&log, &topics, plan).await?;
         let control = Control::open(Arc::clone(&log), topics.clone(), folder.node()).await?;
         let board = Arc::new(Board::default());
         let context = Context { log, topics, control, board, clock: self.clock, node: folder.node().into() };
 
         let ready = start_control(supervisor, &context).await?;
+        existing::whole(&context.topics.firehose(), partitions, &context.control)?;
         let server = folder.server(listener.local_addr()?);
         let status = Arc::new(fpaas_ingest::Status::new(&plan.upstreams));
         let config = api_config(plan, folder, metrics::sources(&status, self.backend))?;
@@ -117,18 +125,21 @@ impl Start<'_> {
     }
 }
 
-async fn make_firehose(log: &Arc<dyn Log>, topics: &Topics, plan: &Plan) -> Result<(), Failure> {
+/// The number of its partitions.
+async fn make_firehose(log: &Arc<dyn Log>, topics: &Topics, plan: &Plan) -> Result<u32, Failure> {
     let (topic, partitions) = (topics.firehose(), plan.partitions);
     let spec = TopicSpec { partitions, compacted: false, retention: plan.firehose(partitions) };
     let found = match log.create_topic(&topic, &spec).await? {
-        Created::New => return Ok(()),
+        Created::New => return Ok(partitions),
         Created::Existed => partitions,
         Created::Different(found) => {
+            existing::asked(&topic, plan.partitions_asked, found.partitions)?;
             info!(partitions = found.partitions, "the firehose keeps the partitions it was made with");
             found.partitions
         }
     };
-    Ok(log.alter_topic(&topic, &plan.firehose(found)).await?)
+    log.alter_topic(&topic, &plan.firehose(found)).await?;
+    Ok(found)
 }
 
 /// Restores the view before anything else starts, then goes on following it.

@@ -9,8 +9,8 @@ use crate::args::Args;
 
 /// Installs the subscriber, and the report of broken invariants.
 pub(crate) fn install(args: &Args) {
-    let filter = EnvFilter::try_new(&args.messages).unwrap_or_else(|error| {
-        eprintln!("fpaas: --messages {}: {error}; using info", args.messages);
+    let filter = EnvFilter::try_new(args.filter()).unwrap_or_else(|error| {
+        eprintln!("fpaas: --messages {}: {error}; using info", args.filter());
         EnvFilter::new("info")
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).with_target(false);

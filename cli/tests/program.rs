@@ -12,6 +12,12 @@ mod docs;
 mod idle;
 #[path = "program/kafka.rs"]
 mod kafka;
+#[path = "program/kafka_cluster.rs"]
+mod kafka_cluster;
+#[path = "program/kafka_input.rs"]
+mod kafka_input;
+#[path = "program/kafka_login.rs"]
+mod kafka_login;
 #[path = "program/keys.rs"]
 mod keys;
 #[path = "program/lifecycle.rs"]

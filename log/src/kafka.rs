@@ -12,6 +12,7 @@
 //! offsets-with-effects.
 
 mod admin;
+mod check;
 mod config;
 mod context;
 mod coordinators;
@@ -24,9 +25,11 @@ mod layer;
 mod leases;
 mod member;
 mod promised;
+mod reach;
 mod record;
 mod stream;
 mod transaction;
+mod versions;
 mod writer;
 
 use std::collections::HashMap;
@@ -34,10 +37,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use fpaas_core::partition::SLOTS;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
 
+pub use check::{Finding, Grade, Subject};
 pub use config::KafkaConfig;
+pub use reach::Reached;
 
 use crate::{
     Created, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Result, Retention, TopicSpec, Watermarks,
@@ -62,30 +66,15 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Connects and makes the two topics that membership rests on. [`Error::Retry`] where no broker answers: the
-    /// message says why.
+    /// Looks whether a cluster answers as it must, and makes nothing. [`Error::Retry`] where no broker answers,
+    /// [`Error::Fatal`] where something is in the way that does not pass by itself: the message says what to do.
+    pub async fn reach(config: KafkaConfig) -> Result<Reached> {
+        Reached::at(config).await
+    }
+
+    /// Reaches a cluster and opens the log on it, as [`Reached::open`] does.
     pub async fn open(config: KafkaConfig) -> Result<Arc<Self>> {
-        config.check()?;
-        let trouble = Trouble::default();
-        let admin = Admin::open(&config, &trouble)?;
-        admin
-            .brokers()
-            .await
-            .map_err(|why| Error::Retry(format!("no Kafka broker answers at {}: {why}", config.brokers)))?;
-        for (topic, partitions) in [(&config.slots, SLOTS), (&config.fence, fence::PARTITIONS)] {
-            made(topic, &admin.create_topic(topic, &TopicSpec::kept(partitions)).await?)?;
-        }
-        let fetcher = Fetcher::new(Arc::clone(&admin), config.clone(), trouble.clone());
-        Ok(Arc::new(Self {
-            config,
-            trouble,
-            admin,
-            fetcher,
-            owners: Known::default(),
-            next_lease: Arc::new(AtomicU64::new(first_lease()?)),
-            members: Mutex::default(),
-            writers: Mutex::default(),
-        }))
+        Self::reach(config).await?.open().await
     }
 
     /// Leaves every group, so that the others go on at once. Blocks for as long as that takes: some hundred
@@ -97,13 +86,26 @@ impl Kafka {
     }
 }
 
-fn made(topic: &str, created: &Created) -> Result<()> {
-    match created {
-        Created::New | Created::Existed => Ok(()),
-        Created::Different(found) => Err(Error::Fatal(format!(
-            "the topic {topic} has {} partitions and is not ours; choose another --topic-prefix",
-            found.partitions
-        ))),
+impl Reached {
+    /// Makes the two topics that membership rests on, and opens the log.
+    pub async fn open(self) -> Result<Arc<Kafka>> {
+        let Self { config, trouble, admin } = self;
+        for (topic, spec) in reach::own(&config) {
+            if let Created::Different(found) = admin.create_topic(topic, &spec).await? {
+                reach::as_made(topic, &spec, &found)?;
+            }
+        }
+        let fetcher = Fetcher::new(Arc::clone(&admin), config.clone(), trouble.clone());
+        Ok(Arc::new(Kafka {
+            config,
+            trouble,
+            admin,
+            fetcher,
+            owners: Known::default(),
+            next_lease: Arc::new(AtomicU64::new(first_lease()?)),
+            members: Mutex::default(),
+            writers: Mutex::default(),
+        }))
     }
 }
 

@@ -38,7 +38,7 @@ use fpaas_core::{Offset, Timestamp, TopicPartition};
 pub use embedded::{Embedded, EmbeddedConfig, Fsync};
 pub use error::{Culprit, Error, Refusal, Result};
 pub use fetch::{FetchBounds, Fetched, Hold, HoldGuard};
-pub use kafka::{Kafka, KafkaConfig};
+pub use kafka::{Finding, Grade, Kafka, KafkaConfig, Reached, Subject};
 pub use membership::{Ack, Lease, LeaveGuard, Membership, MembershipEvent};
 pub use patient::Patient;
 pub use record::{Record, Stored};

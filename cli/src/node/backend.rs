@@ -4,18 +4,17 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use fpaas_core::Clock;
 use fpaas_core::topics::Topics;
-use fpaas_core::{Clock, TopicName};
 use fpaas_log::{Embedded, EmbeddedConfig, Error, Fsync, Kafka, KafkaConfig, Log};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::existing;
 use super::folder::EMBEDDED_LOG;
 use crate::args::LogArgs;
+use crate::cluster::{self, SCHEME};
 use crate::exit::Failure;
-
-/// What a Kafka cluster's address begins with.
-const SCHEME: &str = "kafka://";
 
 /// Which log, as it was asked for.
 #[derive(Debug)]
@@ -24,6 +23,15 @@ pub(super) enum Address {
     Embedded(Fsync),
     /// On a cluster.
     Kafka(Box<KafkaConfig>),
+}
+
+/// A log that is there, before anything is made in it.
+#[derive(Debug)]
+pub(super) enum Reached {
+    /// The data folder will say.
+    Embedded(Fsync),
+    /// A cluster, and the names on it.
+    Kafka(Box<fpaas_log::Reached>, Topics),
 }
 
 /// A log that is open.
@@ -41,13 +49,7 @@ impl Address {
         if args.log == "embedded" {
             return Self::embedded(args, fsync);
         }
-        let brokers = args.log.strip_prefix(SCHEME).filter(|brokers| !brokers.is_empty());
-        let brokers = brokers.ok_or_else(|| {
-            Failure::Usage(format!("--log {}: must be embedded, or kafka://HOST:PORT,HOST:PORT…", args.log))
-        })?;
-        let mut config = KafkaConfig::new(brokers, &Topics::with_prefix(prefix(&args.topic_prefix)?));
-        config.properties = args.kafka_property.iter().map(|text| property(text)).collect::<Result<_, _>>()?;
-        config.check().map_err(|error| Failure::Usage(format!("--kafka-property: {error}")))?;
+        let config = cluster::config(&args.log, &args.cluster, "embedded, or ")?;
         Ok(Self::Kafka(Box::new(config)))
     }
 
@@ -56,22 +58,21 @@ impl Address {
         let alone = |flag: &str| Err(Failure::Usage(format!("{flag}: only with --log kafka://HOST:PORT…")));
         match args {
             LogArgs { node_id: Some(_), .. } => alone("--node-id"),
-            LogArgs { kafka_property, .. } if !kafka_property.is_empty() => alone("--kafka-property"),
+            LogArgs { cluster, .. } if !cluster.kafka_property.is_empty() => alone("--kafka-property"),
+            LogArgs { cluster, .. } if cluster.kafka_properties.is_some() => alone("--kafka-properties"),
             _ => Ok(Self::Embedded(fsync)),
         }
     }
 
-    /// Opens it; `data` is the node's folder.
-    pub(super) async fn open(&self, data: &Path, clock: &Arc<dyn Clock>) -> Result<Backend, Failure> {
+    /// Looks whether it is there, and makes nothing. `partitions` is how many the firehose was asked to have.
+    pub(super) async fn reach(&self, partitions: Option<u32>) -> Result<Reached, Failure> {
         match self {
-            Self::Embedded(fsync) => {
-                let config = EmbeddedConfig { fsync: *fsync, ..EmbeddedConfig::new(Arc::clone(clock)) };
-                let opened = Embedded::open(&data.join(EMBEDDED_LOG), config);
-                Ok(Backend::Embedded(opened.map_err(|error| Failure::Folder(error.to_string()))?))
-            }
+            Self::Embedded(fsync) => Ok(Reached::Embedded(*fsync)),
             Self::Kafka(config) => {
-                let opened = Kafka::open((**config).clone()).await.map_err(unopened)?;
-                Ok(Backend::Kafka(opened, Topics::with_prefix(&config.prefix)))
+                let topics = Topics::with_prefix(&config.prefix);
+                let reached = Kafka::reach((**config).clone()).await.map_err(unopened)?;
+                existing::check(&reached, &topics, partitions).await?;
+                Ok(Reached::Kafka(Box::new(reached), topics))
             }
         }
     }
@@ -82,28 +83,25 @@ impl Address {
     }
 }
 
-fn unopened(error: Error) -> Failure {
+impl Reached {
+    /// Opens it; `data` is the node's folder.
+    pub(super) async fn open(self, data: &Path, clock: &Arc<dyn Clock>) -> Result<Backend, Failure> {
+        match self {
+            Self::Embedded(fsync) => {
+                let config = EmbeddedConfig { fsync, ..EmbeddedConfig::new(Arc::clone(clock)) };
+                let opened = Embedded::open(&data.join(EMBEDDED_LOG), config);
+                Ok(Backend::Embedded(opened.map_err(|error| Failure::Folder(error.to_string()))?))
+            }
+            Self::Kafka(reached, topics) => Ok(Backend::Kafka(reached.open().await.map_err(unopened)?, topics)),
+        }
+    }
+}
+
+pub(super) fn unopened(error: Error) -> Failure {
     match error {
         Error::Retry(why) => Failure::Unreachable(format!("{why}; check the address in --log, and that Kafka is up")),
         error => Failure::Usage(error.to_string()),
     }
-}
-
-/// As a topic's name, since every name begins with it.
-fn prefix(text: &str) -> Result<&str, Failure> {
-    let wrong = |why: String| Failure::Usage(format!("--topic-prefix {text}: {why}"));
-    if text.contains('.') {
-        return Err(wrong("must have no dot".to_owned()));
-    }
-    TopicName::parse(text).map_err(|error| wrong(error.to_string()))?;
-    Ok(text)
-}
-
-/// The value is not repeated in the message: it may be a password.
-fn property(text: &str) -> Result<(String, String), Failure> {
-    let parts = text.split_once('=').filter(|(name, _)| !name.trim().is_empty());
-    let (name, value) = parts.ok_or_else(|| Failure::Usage("--kafka-property: must be NAME=VALUE".to_owned()))?;
-    Ok((name.trim().to_owned(), value.to_owned()))
 }
 
 impl fmt::Display for Address {

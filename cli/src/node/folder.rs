@@ -42,10 +42,27 @@ pub(super) struct Folder {
     _lock: File,
 }
 
+/// What is wrong with what there is, and with what was said, before anything is made: a folder belongs to one kind of
+/// log, and topics left behind in the other would be missed.
+pub(super) fn check(path: &Path, naming: Naming<'_>) -> Result<(), Failure> {
+    let other = |kind: &str, hint: &str| {
+        let path = path.display();
+        Err(Failure::Usage(format!(
+            "the data folder {path} is that of a node on {kind}; {hint}, or choose another with --data DIR"
+        )))
+    };
+    match naming {
+        Naming::Alone if path.join(NODE).exists() => other("Kafka", "give --log kafka://…"),
+        Naming::Alone => Ok(()),
+        Naming::Among(_) if path.join(EMBEDDED_LOG).exists() => other("an embedded log", "leave out --log"),
+        Naming::Among(given) => given.map_or(Ok(()), |given| checked_name(given).map(drop)),
+    }
+}
+
 impl Folder {
     /// Opens or makes it. `given` replaces the stored key.
     pub(super) fn open(path: &Path, given: Option<String>, naming: Naming<'_>) -> Result<Self, Failure> {
-        let given = given.map(check).transpose()?;
+        let given = given.map(checked_key).transpose()?;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         let lock = lock(path)?;
         close_to_others(path).map_err(|error| unusable(path, &error))?;
@@ -106,18 +123,11 @@ fn lock(path: &Path) -> Result<File, Failure> {
     }
 }
 
-/// A folder belongs to one kind of log: topics left behind in the other would be missed.
 fn node(path: &Path, naming: Naming<'_>) -> Result<String, Failure> {
-    let other = |kind: &str, hint: &str| {
-        let path = path.display();
-        Failure::Usage(format!(
-            "the data folder {path} is that of a node on {kind}; {hint}, or choose another with --data DIR"
-        ))
-    };
+    // Another process may have made it its own since it was looked at.
+    check(path, naming)?;
     match naming {
-        Naming::Alone if path.join(NODE).exists() => Err(other("Kafka", "give --log kafka://…")),
         Naming::Alone => Ok(EMBEDDED_NODE.to_owned()),
-        Naming::Among(_) if path.join(EMBEDDED_LOG).exists() => Err(other("an embedded log", "leave out --log")),
         Naming::Among(given) => {
             let given = given.map(checked_name).transpose()?;
             kept(&path.join(NODE), given, || generate("node-", 6))
@@ -150,7 +160,7 @@ fn unusable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Folder(format!("the data folder {path} cannot be used: {error}; choose another with --data DIR"))
 }
 
-fn check(key: String) -> Result<String, Failure> {
+fn checked_key(key: String) -> Result<String, Failure> {
     let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     // A header's value loses what stands around it.
     if printable && key.trim() == key && (16..=200).contains(&key.len()) {

@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) applied: Option<Documents>,
     pub(super) exit_when_idle: bool,
     pub(super) partitions: u32,
+    /// What was said of them, if anything.
+    pub(super) partitions_asked: Option<u32>,
     pub(super) log: Address,
     /// What the node is called, if that was said.
     pub(super) node_id: Option<String>,
@@ -80,6 +82,7 @@ impl Plan {
             applied: node.apply.as_deref().map(apply::read).transpose()?,
             exit_when_idle: node.exit_when_idle,
             partitions: node.partitions.unwrap_or(if dev { DEV_PARTITIONS } else { limits::FIREHOSE_PARTITIONS }),
+            partitions_asked: node.partitions,
             log: Address::parse(&node.log)?,
             node_id: node.log.node_id.clone(),
             reach: Reach::Dev,

@@ -8,7 +8,7 @@ use fpaas_testkit::{Broker, Dev};
 use crate::{KEY, LONG, Place, recording};
 
 /// Starts it, and it ends with this code and says this.
-async fn check(dev: &Dev, code: i32, said: &[&str]) -> Result<()> {
+pub(crate) async fn check(dev: &Dev, code: i32, said: &[&str]) -> Result<()> {
     let mut started = dev.spawn()?;
     let status = started.wait(LONG).await?;
     let lines = started.lines().join("\n");
@@ -17,7 +17,7 @@ async fn check(dev: &Dev, code: i32, said: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn dev(folder: &Path, log: &str) -> Result<Dev> {
+pub(crate) fn dev(folder: &Path, log: &str) -> Result<Dev> {
     Ok(Dev::new(folder, KEY)?.upstream(recording("max")).arg("--log").arg(log))
 }
 
@@ -39,7 +39,10 @@ async fn what_is_wrong_with_a_cluster_is_said_and_what_to_do() -> Result<()> {
     check(&alone, 64, &["--only: nodes share their work over Kafka"]).await?;
     // Nothing listens at port 1.
     let away = dev(folder.path(), "kafka://127.0.0.1:1")?;
-    check(&away, 69, &["no Kafka broker answers at 127.0.0.1:1", "check the address in --log"]).await
+    check(&away, 69, &["no Kafka broker answers at 127.0.0.1:1", "Connection refused", "check the address in --log"])
+        .await?;
+    ensure!(!away.data().exists(), "a folder was made for nothing");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

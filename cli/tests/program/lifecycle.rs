@@ -43,6 +43,22 @@ async fn ctrl_c_stops_it_in_time_with_exit_code_0_in_the_middle_of_its_work() ->
 }
 
 #[tokio::test]
+async fn a_number_of_partitions_that_cannot_be_any_more_is_refused() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream(recording("max")).arg("--exit-when-idle");
+    for (partitions, code) in [(Some("2"), 0), (Some("3"), 64), (Some("2"), 0), (None, 0)] {
+        let dev = partitions.map_or(dev.clone(), |count| dev.clone().arg("--partitions").arg(count));
+        let mut process = dev.spawn()?;
+        let status = process.wait(LONG).await?;
+        let said = process.lines().join("\n");
+        ensure!(status.code() == Some(code), "{partitions:?}: {status}: {said}");
+        let refused = "--partitions 3: the topic fpaas.firehose has 2 since it was made, which stays";
+        ensure!(said.contains(refused) == (code == 64), "{partitions:?}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_empty_folder_that_is_there_already_is_taken() -> Result<()> {
     let place = Place::new().await?;
     let dev = place.dev()?.upstream(recording("max")).arg("--exit-when-idle");

@@ -23,6 +23,11 @@ use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
 
 /// How long what a topic looks like is believed.
 const BELIEVED: Duration = Duration::from_secs(30);
+/// How long what the client has to say is waited for at a time.
+const LISTEN: Duration = Duration::from_millis(500);
+/// How long brokers may take until they serve a topic that was made: a hundred partitions with three copies each are
+/// some work for a small cluster.
+const MADE_WITHIN: Duration = Duration::from_secs(60);
 /// How often something that is on its way is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 /// How often a commit that is not shown yet is looked for, and for how long.
@@ -34,10 +39,9 @@ const END: i64 = -1;
 
 /// See the module's head. Its calls block a thread of tokio's pool for blocking work, never one of its own.
 pub(super) struct Admin {
-    client: Arc<AdminClient<Quiet>>,
+    pub(super) client: Arc<AdminClient<Quiet>>,
     coordinators: Coordinators,
     config: KafkaConfig,
-    trouble: Trouble,
     topics: Mutex<HashMap<String, Known>>,
     pub(super) promised: Promised,
 }
@@ -56,22 +60,14 @@ impl std::fmt::Debug for Admin {
 
 impl Admin {
     pub(super) fn open(config: &KafkaConfig, trouble: &Trouble) -> Result<Arc<Self>> {
-        let client = config.admin().create_with_context(Quiet(trouble.clone()));
+        let client: Result<AdminClient<Quiet>, _> = config.admin().create_with_context(Quiet(trouble.clone()));
         let client = client.map_err(|error| Error::Fatal(format!("Kafka: {}", Failure::from(error))))?;
         let client = Arc::new(client);
+        ffi::serve_tokens(client.inner());
+        listen(&client)?;
         let coordinators = Coordinators::new(config, trouble);
-        let (config, trouble) = (config.clone(), trouble.clone());
-        let (topics, promised) = (Mutex::default(), Promised::default());
-        Ok(Arc::new(Self { client, coordinators, config, trouble, topics, promised }))
-    }
-
-    /// The number of brokers, or why none answers.
-    pub(super) async fn brokers(self: &Arc<Self>) -> Result<usize, String> {
-        let found = self.blocking(|admin| {
-            let found = admin.client.inner().fetch_metadata(None, admin.config.request_wait);
-            found.map(|found| found.brokers().len()).map_err(Failure::from)
-        });
-        found.await.map_err(|failed| self.trouble.last().unwrap_or_else(|| failed.to_string()))
+        let (config, topics, promised) = (config.clone(), Mutex::default(), Promised::default());
+        Ok(Arc::new(Self { client, coordinators, config, topics, promised }))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -83,7 +79,7 @@ impl Admin {
         asked.unwrap_or_else(|error| Err(Failure::of(Code::Fail).saying(error.to_string())))
     }
 
-    fn options(&self) -> AdminOptions {
+    pub(super) fn options(&self) -> AdminOptions {
         let wait = self.config.request_wait;
         AdminOptions::new().request_timeout(Some(wait)).operation_timeout(Some(wait))
     }
@@ -127,7 +123,7 @@ impl Admin {
             if answers.await.is_ok_and(|answers| answers.len() == all.len() && answers.values().all(Result::is_ok)) {
                 return Ok(());
             }
-            if began.elapsed() > self.config.request_wait {
+            if began.elapsed() > MADE_WITHIN {
                 return Err(Error::Retry(format!("{topic}: made, and its leaders do not serve it yet")));
             }
             tokio::time::sleep(LOOK).await;
@@ -143,7 +139,7 @@ impl Admin {
                 Ok(None) | Err(Error::Retry(_)) => {}
                 Err(error) => return Err(error),
             }
-            if began.elapsed() > self.config.request_wait {
+            if began.elapsed() > MADE_WITHIN {
                 return Err(Error::Retry(format!("{topic}: made, and not known to all brokers yet")));
             }
             tokio::time::sleep(LOOK).await;
@@ -396,6 +392,17 @@ impl Admin {
             }
         }
     }
+}
+
+/// Hears what the client has to say for as long as it is used.
+fn listen(client: &Arc<AdminClient<Quiet>>) -> Result<()> {
+    let client = Arc::downgrade(client);
+    let heard = std::thread::Builder::new().name("kafka-admin".to_owned()).spawn(move || {
+        while let Some(client) = client.upgrade() {
+            ffi::hear(client.inner(), LISTEN);
+        }
+    });
+    heard.map(drop).map_err(|error| Error::Fatal(format!("no thread for what Kafka says: {error}")))
 }
 
 fn compare(spec: &TopicSpec, found: TopicSpec) -> Created {

@@ -68,6 +68,9 @@ const OURS: [&str; 24] = [
     "message.max.bytes",
 ];
 
+/// How a client logs in, by either of its names.
+pub(super) const MECHANISM: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
+
 /// Without the properties' values: they may be passwords.
 impl std::fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -112,6 +115,14 @@ impl KafkaConfig {
                 return Err(Error::Fatal(format!("the property {name} is set by FPaaS: exactly-once rests on it")));
             }
         }
+        let has_tokens = self.property(&["enable.sasl.oauthbearer.unsecure.jwt"]) == Some("true");
+        if self.property(&MECHANISM) == Some("OAUTHBEARER") && !has_tokens {
+            return Err(Error::Fatal(
+                "sasl.mechanism=OAUTHBEARER: this build has no tokens but those of \
+                 enable.sasl.oauthbearer.unsecure.jwt=true, which are for tests; log in by PLAIN, SCRAM or a certificate"
+                    .to_owned(),
+            ));
+        }
         self.admin().create_native_config().map(drop).map_err(|error| Error::Fatal(unusable(&error)))
     }
 
@@ -146,9 +157,29 @@ impl KafkaConfig {
         config
     }
 
+    /// Looks whether the brokers answer and what they speak (`reach`).
+    pub(super) fn scout(&self) -> ClientConfig {
+        let mut config = self.admin();
+        // The versions that a broker speaks are told to the log alone.
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        let debug = config.get("debug").map_or_else(String::new, |debug| format!("{debug},"));
+        config.set("debug", format!("{debug}feature"));
+        config
+    }
+
+    /// What is set of a property, under any of its names.
+    pub(super) fn property(&self, names: &[&str]) -> Option<&str> {
+        let mut found = self.properties.iter().rev().filter(|(name, _)| names.contains(&name.as_str()));
+        found.next().map(|(_, value)| value.as_str())
+    }
+
     fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
         for (name, value) in &self.properties {
             config.set(name, value);
+        }
+        if self.property(&MECHANISM) == Some("OAUTHBEARER") {
+            // Tokens are renewed on a thread of librdkafka's own (`ffi::serve_tokens`).
+            config.set("enable_sasl_queue", "true");
         }
         config
     }

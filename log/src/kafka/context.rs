@@ -29,6 +29,10 @@ pub(super) struct Quiet(pub(super) Trouble);
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // Where messages are taken in batches (`Inbox`), an error of the connection is a line of the log.
+        if facility == "ERROR" {
+            self.0.note(line);
+        }
         log(level as i32, facility, line);
     }
 
@@ -41,17 +45,22 @@ impl ConsumerContext for Quiet {}
 
 /// An error that concerns the connection, not one request: librdkafka goes on trying by itself.
 pub(super) fn note(trouble: &Trouble, error: &KafkaError, reason: &str) {
-    let said = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+    let said = said(error, reason);
     debug!(error = %said, "Kafka");
     trouble.note(&said);
+}
+
+/// librdkafka's reason says more than its code.
+pub(super) fn said(error: &KafkaError, reason: &str) -> String {
+    if reason.is_empty() { error.to_string() } else { reason.to_owned() }
 }
 
 /// A line of librdkafka's own log; `level` is syslog's. It repeats itself while a broker is away, so nothing of it is
 /// louder than a warning.
 pub(super) fn log(level: i32, facility: &str, line: &str) {
-    // CONFWARN: settings that are for the other kind of client. One file sets both (`config`).
+    // CONFWARN: settings that are for the other kind of client. One file sets both (`config`). ERROR: as `note`.
     match level {
-        _ if facility == "CONFWARN" => debug!(facility, "librdkafka: {line}"),
+        _ if matches!(facility, "CONFWARN" | "ERROR") => debug!(facility, "librdkafka: {line}"),
         0..=4 => warn!(facility, "librdkafka: {line}"),
         5 => info!(facility, "librdkafka: {line}"),
         _ => debug!(facility, "librdkafka: {line}"),

@@ -54,7 +54,9 @@ impl Coordinators {
         if let Some(client) = &*kept {
             return Ok(Arc::clone(client));
         }
-        let made = Arc::new(self.config.fetcher().create_with_context(Quiet(self.trouble.clone()))?);
+        let made: BaseConsumer<Quiet> = self.config.fetcher().create_with_context(Quiet(self.trouble.clone()))?;
+        ffi::serve_tokens(made.client());
+        let made = Arc::new(made);
         Ok(Arc::clone(kept.insert(made)))
     }
 

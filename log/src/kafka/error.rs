@@ -24,6 +24,22 @@ impl Failure {
         Self { said: said.into(), ..self }
     }
 
+    /// True of what does not pass by itself.
+    pub(super) const fn is_lasting(&self) -> bool {
+        is_lasting(self.code)
+    }
+
+    /// True where this user may not do it.
+    pub(super) const fn is_about_rights(&self) -> bool {
+        matches!(
+            self.code,
+            Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed
+        )
+    }
+
     /// As an error of an operation on `topic`.
     pub(super) fn on(&self, topic: &str) -> Error {
         match self.code {
@@ -90,7 +106,8 @@ const fn is_lasting(code: Code) -> bool {
     )
 }
 
-const fn hint(code: Code) -> &'static str {
+/// What to do about it, to be put behind what went wrong; empty where nobody knows.
+pub(super) const fn hint(code: Code) -> &'static str {
     match code {
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed

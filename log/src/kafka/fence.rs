@@ -17,6 +17,7 @@ use super::admin::Admin;
 use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::{Quiet, Trouble};
 use super::error::Failure;
+use super::ffi;
 use super::leases::WRITERS;
 use super::transaction::Reports;
 
@@ -101,5 +102,6 @@ fn writer_of(metadata: &[u8]) -> Option<String> {
 fn initialise(config: &KafkaConfig, id: &str, wait: Duration) -> Result<(), Failure> {
     let context = Reports::new(Quiet(Trouble::default()));
     let producer: BaseProducer<Reports> = config.writer(id).create_with_context(context)?;
+    ffi::serve_tokens(producer.client());
     Ok(producer.init_transactions(wait)?)
 }

@@ -6,9 +6,11 @@
 #![allow(unsafe_code, reason = "librdkafka is C; this is its one home")]
 
 mod admin;
+mod events;
 mod messages;
 
 pub(super) use admin::{GroupOffsets, alter_configs, group_offsets, is_member, list_offsets};
+pub(super) use events::{hear, serve_tokens};
 pub(super) use messages::{Arrival, Inbox, Raw, Waker, What};
 
 use std::ffi::CStr;

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::config::KafkaConfig;
 use super::context::{Quiet, Trouble};
 use super::error::Failure;
-use super::ffi::{Arrival, Inbox, Waker, What};
+use super::ffi::{self, Arrival, Inbox, Waker, What};
 use super::record::Run;
 use super::stream::{Ended, Flow, Stream};
 use crate::{Error, Result};
@@ -58,6 +58,7 @@ impl Layer {
             .fetcher()
             .create_with_context(Quiet(trouble.clone()))
             .map_err(|error| Failure::from(error).of_cluster())?;
+        ffi::serve_tokens(consumer.client());
         let inbox =
             Inbox::of(Arc::new(consumer)).ok_or_else(|| Error::Fatal("librdkafka gives no queue".to_owned()))?;
         let waker = inbox.waker().ok_or_else(|| Error::Fatal("librdkafka gives no queue".to_owned()))?;

@@ -168,6 +168,7 @@ fn subscribe(member: &Arc<Member>, joining: &Joining, voice: &Voice) -> Result<A
     let config = joining.config.member(&member.group, &member.name, &joining.client_id);
     let context = Rebalances { member: Arc::clone(member), joining: joining.clone(), voice: Arc::clone(voice) };
     let consumer: BaseConsumer<Rebalances> = config.create_with_context(context)?;
+    ffi::serve_tokens(consumer.client());
     consumer.subscribe(&[&joining.config.slots])?;
     Ok(Arc::new(consumer))
 }

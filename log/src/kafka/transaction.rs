@@ -20,7 +20,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::Quiet;
 use super::error::Failure;
-use super::record;
+use super::{ffi, record};
 use crate::{Append, Position};
 
 /// How long the producer's queue is served at a time. The crate's own commit serves it in steps of 100 ms, and every
@@ -68,6 +68,7 @@ impl Transactional {
     /// Initialises `id`: whatever its predecessor left open is ended, and the predecessor is fenced.
     pub(super) fn open(config: &KafkaConfig, id: &str, context: Quiet) -> Result<Self, Failure> {
         let producer: BaseProducer<Reports> = config.writer(id).create_with_context(Reports::new(context))?;
+        ffi::serve_tokens(producer.client());
         producer.init_transactions(config.request_wait)?;
         Ok(Self { producer, broken: AtomicBool::new(false) })
     }

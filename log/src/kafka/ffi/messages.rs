@@ -2,7 +2,7 @@
 //! poll gives neither.
 
 use std::marker::PhantomData;
-use std::os::raw::{c_char, c_void};
+use std::os::raw::c_void;
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::{Queue, code, text};
+use super::{Queue, code, events, text};
 
 /// How many messages are taken at a time.
 const MESSAGES: usize = 1000;
@@ -118,13 +118,9 @@ impl<C: ConsumerContext + 'static> Inbox<C> {
             if event.is_null() {
                 return;
             }
-            let (mut facility, mut line, mut level): (*const c_char, *const c_char, i32) =
-                (ptr::null(), ptr::null(), 0);
-            // SAFETY: the event is alive until it is destroyed, and so are its texts.
+            // SAFETY: the event is alive until it is destroyed.
             unsafe {
-                if sys::rd_kafka_event_log(event, &mut facility, &mut line, &mut level) == 0 {
-                    super::super::context::log(level, text(facility), text(line));
-                }
+                events::log(self.consumer.client(), event);
                 sys::rd_kafka_event_destroy(event);
             }
         }
