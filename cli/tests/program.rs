@@ -2,6 +2,8 @@
 
 #[path = "program/commands.rs"]
 mod commands;
+#[path = "program/culprits.rs"]
+mod culprits;
 #[path = "program/disk.rs"]
 mod disk;
 #[path = "program/docs.rs"]

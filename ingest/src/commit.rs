@@ -90,7 +90,7 @@ impl Committer<'_> {
                 Err(rejected) => rejected,
             };
             match error {
-                LogError::Retry(why) => tracing::warn!(why, "commit put off"),
+                error if error.may_pass() => tracing::warn!(%error, "commit put off"),
                 LogError::Abort(Culprit::Fenced) => return Ok(ControlFlow::Break(Ended::Fenced)),
                 LogError::Unknown => return Ok(ControlFlow::Break(Ended::Unknown)),
                 error => return Err(Error::Log(error)),

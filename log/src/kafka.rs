@@ -12,6 +12,7 @@
 //! offsets-with-effects.
 
 mod admin;
+mod batches;
 mod config;
 mod context;
 mod error;
@@ -23,6 +24,7 @@ mod leases;
 mod member;
 mod promised;
 mod record;
+mod rights;
 mod stream;
 mod transaction;
 mod writer;

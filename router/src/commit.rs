@@ -40,6 +40,8 @@ pub(crate) enum Ended {
     Done,
     /// It cannot go on by itself; the board says why.
     Halted,
+    /// The log does not let it go on with its source; the board says why, and it is tried again now and then.
+    Refused,
     /// The slot is another's.
     Fenced,
     /// Nobody knows what became of a transaction: everything starts again from what the log holds.
@@ -71,7 +73,7 @@ impl Shared {
                     return Ok(Outcome::Refused(refused(at, refusal, &again)));
                 }
                 LogError::Unknown => return Ok(Outcome::Ended(Ended::Unknown)),
-                LogError::NoSuchTopic(_) | LogError::Fatal(_) => return Err(error.into()),
+                LogError::NoSuchTopic(_) | LogError::Refused(_) | LogError::Fatal(_) => return Err(error.into()),
             }
         }
         Ok(Outcome::Committed)

@@ -7,16 +7,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_core::Offset;
 use fpaas_core::invariant::{self, InvariantId};
-use fpaas_log::{Fetched, Hold};
+use fpaas_core::topics::Stage;
+use fpaas_core::{Offset, TopicPartition};
+use fpaas_log::{Fetched, Hold, Refusal};
 use fpaas_state::rows::{self, ScanRow};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::commit::{Ended, Outcome, Step};
+use crate::commit::{Backoff, Ended, Outcome, Step};
 use crate::lanes::LaneId;
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
@@ -52,9 +53,10 @@ pub(crate) struct Join {
 }
 
 pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended> {
-    let turns = Arc::clone(&lane.own.shared.turns);
-    let Some(Ok(_turn)) = stop.run_until_cancelled(turns.acquire()).await else { return Ok(Ended::Stopped) };
     let mut running = Running::new(&lane.member);
+    if !running.take_turn(&lane, &stop).await {
+        return Ok(Ended::Stopped);
+    }
     info!(subscription = %lane.member.key, source = %lane.own.source, from = %lane.position, "catching up");
     loop {
         let border = *lane.border.borrow_and_update();
@@ -74,12 +76,22 @@ struct Running {
     index: Index,
     committed_at: Instant,
     undeliverable: Undeliverable,
+    /// Given back while it waits for a leader of its deliveries.
+    turn: Option<OwnedSemaphorePermit>,
+    waiting: Option<Backoff>,
 }
 
 impl Running {
     fn new(member: &Arc<Member>) -> Self {
-        let index = Index::new(vec![Arc::clone(member)]);
-        Self { index, committed_at: Instant::now(), undeliverable: Undeliverable::default() }
+        let (index, undeliverable) = (Index::new(vec![Arc::clone(member)]), Undeliverable::default());
+        Self { index, committed_at: Instant::now(), undeliverable, turn: None, waiting: None }
+    }
+
+    /// False when asked to stop.
+    async fn take_turn(&mut self, lane: &Lane, stop: &CancellationToken) -> bool {
+        let turns = Arc::clone(&lane.own.shared.turns);
+        self.turn = stop.run_until_cancelled(turns.acquire_owned()).await.and_then(Result::ok);
+        self.turn.is_some()
     }
 }
 
@@ -126,6 +138,9 @@ impl Lane {
         match self.own.shared.commit(step, stop).await? {
             Outcome::Committed => {
                 running.committed_at = Instant::now();
+                if running.waiting.take().is_some() {
+                    self.member.counters.note_moving(Stage::Router, self.own.source.partition);
+                }
                 self.pass(&plan, running);
                 self.hold.advance(self.position);
                 Ok(ControlFlow::Continue(()))
@@ -133,12 +148,31 @@ impl Lane {
             Outcome::Refused(refused) if running.undeliverable.note(running.index.members(), &refused) => {
                 Ok(ControlFlow::Continue(()))
             }
+            Outcome::Refused(Refused { at, refusal: Refusal::Unavailable, .. }) => {
+                Ok(self.wait_for_leader(&at, running, stop).await)
+            }
             Outcome::Refused(Refused { at, refusal, .. }) => {
                 warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
                 self.member.note_refused(&self.own.source, refusal);
                 Ok(ControlFlow::Break(Ended::Halted))
             }
             Outcome::Ended(ended) => Ok(ControlFlow::Break(ended)),
+        }
+    }
+
+    /// Others may have its turn meanwhile.
+    async fn wait_for_leader(
+        &self,
+        at: &TopicPartition,
+        running: &mut Running,
+        stop: &CancellationToken,
+    ) -> ControlFlow<Ended> {
+        running.turn = None;
+        self.member.note_refused(&self.own.source, Refusal::Unavailable);
+        let waited = running.waiting.get_or_insert_default().wait(&format!("{at} has no leader"), stop).await;
+        match waited.is_continue() && running.take_turn(self, stop).await {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(Ended::Stopped),
         }
     }
 

@@ -102,6 +102,12 @@ impl Own {
         Ok(self.tables().put(transaction, mutations, self.slot(), key, &StartedRow {}, self.now())?)
     }
 
+    /// No position has to be there from then on.
+    pub(crate) fn remove_started(&self, step: &mut Step) {
+        let Step { transaction, mutations } = step;
+        self.tables().remove(transaction, mutations, self.slot(), rows::started_key(&self.source), self.now());
+    }
+
     /// The pool's committed position, as soon as the log says it; `None` when asked to stop.
     pub(crate) async fn position(&self, stop: &CancellationToken) -> Result<Option<Option<Position>>> {
         let mut backoff = Backoff::default();

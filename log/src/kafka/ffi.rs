@@ -8,7 +8,7 @@
 mod admin;
 mod messages;
 
-pub(super) use admin::{alter_configs, group_offsets, is_member, list_offsets};
+pub(super) use admin::{Rights, alter_configs, group_offsets, is_member, list_offsets, rights};
 pub(super) use messages::{Arrival, Inbox, Raw, Waker, What};
 
 use std::ffi::CStr;
