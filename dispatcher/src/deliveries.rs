@@ -183,6 +183,21 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_position_is_renewed_once_it_is_known_and_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(fpaas_core::ManualClock::default());
+        let log = fpaas_log::Embedded::open(folder.path(), fpaas_log::EmbeddedConfig::new(clock)).unwrap();
+        let (at, stop) = (TopicPartition::new("deliveries", 0), CancellationToken::new());
+        let mut deliveries = Deliveries::new(log, at, stop, Arc::new(Counters::default()));
+        tokio::time::advance(limits::POSITION_RENEW * 2).await;
+        assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (None, None), "it may be lost");
+        deliveries.committed(Offset(7));
+        assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (None, Some(limits::POSITION_RENEW)));
+        tokio::time::advance(limits::POSITION_RENEW).await;
+        assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (Some(Offset(7)), Some(Duration::ZERO)));
+    }
+
     proptest! {
         /// Offsets have gaps, of one or of thousands, and the next batch may begin within one.
         #[test]

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::event::header;
 use fpaas_core::{Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, limits, partition};
-use fpaas_log::{Culprit, Error as LogError, Record, Refusal, TopicSpec, Transaction};
+use fpaas_log::{Backoff, Culprit, Error as LogError, Record, Refusal, TopicSpec, Transaction, patiently};
 use fpaas_state::{Cause, Mutations, SubscriptionEntry};
 use tracing::warn;
 
 use crate::deliver::{Finish, GivenUp};
-use crate::error::Step;
+use crate::error::{Halt, Step};
 use crate::freeze::Batch;
 use crate::lane::Lane;
 use crate::response::{Failure, OutputRecord, Reason};
@@ -27,6 +27,7 @@ type Places = BTreeMap<TopicName, (String, u32)>;
 impl Lane {
     /// Makes `finish` durable and answers the lane's position after it.
     pub(crate) async fn commit(&mut self, batch: Batch, mut finish: Finish) -> Step<Offset> {
+        let mut backoff = Backoff::default();
         loop {
             let places = match self.places(&finish).await? {
                 Ok(places) => places,
@@ -42,11 +43,11 @@ impl Lane {
                 return Ok(self.committed_batch(&batch, &finish, mutations));
             };
             match rejected.error {
-                error if error.may_pass() => self.pause_for_log().await?,
+                error if error.may_pass() => self.wait_for_log(&mut backoff, &error).await?,
                 LogError::Unknown if self.committed().await? >= Some(batch.next()) => {
                     return Ok(self.committed_batch(&batch, &finish, mutations));
                 }
-                LogError::Unknown => self.pause_for_log().await?,
+                error @ LogError::Unknown => self.wait_for_log(&mut backoff, &error).await?,
                 LogError::Abort(Culprit::Append { at, refusal }) if is_result(&places, &at) => {
                     finish = self.refused(format!("{at}: {refusal}"), &finish);
                 }
@@ -93,12 +94,10 @@ impl Lane {
     /// The topic, or why the log does not show it. Asked even when the lane is to stop: an answer that is in memory is
     /// worth a commit.
     async fn describe(&self, topic: &str) -> Step<Result<Option<TopicSpec>, String>> {
-        loop {
-            match self.shared.context.log.describe_topic(topic).await {
-                Err(LogError::Retry(_)) => self.pause_for_log().await?,
-                Err(LogError::Refused(why)) => return Ok(Err(why)),
-                found => return Ok(Ok(found?)),
-            }
+        match patiently(&self.stop, || self.shared.context.log.describe_topic(topic)).await {
+            Err(LogError::Retry(_)) => Err(Halt::Stopped),
+            Err(LogError::Refused(why)) => Ok(Err(why)),
+            found => Ok(Ok(found?)),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
-use fpaas_log::{Error as LogError, Lease, Transaction, Writer};
+use fpaas_log::{Backoff, Error as LogError, Lease, Transaction, Writer, patiently};
 use fpaas_state::rows::{self, StartedRow};
 use fpaas_state::{Context, Counters, Mutations, SubscriptionEntry, Tables};
 use tokio::sync::watch;
@@ -23,9 +23,6 @@ use crate::client::Client;
 use crate::deliveries::Deliveries;
 use crate::error::{Error, Halt, Step};
 use crate::trim::Trimmer;
-
-/// How long a lane waits before it asks a log again that was not available.
-const LOG_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often a lane tries again what the log refuses: an operator has to do something about it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(15);
@@ -201,8 +198,8 @@ impl Lane {
     }
 
     /// Before the log is asked again.
-    pub(crate) async fn pause_for_log(&self) -> Step<()> {
-        self.pause(LOG_PAUSE).await
+    pub(crate) async fn wait_for_log(&self, backoff: &mut Backoff, why: &LogError) -> Step<()> {
+        wait_for_log(&self.stop, backoff, why).await
     }
 }
 
@@ -213,6 +210,7 @@ pub(crate) async fn commit_repeatable(
     mut transaction: Transaction,
     mutations: Mutations,
 ) -> Step<()> {
+    let mut backoff = Backoff::default();
     loop {
         // Not given up when asked to stop: it may be committed all the same, and then the rows must follow.
         let Err(rejected) = shared.writer.commit(transaction).await else {
@@ -223,26 +221,29 @@ pub(crate) async fn commit_repeatable(
             return Err(rejected.error.into());
         }
         transaction = *rejected.transaction;
-        pause(stop, LOG_PAUSE).await?;
+        wait_for_log(stop, &mut backoff, &rejected.error).await?;
     }
 }
 
 /// Asks the log until it answers. Only for what is dropped without harm when asked to stop.
-pub(crate) async fn ask<T, F>(stop: &CancellationToken, mut question: impl FnMut() -> F) -> Step<T>
+pub(crate) async fn ask<T, F>(stop: &CancellationToken, question: impl FnMut() -> F) -> Step<T>
 where
     F: Future<Output = fpaas_log::Result<T>>,
 {
-    loop {
-        let answer = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(Halt::Stopped),
-            answer = question() => answer,
-        };
-        match answer {
-            Err(LogError::Retry(_)) => pause(stop, LOG_PAUSE).await?,
-            answer => return Ok(answer?),
-        }
+    let answer = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Halt::Stopped),
+        answer = patiently(stop, question) => answer,
+    };
+    match answer {
+        Err(LogError::Retry(_)) => Err(Halt::Stopped),
+        answer => Ok(answer?),
     }
+}
+
+async fn wait_for_log(stop: &CancellationToken, backoff: &mut Backoff, why: &LogError) -> Step<()> {
+    let waited = backoff.wait(&why.to_string(), stop).await;
+    if waited.is_continue() { Ok(()) } else { Err(Halt::Stopped) }
 }
 
 /// Waits for ever where there is no such time.

@@ -39,7 +39,7 @@ pub use error::{Culprit, Error, Refusal, Result};
 pub use fetch::{FetchBounds, Fetched, Hold, HoldGuard};
 pub use kafka::{Kafka, KafkaConfig};
 pub use membership::{Ack, Lease, LeaveGuard, Membership, MembershipEvent};
-pub use patient::Patient;
+pub use patient::{Backoff, Patient, patiently};
 pub use record::{Record, Stored};
 pub use topic::{Created, Retention, TopicSpec, Watermarks};
 pub use writer::{Append, Position, Receipt, Rejected, Transaction, Writer};

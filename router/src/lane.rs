@@ -7,17 +7,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fpaas_core::Offset;
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, TopicPartition};
-use fpaas_log::{Fetched, Hold, Refusal};
+use fpaas_log::{Backoff, Error as LogError, Fetched, Hold, Refusal};
 use fpaas_state::rows::{self, ScanRow};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::commit::{Backoff, Ended, Outcome, Step};
+use crate::commit::{Ended, Outcome, Step};
 use crate::lanes::LaneId;
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
@@ -76,7 +76,7 @@ struct Running {
     index: Index,
     committed_at: Instant,
     undeliverable: Undeliverable,
-    /// Given back while it waits for a leader of its deliveries.
+    /// Given back while it waits for its topics.
     turn: Option<OwnedSemaphorePermit>,
     waiting: Option<Backoff>,
 }
@@ -101,7 +101,11 @@ impl Lane {
     /// One step, at most up to `until`.
     async fn advance(&mut self, running: &mut Running, until: Offset, stop: &CancellationToken) -> Flow {
         self.renew(running);
-        let fetched = self.own.fetch(self.position, READ_WAIT, stop).await?;
+        let fetched = match self.own.fetch(self.position, READ_WAIT, stop).await {
+            // The scan finds the same, and says so.
+            Err(LogError::Refused(_) | LogError::NoSuchTopic(_)) => return Ok(ControlFlow::Break(Ended::Halted)),
+            fetched => fetched?,
+        };
         let Some(fetched) = fetched.filter(|_| !stop.is_cancelled()) else {
             return Ok(ControlFlow::Break(Ended::Stopped));
         };
@@ -148,8 +152,8 @@ impl Lane {
             Outcome::Refused(refused) if running.undeliverable.note(running.index.members(), &refused) => {
                 Ok(ControlFlow::Continue(()))
             }
-            Outcome::Refused(Refused { at, refusal: Refusal::Unavailable, .. }) => {
-                Ok(self.wait_for_leader(&at, running, stop).await)
+            Outcome::Refused(refused) if refused.refusal != Refusal::TooLarge => {
+                Ok(self.wait_for_topic(&refused, running, stop).await)
             }
             Outcome::Refused(Refused { at, refusal, .. }) => {
                 warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
@@ -160,16 +164,17 @@ impl Lane {
         }
     }
 
-    /// Others may have its turn meanwhile.
-    async fn wait_for_leader(
+    /// Until its deliveries have a leader, or an operator has done something. Others may have its turn meanwhile.
+    async fn wait_for_topic(
         &self,
-        at: &TopicPartition,
+        refused: &Refused,
         running: &mut Running,
         stop: &CancellationToken,
     ) -> ControlFlow<Ended> {
         running.turn = None;
-        self.member.note_refused(&self.own.source, Refusal::Unavailable);
-        let waited = running.waiting.get_or_insert_default().wait(&format!("{at} has no leader"), stop).await;
+        let Refused { at, refusal, .. } = refused;
+        self.member.note_refused(&self.own.source, *refusal);
+        let waited = running.waiting.get_or_insert_default().wait(&format!("{at}: {refusal}"), stop).await;
         match waited.is_continue() && running.take_turn(self, stop).await {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(Ended::Stopped),

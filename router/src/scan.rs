@@ -40,7 +40,8 @@ struct Scan {
     standings: Standings,
     undeliverable: Undeliverable,
     lanes: Lanes,
-    /// Those whose deliveries have no leader: each goes on in a lane, which waits for one, once its row says so.
+    /// Those whose deliveries the log does not take now: each goes on in a lane, which waits until it does, once its row
+    /// says so.
     aside: Vec<Key>,
     /// Nobody is left to scan for: the position may be lost from now on, for whoever comes has a start of its own.
     forgets: bool,
@@ -314,7 +315,7 @@ impl Scan {
         };
         warn!(subscription = %culprit.key, %at, %refusal, "a delivery was refused, the subscription stands still");
         culprit.note_refused(&self.own.source, refusal);
-        if refusal == Refusal::Unavailable {
+        if refusal != Refusal::TooLarge {
             self.aside.push(Arc::clone(&culprit.key));
         }
         self.standings.leave(&self.source, &culprit.key, self.position);

@@ -11,13 +11,13 @@ use std::time::Duration;
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, PoolId, TopicPartition};
-use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent, Writer};
+use fpaas_log::{Backoff, Error as LogError, Lease, Membership, MembershipEvent, Writer};
 use fpaas_state::{Context, Error as StateError, Tables, View};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::commit::{Backoff, Ended, Step};
+use crate::commit::{Ended, Step};
 use crate::own::{Own, Shared};
 use crate::roster::Roster;
 use crate::tasks::Tasks;

@@ -142,7 +142,7 @@ impl Admin {
             if answers.await.is_ok_and(|answers| answers.len() == all.len() && answers.values().all(Result::is_ok)) {
                 return Ok(());
             }
-            if began.elapsed() > self.config.request_wait {
+            if began.elapsed() > self.config.request_wait * 2 {
                 return Err(Error::Retry(format!("{topic}: made, and its leaders do not serve it yet")));
             }
             tokio::time::sleep(LOOK).await;

@@ -117,7 +117,14 @@ impl Transactional {
                 }
                 Err(failed) => Err(Undone::Unknown(failed, offsets)),
             },
-            Err(undone) => Err(self.blame(self.abort(undone))),
+            Err(undone) => {
+                let undone = self.blame(self.abort(undone));
+                // librdkafka counts on from what was refused: the next record to that partition would be out of order.
+                if matches!(undone, Undone::Record(..)) {
+                    self.broken.store(true, Ordering::SeqCst);
+                }
+                Err(undone)
+            }
         }
     }
 

@@ -181,7 +181,7 @@ async fn a_record_above_the_limit_of_its_topic_is_the_culprit_and_its_neighbours
     let (beside, small) = (Beside::start(&log, "guarded").await, topic(&log, "guarded.small").await);
     let limit = ["--alter", "--entity-type", "topics", "--entity-name", &small.topic, "--add-config"];
     broker.tool(CONFIGS, &[&limit[..], &["max.message.bytes=20000"]].concat()).await.unwrap();
-    let too_large = refused(&*beside.writer, beside.transaction(&small, &["x".repeat(60_000)])).await;
+    let too_large = refused(&*beside.writer, beside.transaction(&small, &[noise(98, 60_000)])).await;
     assert_eq!(too_large, culprit(&small, Refusal::TooLarge));
     beside.goes_on(20).await;
     // Each of them fits, and all of them in one batch do not, however well they can be pressed.

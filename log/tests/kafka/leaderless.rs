@@ -15,7 +15,10 @@ const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_whose_only_broker_is_away_waits_and_the_others_of_its_member_go_on() {
     let Some(cluster) = Cluster::start(3, &Options::default()).await else { return };
-    let log = Kafka::open(KafkaConfig::new(&cluster.bootstrap(), &Topics::with_prefix("leaderless"))).await.unwrap();
+    let mut config = KafkaConfig::new(&cluster.bootstrap(), &Topics::with_prefix("leaderless"));
+    // Three brokers on one small machine take their time.
+    config.request_wait = Duration::from_secs(30);
+    let log = Kafka::open(config).await.unwrap();
     let beside = Beside::start(&log, "leaderless").await;
     // Its one copy is on the third broker, which then goes away.
     let assigned = ["--create", "--topic", "leaderless.alone", "--replica-assignment", "3"];
