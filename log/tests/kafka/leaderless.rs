@@ -18,7 +18,12 @@ async fn a_topic_whose_only_broker_is_away_waits_and_the_others_of_its_member_go
     let mut config = KafkaConfig::new(&cluster.bootstrap(), &Topics::with_prefix("leaderless"));
     // Three brokers on one small machine take their time.
     config.request_wait = Duration::from_secs(30);
-    let log = Kafka::open(config).await.unwrap();
+    let log = loop {
+        match Kafka::open(config.clone()).await {
+            Err(Error::Retry(why)) => println!("once more: {why}"),
+            opened => break opened.unwrap(),
+        }
+    };
     let beside = Beside::start(&log, "leaderless").await;
     // Its one copy is on the third broker, which then goes away.
     let assigned = ["--create", "--topic", "leaderless.alone", "--replica-assignment", "3"];
