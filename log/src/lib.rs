@@ -46,7 +46,8 @@ pub use writer::{Append, Position, Receipt, Rejected, Transaction, Writer};
 
 /// A log: what `embedded` and `kafka` both are.
 ///
-/// Topics are named by their full name (`fpaas.firehose`). Every method may be called from many tasks at once.
+/// Topics are named by their full name (`fpaas.firehose`). Every method may be called from many tasks at once. What is
+/// done with one topic may be answered [`Error::Refused`] where a cluster does not let us.
 #[async_trait]
 pub trait Log: Send + Sync + std::fmt::Debug {
     /// True where other processes may use the log, too: what no task here uses may be in use elsewhere.
