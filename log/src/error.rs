@@ -21,7 +21,7 @@ pub enum Error {
     /// An operation on a topic, or a partition of it, that is not there.
     #[error("there is no topic {0}")]
     NoSuchTopic(String),
-    /// The cluster does not let us do this with this one topic, by its rights, its policies or its settings: nothing was
+    /// The cluster does not let us do this with this one topic, by rights, by a policy or by its settings: nothing was
     /// done, and nothing changes until an operator does something. The caller notes the sentence where it concerns
     /// somebody, goes on with everything else, and tries again now and then. An embedded log never answers it.
     #[error("{0}")]

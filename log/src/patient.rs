@@ -1,5 +1,5 @@
-//! The one rule of asking again: how long to wait for a log that is not available, and what is said meanwhile. And a log
-//! that is asked so: for those who can do nothing about a broker that is away for a moment.
+//! The one rule of asking again: how long to wait for a log that is not available, and what is said meanwhile. And a
+//! log that is asked so: for those who can do nothing about a broker that is away for a moment.
 //!
 //! Whoever has somebody waiting (a request of the API) asks the log itself, and says that it does not answer.
 

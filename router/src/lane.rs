@@ -156,7 +156,7 @@ impl Lane {
                 Ok(self.wait_for_topic(&refused, running, stop).await)
             }
             Outcome::Refused(Refused { at, refusal, .. }) => {
-                warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
+                warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused: it stands still");
                 self.member.note_refused(&self.own.source, refusal);
                 Ok(ControlFlow::Break(Ended::Halted))
             }

@@ -40,8 +40,8 @@ struct Scan {
     standings: Standings,
     undeliverable: Undeliverable,
     lanes: Lanes,
-    /// Those whose deliveries the log does not take now: each goes on in a lane, which waits until it does, once its row
-    /// says so.
+    /// Those whose deliveries the log does not take now: each goes on in a lane, which waits until it does, once its
+    /// row says so.
     aside: Vec<Key>,
     /// Nobody is left to scan for: the position may be lost from now on, for whoever comes has a start of its own.
     forgets: bool,

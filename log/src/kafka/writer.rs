@@ -199,7 +199,7 @@ impl Work {
         }
     }
 
-    /// Whether a topic of these is one that we may not write to: no record of a transaction that failed for that says so.
+    /// Whether we are denied a topic of these: no record of a transaction that failed for that says so.
     fn finds_denied(&self, group: &[Given]) -> bool {
         let wanted: Vec<_> = wanted(group).into_iter().collect();
         self.writing.admin.find_denied(&wanted).unwrap_or(false)
