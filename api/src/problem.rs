@@ -163,9 +163,11 @@ impl IntoResponse for Problem {
 impl From<fpaas_log::Error> for Problem {
     fn from(error: fpaas_log::Error) -> Self {
         match error {
-            fpaas_log::Error::Retry(_) => Self::new(Kind::Unavailable, "the log is not available for a moment"),
+            error if error.may_pass() => Self::new(Kind::Unavailable, "the log is not available for a moment"),
             // Between the look at the view and the look at the log it was removed.
             fpaas_log::Error::NoSuchTopic(_) => Self::new(Kind::NotFound, "it is no longer there"),
+            // An operator's matter, which the sentence says.
+            fpaas_log::Error::Refused(why) => Self::new(Kind::Unavailable, format!("the log refuses: {why}")),
             error => Self::internal(&error),
         }
     }

@@ -107,7 +107,7 @@ pub(crate) async fn get(
         deliveries: lanes.iter().map(|of| of.place.lag).sum(),
     };
     let counters = app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
-    let reason = counters.stopped();
+    let reason = app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
     Ok(Json(Status {
         state: if reason.is_some() { "stopped" } else { "active" },
         reason,

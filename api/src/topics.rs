@@ -117,6 +117,10 @@ async fn answer_put(app: &App, name: TopicName, status: StatusCode) -> Result<Re
 
 async fn shown(app: &App, name: TopicName) -> Result<Topic, Problem> {
     let topic = app.context.topics.of_tenant(&app.config.tenant, &name);
+    // In the view, and not in the log: an operator's matter.
+    if let Some(why) = app.context.control.view().unmade.topics.get(&(app.config.tenant.clone(), name.clone())) {
+        return Err(fpaas_log::Error::Refused(why.clone()).into());
+    }
     let spec = app.context.log.describe_topic(&topic).await?;
     Ok(Topic::described(name, &spec.ok_or(fpaas_log::Error::NoSuchTopic(topic))?))
 }

@@ -4,6 +4,8 @@
 mod commands;
 #[path = "program/consumers.rs"]
 mod consumers;
+#[path = "program/culprits.rs"]
+mod culprits;
 #[path = "program/disk.rs"]
 mod disk;
 #[path = "program/docs.rs"]

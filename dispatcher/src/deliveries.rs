@@ -28,8 +28,8 @@ pub(crate) struct Deliveries {
     next: Offset,
     /// Fetched and in no batch yet.
     waiting: VecDeque<Delivery>,
-    /// The lane's position as it was committed, and when.
-    committed: (Offset, Instant),
+    /// The lane's position as it was committed, and when; none before it is known.
+    committed: Option<(Offset, Instant)>,
     /// The last fetch found nothing: what is behind the last record is known.
     at_tail: bool,
     stop: CancellationToken,
@@ -39,8 +39,7 @@ pub(crate) struct Deliveries {
 impl Deliveries {
     /// Those of the lane `at`, from its first one on until [`Deliveries::seek`].
     pub(crate) fn new(log: Arc<dyn Log>, at: TopicPartition, stop: CancellationToken, counters: Arc<Counters>) -> Self {
-        let committed = (Offset::ZERO, Instant::now());
-        Self { log, at, next: Offset::ZERO, waiting: VecDeque::new(), committed, at_tail: false, stop, counters }
+        Self { log, at, next: Offset::ZERO, waiting: VecDeque::new(), committed: None, at_tail: false, stop, counters }
     }
 
     /// Goes on at `next`.
@@ -56,18 +55,24 @@ impl Deliveries {
 
     /// The lane's position is committed.
     pub(crate) fn committed(&mut self, position: Offset) {
-        self.committed = (position, Instant::now());
+        self.committed = Some((position, Instant::now()));
     }
 
     /// The lane's position, where it is so old that it is to be committed again.
     pub(crate) fn renewable(&self) -> Option<Offset> {
-        let (position, when) = self.committed;
+        let (position, when) = self.committed?;
         (when.elapsed() >= limits::POSITION_RENEW).then_some(position)
+    }
+
+    /// In how much time that is; never for a position that is lost or not known.
+    pub(crate) fn renewable_in(&self) -> Option<Duration> {
+        let (_, when) = self.committed?;
+        Some(limits::POSITION_RENEW.saturating_sub(when.elapsed()))
     }
 
     /// How long the lane may have nothing to do until its position is to be committed all the same.
     fn idle(&self) -> Duration {
-        let (position, when) = self.committed;
+        let Some((position, when)) = self.committed else { return limits::IDLE_LANE_COMMIT };
         let wait = if position == self.next { limits::POSITION_RENEW } else { limits::IDLE_LANE_COMMIT };
         wait.saturating_sub(when.elapsed())
     }
@@ -176,6 +181,21 @@ mod tests {
             compression: Compression::None,
             serialiser: 1,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_is_renewed_once_it_is_known_and_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(fpaas_core::ManualClock::default());
+        let log = fpaas_log::Embedded::open(folder.path(), fpaas_log::EmbeddedConfig::new(clock)).unwrap();
+        let (at, stop) = (TopicPartition::new("deliveries", 0), CancellationToken::new());
+        let mut deliveries = Deliveries::new(log, at, stop, Arc::new(Counters::default()));
+        tokio::time::advance(limits::POSITION_RENEW * 2).await;
+        assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (None, None), "it may be lost");
+        deliveries.committed(Offset(7));
+        assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (None, Some(limits::POSITION_RENEW)));
+        tokio::time::advance(limits::POSITION_RENEW).await;
+        assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (Some(Offset(7)), Some(Duration::ZERO)));
     }
 
     proptest! {

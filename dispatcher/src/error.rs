@@ -46,6 +46,8 @@ pub(crate) enum Halt {
     Gone,
     /// It stands still until somebody does something about it; a sentence for `/status`.
     Stuck(Cow<'static, str>),
+    /// The log refuses what it does: it tries again now and then. A sentence for `/status`.
+    Refused(Cow<'static, str>),
     /// The stage ends with it.
     Failed(Error),
 }
@@ -57,8 +59,9 @@ impl From<fpaas_log::Error> for Halt {
     fn from(error: fpaas_log::Error) -> Self {
         match error {
             fpaas_log::Error::Abort(Culprit::Fenced) => Self::Fenced,
-            fpaas_log::Error::Abort(culprit @ Culprit::Append { .. }) => Self::Stuck(culprit.to_string().into()),
+            fpaas_log::Error::Abort(culprit @ Culprit::Append { .. }) => Self::Refused(culprit.to_string().into()),
             fpaas_log::Error::NoSuchTopic(_) => Self::Gone,
+            fpaas_log::Error::Refused(why) => Self::Refused(why.into()),
             error => Self::Failed(error.into()),
         }
     }

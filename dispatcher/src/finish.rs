@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::event::header;
 use fpaas_core::{Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, limits, partition};
-use fpaas_log::{Culprit, Error as LogError, Record, Refusal, TopicSpec, Transaction};
+use fpaas_log::{Backoff, Culprit, Error as LogError, Record, Refusal, TopicSpec, Transaction, patiently};
 use fpaas_state::{Cause, Mutations, SubscriptionEntry};
 use tracing::warn;
 
 use crate::deliver::{Finish, GivenUp};
-use crate::error::Step;
+use crate::error::{Halt, Step};
 use crate::freeze::Batch;
 use crate::lane::Lane;
 use crate::response::{Failure, OutputRecord, Reason};
@@ -26,7 +26,8 @@ type Places = BTreeMap<TopicName, (String, u32)>;
 
 impl Lane {
     /// Makes `finish` durable and answers the lane's position after it.
-    pub(crate) async fn commit(&self, batch: Batch, mut finish: Finish) -> Step<Offset> {
+    pub(crate) async fn commit(&mut self, batch: Batch, mut finish: Finish) -> Step<Offset> {
+        let mut backoff = Backoff::default();
         loop {
             let places = match self.places(&finish).await? {
                 Ok(places) => places,
@@ -42,11 +43,11 @@ impl Lane {
                 return Ok(self.committed_batch(&batch, &finish, mutations));
             };
             match rejected.error {
-                LogError::Retry(_) => self.pause_for_log().await?,
+                error if error.may_pass() => self.wait_for_log(&mut backoff, &error).await?,
                 LogError::Unknown if self.committed().await? >= Some(batch.next()) => {
                     return Ok(self.committed_batch(&batch, &finish, mutations));
                 }
-                LogError::Unknown => self.pause_for_log().await?,
+                error @ LogError::Unknown => self.wait_for_log(&mut backoff, &error).await?,
                 LogError::Abort(Culprit::Append { at, refusal }) if is_result(&places, &at) => {
                     finish = self.refused(format!("{at}: {refusal}"), &finish);
                 }
@@ -54,6 +55,8 @@ impl Lane {
                     warn!(%at, batch = %batch.id, "dead letters are refused as too large");
                     finish = smaller(finish);
                 }
+                // The answer stays in memory: the endpoint is not called again because an operator takes his time.
+                error @ LogError::Abort(Culprit::Append { .. }) => self.stand_still(error.into()).await?,
                 error => return Err(error.into()),
             }
         }
@@ -68,7 +71,7 @@ impl Lane {
         GivenUp::new(failure, attempts, now, now).finish(self.current().config.retry.on_exhausted)
     }
 
-    /// Where the results of `finish` go, or which topic is not there.
+    /// Where the results of `finish` go, or which topic is not there or not shown.
     async fn places(&self, finish: &Finish) -> Step<Result<Places, String>> {
         let mut places = Places::new();
         let Finish::Acknowledged { records, .. } = finish else { return Ok(Ok(places)) };
@@ -79,21 +82,22 @@ impl Lane {
                 continue;
             }
             let name = context.topics.of_tenant(&tenant, &record.topic);
-            let Some(spec) = self.describe(&name).await? else {
-                return Ok(Err(format!("there is no topic {}", record.topic)));
-            };
-            places.insert(record.topic.clone(), (name, spec.partitions));
+            match self.describe(&name).await? {
+                Ok(Some(spec)) => drop(places.insert(record.topic.clone(), (name, spec.partitions))),
+                Ok(None) => return Ok(Err(format!("there is no topic {}", record.topic))),
+                Err(refused) => return Ok(Err(refused)),
+            }
         }
         Ok(Ok(places))
     }
 
-    /// Asked even when the lane is to stop: an answer that is in memory is worth a commit.
-    async fn describe(&self, topic: &str) -> Step<Option<TopicSpec>> {
-        loop {
-            match self.shared.context.log.describe_topic(topic).await {
-                Err(LogError::Retry(_)) => self.pause_for_log().await?,
-                found => return Ok(found?),
-            }
+    /// The topic, or why the log does not show it. Asked even when the lane is to stop: an answer that is in memory is
+    /// worth a commit.
+    async fn describe(&self, topic: &str) -> Step<Result<Option<TopicSpec>, String>> {
+        match patiently(&self.stop, || self.shared.context.log.describe_topic(topic)).await {
+            Err(LogError::Retry(_)) => Err(Halt::Stopped),
+            Err(LogError::Refused(why)) => Ok(Err(why)),
+            found => Ok(Ok(found?)),
         }
     }
 

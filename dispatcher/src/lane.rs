@@ -11,10 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
-use fpaas_log::{Error as LogError, Lease, Transaction, Writer};
+use fpaas_log::{Backoff, Error as LogError, Lease, Transaction, Writer, patiently};
 use fpaas_state::rows::{self, StartedRow};
 use fpaas_state::{Context, Counters, Mutations, SubscriptionEntry, Tables};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -23,8 +24,8 @@ use crate::deliveries::Deliveries;
 use crate::error::{Error, Halt, Step};
 use crate::trim::Trimmer;
 
-/// How long a lane waits before it asks a log again that was not available.
-const LOG_PAUSE: Duration = Duration::from_millis(200);
+/// How often a lane tries again what the log refuses: an operator has to do something about it.
+const REFUSED_AGAIN: Duration = Duration::from_secs(15);
 
 /// What all lanes of a pool share.
 #[derive(Debug)]
@@ -58,18 +59,61 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Runs until it is asked to stop, or cannot go on. What it was doing is found again by whoever runs it next.
+    /// Runs until it is asked to stop, or its slot is another's. What it was doing is found again by whoever runs it
+    /// next.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
-        let why = match self.work().await {
-            Ok(never) => match never {},
-            Err(Halt::Stopped | Halt::Fenced) => return Ok(()),
+        loop {
+            let halt = match self.work().await {
+                Ok(never) => match never {},
+                Err(halt) => halt,
+            };
+            match self.stand_still(halt).await {
+                Ok(()) => {}
+                Err(Halt::Failed(error)) => return Err(error),
+                Err(_stopped_or_fenced) => return Ok(()),
+            }
+        }
+    }
+
+    /// Returns when something may have removed what keeps it from going on: a change of its subscription, or time.
+    /// Says meanwhile why it stands still, and keeps its position from being forgotten.
+    pub(crate) async fn stand_still(&mut self, halt: Halt) -> Step<()> {
+        let (why, wait) = match halt {
+            Halt::Stopped | Halt::Fenced | Halt::Failed(_) => return Err(halt),
             // Usually its subscription was deleted, and nobody reads this.
-            Err(Halt::Gone) => Cow::Borrowed("its topics are gone"),
-            Err(Halt::Stuck(why)) => why,
-            Err(Halt::Failed(error)) => return Err(error),
+            Halt::Gone => (Cow::Borrowed("its topics are gone"), None),
+            Halt::Stuck(why) => (why, None),
+            Halt::Refused(why) => (why, Some(REFUSED_AGAIN)),
         };
         warn!(lane = %self.at, %why, "a lane stands still");
         self.counters.note_stopped(Stage::Dispatcher, self.at.partition, &*why);
+        let again = wait.map(|wait| Instant::now() + wait);
+        loop {
+            let due = self.deliveries.renewable_in().map(|due| Instant::now() + due);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Halt::Stopped),
+                // Its other side goes with the stage.
+                changed = self.entry.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return Err(Halt::Stopped),
+                },
+                () = until(again) => break,
+                () = until(due) => {}
+            }
+            self.renew_if_old().await?;
+        }
+        self.counters.note_moving(Stage::Dispatcher, self.at.partition);
+        Ok(())
+    }
+
+    /// A position that cannot be renewed now is not tried again at once.
+    async fn renew_if_old(&mut self) -> Step<()> {
+        let Some(position) = self.deliveries.renewable() else { return Ok(()) };
+        match self.renew(position).await {
+            Err(Halt::Gone | Halt::Refused(_) | Halt::Stuck(_)) => self.deliveries.committed(position),
+            renewed => renewed?,
+        }
         Ok(())
     }
 
@@ -154,8 +198,8 @@ impl Lane {
     }
 
     /// Before the log is asked again.
-    pub(crate) async fn pause_for_log(&self) -> Step<()> {
-        self.pause(LOG_PAUSE).await
+    pub(crate) async fn wait_for_log(&self, backoff: &mut Backoff, why: &LogError) -> Step<()> {
+        wait_for_log(&self.stop, backoff, why).await
     }
 }
 
@@ -166,33 +210,47 @@ pub(crate) async fn commit_repeatable(
     mut transaction: Transaction,
     mutations: Mutations,
 ) -> Step<()> {
+    let mut backoff = Backoff::default();
     loop {
         // Not given up when asked to stop: it may be committed all the same, and then the rows must follow.
         let Err(rejected) = shared.writer.commit(transaction).await else {
             shared.tables.apply(mutations);
             return Ok(());
         };
-        let (LogError::Retry(_) | LogError::Unknown) = rejected.error else { return Err(rejected.error.into()) };
+        if !rejected.error.may_pass() && rejected.error != LogError::Unknown {
+            return Err(rejected.error.into());
+        }
         transaction = *rejected.transaction;
-        pause(stop, LOG_PAUSE).await?;
+        wait_for_log(stop, &mut backoff, &rejected.error).await?;
     }
 }
 
 /// Asks the log until it answers. Only for what is dropped without harm when asked to stop.
-pub(crate) async fn ask<T, F>(stop: &CancellationToken, mut question: impl FnMut() -> F) -> Step<T>
+pub(crate) async fn ask<T, F>(stop: &CancellationToken, question: impl FnMut() -> F) -> Step<T>
 where
     F: Future<Output = fpaas_log::Result<T>>,
 {
-    loop {
-        let answer = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(Halt::Stopped),
-            answer = question() => answer,
-        };
-        match answer {
-            Err(LogError::Retry(_)) => pause(stop, LOG_PAUSE).await?,
-            answer => return Ok(answer?),
-        }
+    let answer = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(Halt::Stopped),
+        answer = patiently(stop, question) => answer,
+    };
+    match answer {
+        Err(LogError::Retry(_)) => Err(Halt::Stopped),
+        answer => Ok(answer?),
+    }
+}
+
+async fn wait_for_log(stop: &CancellationToken, backoff: &mut Backoff, why: &LogError) -> Step<()> {
+    let waited = backoff.wait(&why.to_string(), stop).await;
+    if waited.is_continue() { Ok(()) } else { Err(Halt::Stopped) }
+}
+
+/// Waits for ever where there is no such time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -81,7 +81,9 @@ impl Lanes {
 
     fn wanted<'a>(&self, view: &'a View, leases: &'a Leases) -> BTreeMap<Key, (&'a Arc<SubscriptionEntry>, &'a Lease)> {
         let entries = view.subscriptions.values();
-        let ours = entries.filter(|entry| entry.pool == self.pool && entry.config.webhook().is_some());
+        let ours = entries.filter(|entry| {
+            entry.pool == self.pool && entry.config.webhook().is_some() && view.unmade(entry).is_none()
+        });
         let lanes = ours.flat_map(|entry| (0..entry.config.lanes).map(move |lane| (entry, Partition(lane))));
         let held = lanes.filter_map(|(entry, lane)| {
             let slot = Slot::of_lane(entry.tenant.as_str(), entry.id.as_str(), lane);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fpaas_core::PoolId;
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
-use fpaas_log::{Lease, Membership, MembershipEvent};
+use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent};
 use fpaas_state::{Context, Tables, View};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +93,14 @@ impl Service {
 
     async fn take(&mut self, lease: Lease) -> Result<()> {
         let slot = lease.slot;
-        self.shared.tables.restore(&*self.shared.context.log, slot).await?;
+        let (tables, log) = (&self.shared.tables, &self.shared.context.log);
+        let restored = self.shutdown.run_until_cancelled(tables.restore(&**log, slot)).await;
+        match restored {
+            // Nothing of the slot runs, and whoever has it next restores it.
+            None => return Ok(()),
+            Some(Err(fpaas_state::Error::Log(LogError::Retry(_)))) if self.shutdown.is_cancelled() => return Ok(()),
+            Some(restored) => restored?,
+        }
         self.leases.insert(slot, lease);
         self.sweep(slot).await
     }

@@ -9,7 +9,7 @@ use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{Error, Log};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::error::Step;
 
@@ -45,6 +45,8 @@ impl Trimmer {
         self.last = Some(Instant::now());
         match self.log.trim(&self.at, position).await {
             Ok(()) => self.done = position,
+            // What is not trimmed takes room, and nothing else.
+            Err(error @ Error::Refused(_)) => warn!(lane = %self.at, %error, "deliveries that are done with stay"),
             Err(error @ Error::Retry(_)) => debug!(lane = %self.at, %error, "trimming is put off"),
             Err(error) => return Err(error.into()),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fpaas_core::TopicPartition;
 use fpaas_core::crashpoint::{self, Point};
-use fpaas_log::{Culprit, Error as LogError, Lease, Receipt, Rejected, Transaction, Writer};
+use fpaas_log::{Backoff, Culprit, Error as LogError, Lease, Receipt, Rejected, Transaction, Writer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,6 @@ use crate::cursor::Cursor;
 use crate::decode::Step;
 use crate::ends::Ends;
 use crate::error::{Error, Result};
-use crate::retry;
 use crate::status::{State, Status};
 use crate::upstream::Upstream;
 
@@ -84,21 +83,23 @@ impl Committer<'_> {
         mut transaction: Transaction,
         stop: &CancellationToken,
     ) -> Result<ControlFlow<Ended, Receipt>> {
+        let mut backoff = Backoff::default();
         loop {
             let Rejected { error, transaction: same } = match self.writer.commit(transaction).await {
                 Ok(receipt) => return Ok(ControlFlow::Continue(receipt)),
                 Err(rejected) => rejected,
             };
             match error {
-                LogError::Retry(why) => tracing::warn!(why, "commit put off"),
+                error if error.may_pass() => {
+                    if backoff.wait(&error.to_string(), stop).await.is_break() {
+                        return Ok(ControlFlow::Break(Ended::Stopped));
+                    }
+                }
                 LogError::Abort(Culprit::Fenced) => return Ok(ControlFlow::Break(Ended::Fenced)),
                 LogError::Unknown => return Ok(ControlFlow::Break(Ended::Unknown)),
                 error => return Err(Error::Log(error)),
             }
             transaction = *same;
-            if stop.run_until_cancelled(retry::pause()).await.is_none() {
-                return Ok(ControlFlow::Break(Ended::Stopped));
-            }
         }
     }
 

@@ -21,6 +21,11 @@ pub enum Error {
     /// An operation on a topic, or a partition of it, that is not there.
     #[error("there is no topic {0}")]
     NoSuchTopic(String),
+    /// The cluster does not let us do this with this one topic, by rights, by a policy or by its settings: nothing was
+    /// done, and nothing changes until an operator does something. The caller notes the sentence where it concerns
+    /// somebody, goes on with everything else, and tries again now and then. An embedded log never answers it.
+    #[error("{0}")]
+    Refused(String),
     /// Our own data is broken, or the disk is: the process stops with this message. Invariant: crash-on-corruption.
     #[error("{0}")]
     Fatal(String),
@@ -54,4 +59,15 @@ pub enum Refusal {
     /// The broker does not let us.
     #[error("not authorised")]
     NotAuthorised,
+    /// Its partition has no leader: it may go well later, and everything else goes well meanwhile.
+    #[error("its partition has no leader now")]
+    Unavailable,
+}
+
+impl Error {
+    /// True of what may go well when the same is done again, with nothing changed: [`Error::Retry`], and a transaction
+    /// that waits for one partition.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Retry(_) | Self::Abort(Culprit::Append { refusal: Refusal::Unavailable, .. }))
+    }
 }

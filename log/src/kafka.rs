@@ -12,6 +12,7 @@
 //! offsets-with-effects.
 
 mod admin;
+mod batches;
 mod check;
 mod config;
 mod context;
@@ -27,6 +28,7 @@ mod member;
 mod promised;
 mod reach;
 mod record;
+mod rights;
 mod stream;
 mod transaction;
 mod versions;

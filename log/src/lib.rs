@@ -40,7 +40,7 @@ pub use error::{Culprit, Error, Refusal, Result};
 pub use fetch::{FetchBounds, Fetched, Hold, HoldGuard};
 pub use kafka::{Finding, Grade, Kafka, KafkaConfig, Reached, Subject};
 pub use membership::{Ack, Lease, LeaveGuard, Membership, MembershipEvent};
-pub use patient::Patient;
+pub use patient::{Backoff, Patient, patiently};
 pub use record::{Record, Stored};
 pub use replay::replay;
 pub use topic::{Created, Retention, TopicSpec, Watermarks};
@@ -48,7 +48,8 @@ pub use writer::{Append, Position, Receipt, Rejected, Transaction, Writer};
 
 /// A log: what `embedded` and `kafka` both are.
 ///
-/// Topics are named by their full name (`fpaas.firehose`). Every method may be called from many tasks at once.
+/// Topics are named by their full name (`fpaas.firehose`). Every method may be called from many tasks at once. What is
+/// done with one topic may be answered [`Error::Refused`] where a cluster does not let us.
 #[async_trait]
 pub trait Log: Send + Sync + std::fmt::Debug {
     /// True where other processes may use the log, too: what no task here uses may be in use elsewhere.

@@ -1,7 +1,9 @@
-//! A log that is asked again until it answers: for those who can do nothing about a broker that is away for a moment.
+//! The one rule of asking again: how long to wait for a log that is not available, and what is said meanwhile. And a
+//! log that is asked so: for those who can do nothing about a broker that is away for a moment.
 //!
 //! Whoever has somebody waiting (a request of the API) asks the log itself, and says that it does not answer.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,36 +30,64 @@ impl Patient {
         Self { log, stop }
     }
 
-    async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T>
+    async fn patiently<T, F>(&self, ask: impl FnMut() -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
-        let (mut wait, mut asked) = (*limits::LOG_RETRY.start(), 0u32);
-        loop {
-            let why = match ask().await {
-                Err(Error::Retry(why)) => why,
-                answer => {
-                    if asked > 1 {
-                        info!(asked, "the log answers again");
-                    }
-                    return answer;
-                }
-            };
-            // Said once, and then now and then: it may take hours.
-            if asked.is_power_of_two() {
-                warn!(why, "the log is not available, asking again");
-            }
-            asked = asked.saturating_add(1);
-            if self.stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                return Err(Error::Retry(why));
-            }
-            wait = (wait * 2).min(longest());
+        patiently(&self.stop, ask).await
+    }
+}
+
+/// Asks until the answer is another than [`Error::Retry`]; that one comes only once `stop` is.
+pub async fn patiently<T, F>(stop: &CancellationToken, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut backoff = Backoff::default();
+    loop {
+        match ask().await {
+            Err(Error::Retry(why)) if backoff.wait(&why, stop).await.is_continue() => {}
+            answer => return answer,
         }
     }
 }
 
-const fn longest() -> Duration {
-    *limits::LOG_RETRY.end()
+/// The waits between attempts: longer each time, within `limits::LOG_RETRY`.
+#[derive(Debug)]
+pub struct Backoff {
+    wait: Duration,
+    asked: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { wait: *limits::LOG_RETRY.start(), asked: 0 }
+    }
+}
+
+impl Backoff {
+    /// Waits before the next attempt; breaks when asked to stop.
+    pub async fn wait(&mut self, why: &str, stop: &CancellationToken) -> ControlFlow<()> {
+        // Said once, and then now and then: it may take hours.
+        if self.asked.is_power_of_two() {
+            warn!(why, wait = ?self.wait, "the log is not available, asking again");
+        }
+        self.asked = self.asked.saturating_add(1);
+        let slept = stop.run_until_cancelled(tokio::time::sleep(self.wait)).await;
+        self.wait = (self.wait * 2).min(*limits::LOG_RETRY.end());
+        match slept {
+            Some(()) => ControlFlow::Continue(()),
+            None => ControlFlow::Break(()),
+        }
+    }
+}
+
+impl Drop for Backoff {
+    fn drop(&mut self) {
+        if self.asked > 1 {
+            info!(asked = self.asked, "the log is not waited for any more");
+        }
+    }
 }
 
 #[async_trait]

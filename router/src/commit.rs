@@ -1,13 +1,9 @@
 //! One step of a scan or a lane: what it changes, and what the log made of it.
 
-use std::ops::ControlFlow;
-use std::time::Duration;
-
-use fpaas_core::{TopicPartition, limits};
-use fpaas_log::{Culprit, Error as LogError, Lease, Refusal, Rejected, Transaction};
+use fpaas_core::TopicPartition;
+use fpaas_log::{Backoff, Culprit, Error as LogError, Lease, Refusal, Rejected, Transaction};
 use fpaas_state::Mutations;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::own::Shared;
 use crate::undeliverable::Refused;
@@ -40,6 +36,8 @@ pub(crate) enum Ended {
     Done,
     /// It cannot go on by itself; the board says why.
     Halted,
+    /// The log does not let it go on with its source; the board says why, and it is tried again now and then.
+    Refused,
     /// The slot is another's.
     Fenced,
     /// Nobody knows what became of a transaction: everything starts again from what the log holds.
@@ -71,7 +69,7 @@ impl Shared {
                     return Ok(Outcome::Refused(refused(at, refusal, &again)));
                 }
                 LogError::Unknown => return Ok(Outcome::Ended(Ended::Unknown)),
-                LogError::NoSuchTopic(_) | LogError::Fatal(_) => return Err(error.into()),
+                LogError::NoSuchTopic(_) | LogError::Refused(_) | LogError::Fatal(_) => return Err(error.into()),
             }
         }
         Ok(Outcome::Committed)
@@ -83,27 +81,4 @@ fn refused(at: TopicPartition, refusal: Refusal, transaction: &Transaction) -> R
     let there = transaction.appends.iter().filter(|append| append.at == at);
     let largest = there.max_by_key(|append| append.record.bytes());
     Refused { source: largest.and_then(|append| delivery::source_offset(&append.record)), at, refusal }
-}
-
-/// Waits longer each time, within `limits::LOG_RETRY`.
-#[derive(Debug)]
-pub(crate) struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(*limits::LOG_RETRY.start())
-    }
-}
-
-impl Backoff {
-    /// Breaks when asked to stop.
-    pub(crate) async fn wait(&mut self, why: &str, stop: &CancellationToken) -> ControlFlow<()> {
-        warn!(why, wait = ?self.0, "the log is not available, trying again");
-        let slept = stop.run_until_cancelled(tokio::time::sleep(self.0)).await;
-        self.0 = (self.0 * 2).min(*limits::LOG_RETRY.end());
-        match slept {
-            Some(()) => ControlFlow::Continue(()),
-            None => ControlFlow::Break(()),
-        }
-    }
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use fpaas_core::Offset;
 use fpaas_core::invariant::{self, InvariantId};
-use fpaas_log::{Fetched, Hold};
+use fpaas_core::topics::Stage;
+use fpaas_log::{Backoff, Error as LogError, Fetched, Hold, Refusal};
 use fpaas_state::rows::{self, ScanRow};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -52,9 +53,10 @@ pub(crate) struct Join {
 }
 
 pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended> {
-    let turns = Arc::clone(&lane.own.shared.turns);
-    let Some(Ok(_turn)) = stop.run_until_cancelled(turns.acquire()).await else { return Ok(Ended::Stopped) };
     let mut running = Running::new(&lane.member);
+    if !running.take_turn(&lane, &stop).await {
+        return Ok(Ended::Stopped);
+    }
     info!(subscription = %lane.member.key, source = %lane.own.source, from = %lane.position, "catching up");
     loop {
         let border = *lane.border.borrow_and_update();
@@ -74,12 +76,22 @@ struct Running {
     index: Index,
     committed_at: Instant,
     undeliverable: Undeliverable,
+    /// Given back while it waits for its topics.
+    turn: Option<OwnedSemaphorePermit>,
+    waiting: Option<Backoff>,
 }
 
 impl Running {
     fn new(member: &Arc<Member>) -> Self {
-        let index = Index::new(vec![Arc::clone(member)]);
-        Self { index, committed_at: Instant::now(), undeliverable: Undeliverable::default() }
+        let (index, undeliverable) = (Index::new(vec![Arc::clone(member)]), Undeliverable::default());
+        Self { index, committed_at: Instant::now(), undeliverable, turn: None, waiting: None }
+    }
+
+    /// False when asked to stop.
+    async fn take_turn(&mut self, lane: &Lane, stop: &CancellationToken) -> bool {
+        let turns = Arc::clone(&lane.own.shared.turns);
+        self.turn = stop.run_until_cancelled(turns.acquire_owned()).await.and_then(Result::ok);
+        self.turn.is_some()
     }
 }
 
@@ -89,7 +101,11 @@ impl Lane {
     /// One step, at most up to `until`.
     async fn advance(&mut self, running: &mut Running, until: Offset, stop: &CancellationToken) -> Flow {
         self.renew(running);
-        let fetched = self.own.fetch(self.position, READ_WAIT, stop).await?;
+        let fetched = match self.own.fetch(self.position, READ_WAIT, stop).await {
+            // The scan finds the same, and says so.
+            Err(LogError::Refused(_) | LogError::NoSuchTopic(_)) => return Ok(ControlFlow::Break(Ended::Halted)),
+            fetched => fetched?,
+        };
         let Some(fetched) = fetched.filter(|_| !stop.is_cancelled()) else {
             return Ok(ControlFlow::Break(Ended::Stopped));
         };
@@ -126,6 +142,9 @@ impl Lane {
         match self.own.shared.commit(step, stop).await? {
             Outcome::Committed => {
                 running.committed_at = Instant::now();
+                if running.waiting.take().is_some() {
+                    self.member.counters.note_moving(Stage::Router, self.own.source.partition);
+                }
                 self.pass(&plan, running);
                 self.hold.advance(self.position);
                 Ok(ControlFlow::Continue(()))
@@ -133,12 +152,32 @@ impl Lane {
             Outcome::Refused(refused) if running.undeliverable.note(running.index.members(), &refused) => {
                 Ok(ControlFlow::Continue(()))
             }
+            Outcome::Refused(refused) if refused.refusal != Refusal::TooLarge => {
+                Ok(self.wait_for_topic(&refused, running, stop).await)
+            }
             Outcome::Refused(Refused { at, refusal, .. }) => {
-                warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused, the subscription stands still");
+                warn!(subscription = %self.member.key, %at, %refusal, "a delivery was refused: it stands still");
                 self.member.note_refused(&self.own.source, refusal);
                 Ok(ControlFlow::Break(Ended::Halted))
             }
             Outcome::Ended(ended) => Ok(ControlFlow::Break(ended)),
+        }
+    }
+
+    /// Until its deliveries have a leader, or an operator has done something. Others may have its turn meanwhile.
+    async fn wait_for_topic(
+        &self,
+        refused: &Refused,
+        running: &mut Running,
+        stop: &CancellationToken,
+    ) -> ControlFlow<Ended> {
+        running.turn = None;
+        let Refused { at, refusal, .. } = refused;
+        self.member.note_refused(&self.own.source, *refusal);
+        let waited = running.waiting.get_or_insert_default().wait(&format!("{at}: {refusal}"), stop).await;
+        match waited.is_continue() && running.take_turn(self, stop).await {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(Ended::Stopped),
         }
     }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use fpaas_core::partition::Slot;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
-use fpaas_log::{Error as LogError, FetchBounds, Fetched, Lease, Log, Position, Writer};
+use fpaas_log::{Error as LogError, FetchBounds, Fetched, Lease, Log, Position, Writer, patiently};
 use fpaas_state::rows::{self, ScanRow, StartedRow};
 use fpaas_state::{Context, Tables};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::commit::{Backoff, Step};
+use crate::commit::Step;
 use crate::roster::Member;
 use crate::{Config, Result};
 
@@ -62,13 +62,9 @@ impl Own {
         stop: &CancellationToken,
     ) -> Result<Option<Fetched>, LogError> {
         let bounds = FetchBounds { records: self.shared.config.step_records, ..FetchBounds::waiting(wait) };
-        let mut backoff = Backoff::default();
-        loop {
-            match self.log().fetch(&self.source, from, bounds).await {
-                Err(LogError::Retry(why)) if backoff.wait(&why, stop).await.is_continue() => {}
-                Err(LogError::Retry(_)) => return Ok(None),
-                fetched => return fetched.map(|fetched| Some(self.warned(fetched))),
-            }
+        match patiently(stop, || self.log().fetch(&self.source, from, bounds)).await {
+            Err(LogError::Retry(_)) => Ok(None),
+            fetched => fetched.map(|fetched| Some(self.warned(fetched))),
         }
     }
 
@@ -102,15 +98,18 @@ impl Own {
         Ok(self.tables().put(transaction, mutations, self.slot(), key, &StartedRow {}, self.now())?)
     }
 
+    /// No position has to be there from then on.
+    pub(crate) fn remove_started(&self, step: &mut Step) {
+        let Step { transaction, mutations } = step;
+        self.tables().remove(transaction, mutations, self.slot(), rows::started_key(&self.source), self.now());
+    }
+
     /// The pool's committed position, as soon as the log says it; `None` when asked to stop.
     pub(crate) async fn position(&self, stop: &CancellationToken) -> Result<Option<Option<Position>>> {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.log().positions(&self.shared.group, std::slice::from_ref(&self.source)).await {
-                Err(LogError::Retry(why)) if backoff.wait(&why, stop).await.is_continue() => {}
-                Err(LogError::Retry(_)) => return Ok(None),
-                positions => return Ok(Some(positions?.into_iter().next().flatten())),
-            }
+        let at = std::slice::from_ref(&self.source);
+        match patiently(stop, || self.log().positions(&self.shared.group, at)).await {
+            Err(LogError::Retry(_)) => Ok(None),
+            positions => Ok(Some(positions?.into_iter().next().flatten())),
         }
     }
 

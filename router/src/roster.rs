@@ -103,7 +103,8 @@ impl Roster {
     /// The pool's part of `view`. What did not change since `before` is taken over, not compiled again.
     pub(crate) fn next(before: &Self, view: &View, pool: &PoolId, topics: &Topics, board: &Board) -> Self {
         let mut members: BTreeMap<Arc<str>, Vec<Arc<Member>>> = BTreeMap::new();
-        for entry in view.subscriptions.values().filter(|entry| entry.pool == *pool) {
+        let ours = view.subscriptions.values().filter(|entry| entry.pool == *pool);
+        for entry in ours.filter(|entry| view.unmade(entry).is_none()) {
             let topic: Arc<str> = topics.of_tenant(&entry.tenant, &entry.config.source.topic).into();
             let member = before.unchanged(&topic, entry).unwrap_or_else(|| Arc::new(Member::new(entry, topics, board)));
             members.entry(topic).or_default().push(member);

@@ -13,7 +13,7 @@ use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition, limits};
-use fpaas_log::{Culprit, Error as LogError, Fetched, Hold};
+use fpaas_log::{Culprit, Error as LogError, Fetched, Hold, Refusal};
 use fpaas_state::rows::{self, ScanRow};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -40,6 +40,11 @@ struct Scan {
     standings: Standings,
     undeliverable: Undeliverable,
     lanes: Lanes,
+    /// Those whose deliveries the log does not take now: each goes on in a lane, which waits until it does, once its
+    /// row says so.
+    aside: Vec<Key>,
+    /// Nobody is left to scan for: the position may be lost from now on, for whoever comes has a start of its own.
+    forgets: bool,
     /// The next record. What is between `committed` and here caused nothing.
     position: Offset,
     committed: Option<Offset>,
@@ -63,6 +68,8 @@ enum Event {
     Lane(LaneEvent),
     Fetched(Fetched),
     SourceGone(String),
+    /// The log does not let us read the source, or commit a position on it.
+    SourceRefused(String),
 }
 
 type Flow = ControlFlow<Ended>;
@@ -117,6 +124,8 @@ impl Scan {
             source: Arc::default(),
             standings: Standings::new(own.source.clone()),
             undeliverable: Undeliverable::default(),
+            aside: Vec::new(),
+            forgets: false,
             lanes: Lanes::new(Arc::clone(&own), roster.clone(), position),
             hold: own.log().hold(&own.source, position),
             own,
@@ -136,6 +145,10 @@ impl Scan {
                 Event::Lane(LaneEvent::Joins(join)) => self.take_in(join).await,
                 Event::Lane(LaneEvent::Ended(key, ended)) => self.lane_ended(&key, ended?),
                 Event::SourceGone(reason) => ControlFlow::Break(halt(&self.source, &self.own.source, &reason)),
+                Event::SourceRefused(reason) => {
+                    halt(&self.source, &self.own.source, &reason);
+                    ControlFlow::Break(Ended::Refused)
+                }
                 Event::Stop => return self.finish(Ended::Stopped, stop).await,
             };
             match flow {
@@ -160,6 +173,7 @@ impl Scan {
             Ok(Some(fetched)) => Ok(Event::Fetched(fetched)),
             Ok(None) => Ok(Event::Stop),
             Err(LogError::NoSuchTopic(topic)) => Ok(Event::SourceGone(format!("the source {topic} is not there"))),
+            Err(LogError::Refused(why)) => Ok(Event::SourceRefused(why)),
             Err(error) => Err(error.into()),
         }
     }
@@ -219,6 +233,7 @@ impl Scan {
         self.hold.advance(plan.next);
         let passed = self.pass(&plan);
         self.defer(&plan, stop);
+        self.open_aside(stop)?;
         Ok(passed)
     }
 
@@ -229,6 +244,17 @@ impl Scan {
             self.standings.defer(&self.source, &member.key);
             self.lanes.open(member, *position, stop);
         }
+    }
+
+    /// Their rows are written: lanes take them up from there.
+    fn open_aside(&mut self, stop: &CancellationToken) -> Result<()> {
+        if self.aside.is_empty() {
+            return Ok(());
+        }
+        for key in std::mem::take(&mut self.aside) {
+            self.standings.look_again(&key);
+        }
+        self.refresh(stop)
     }
 
     fn transaction(&self, plan: &mut Plan) -> Result<Step> {
@@ -244,7 +270,9 @@ impl Scan {
             let row = ScanRow { position: *position, in_scan: false };
             self.own.put_row(&mut step, rows::scan_key(&member.entry, &self.own.source), Some(&row))?;
         }
-        if self.committed.is_none() {
+        if self.forgets {
+            self.own.remove_started(&mut step);
+        } else if self.committed.is_none() || !self.own.is_started()? {
             self.own.put_started(&mut step)?;
         }
         step.transaction.advance(self.own.source.clone(), plan.next, self.mark()?);
@@ -277,12 +305,19 @@ impl Scan {
             return Ok(ControlFlow::Continue(()));
         }
         let Refused { at, refusal, .. } = refused;
+        if at == self.own.source {
+            halt(&self.source, &at, &format!("a position on {at} is refused: {refusal}"));
+            return Ok(ControlFlow::Break(Ended::Refused));
+        }
         let culprit = self.source.members().iter().find(|member| member.owns(&at.topic)).cloned();
         let Some(culprit) = culprit else {
             return Err(LogError::Abort(Culprit::Append { at, refusal }).into());
         };
         warn!(subscription = %culprit.key, %at, %refusal, "a delivery was refused, the subscription stands still");
         culprit.note_refused(&self.own.source, refusal);
+        if refusal != Refusal::TooLarge {
+            self.aside.push(Arc::clone(&culprit.key));
+        }
         self.standings.leave(&self.source, &culprit.key, self.position);
         Ok(ControlFlow::Continue(()))
     }
@@ -337,8 +372,9 @@ impl Scan {
     /// Says where it stands, if that was not said yet.
     async fn finish(&mut self, ended: Ended, stop: &CancellationToken) -> Result<Ended> {
         self.lanes.stop().await;
+        self.forgets = ended == Ended::Done;
         if self.committed.is_some()
-            && self.committed != Some(self.position)
+            && (self.forgets || self.committed != Some(self.position))
             && let ControlFlow::Break(other) = self.carry_out(Plan::nothing(self.position), stop).await?
         {
             return Ok(other);

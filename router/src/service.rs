@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, PoolId, TopicPartition};
-use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent, Writer};
+use fpaas_log::{Backoff, Error as LogError, Lease, Membership, MembershipEvent, Writer};
 use fpaas_state::{Context, Error as StateError, Tables, View};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::commit::{Backoff, Ended, Step};
+use crate::commit::{Ended, Step};
 use crate::own::{Own, Shared};
 use crate::roster::Roster;
 use crate::tasks::Tasks;
@@ -34,6 +35,9 @@ pub async fn run(context: Context, pool: PoolId, config: Config, shutdown: Cance
     ended
 }
 
+/// How often a scan that the log does not let go on is tried again: an operator has to do something about it.
+const REFUSED_AGAIN: Duration = Duration::from_secs(15);
+
 #[derive(Debug)]
 struct Service {
     pool: PoolId,
@@ -45,6 +49,8 @@ struct Service {
     running: HashMap<TopicPartition, (Slot, CancellationToken)>,
     /// Scans that cannot go on by themselves: not started again while the slot is ours.
     halted: HashSet<TopicPartition>,
+    /// Scans that the log does not let go on: started again now and then.
+    refused: HashSet<TopicPartition>,
     /// A transaction whose outcome nobody knows: everything starts again from what the log holds.
     unsure: bool,
 }
@@ -67,6 +73,7 @@ impl Service {
             tasks: Tasks::default(),
             running: HashMap::new(),
             halted: HashSet::new(),
+            refused: HashSet::new(),
             unsure: false,
         })
     }
@@ -78,6 +85,7 @@ impl Service {
                 event = self.membership.next() => self.member(event, shutdown).await?,
                 Ok(()) = views.changed() => self.renew(&views.borrow_and_update().clone()),
                 Some(ended) = self.tasks.next() => self.note_end(ended)?,
+                () = tokio::time::sleep(REFUSED_AGAIN), if !self.refused.is_empty() => self.refused.clear(),
             }
             if self.unsure {
                 self.start_again(shutdown).await?;
@@ -169,7 +177,7 @@ impl Service {
         let roster = Arc::clone(&self.roster.borrow());
         for source in roster.partitions() {
             let Some(lease) = self.owned.get(&Slot::of_source(&source)) else { continue };
-            if self.running.contains_key(&source) || self.halted.contains(&source) {
+            if self.running.contains_key(&source) || self.halted.contains(&source) || self.refused.contains(&source) {
                 continue;
             }
             let stop = shutdown.child_token();
@@ -187,6 +195,7 @@ impl Service {
         match ended? {
             Ended::Stopped | Ended::Done => {}
             Ended::Halted => drop(self.halted.insert(source)),
+            Ended::Refused => drop(self.refused.insert(source)),
             Ended::Unknown => self.unsure = true,
             Ended::Fenced => {
                 warn!(pool = %self.pool, %source, "the slot is another's");

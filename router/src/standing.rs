@@ -123,6 +123,11 @@ impl Standings {
         self.number(source);
     }
 
+    /// What kept it out may have passed: the next roster finds it a place, whether it was changed or not.
+    pub(crate) fn look_again(&mut self, key: &Key) {
+        self.places.retain(|other, place| other != key || !matches!(place.standing, Standing::Out(_)));
+    }
+
     /// It left the scan with a row that says so, and a lane brings it back.
     pub(crate) fn defer(&mut self, source: &Source, key: &Key) {
         self.set(key, Standing::InLane, None);

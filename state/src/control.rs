@@ -1,8 +1,8 @@
 //! Follows the control topic: applies commands in order, makes the topics they need, publishes the view, and answers
 //! whoever asked.
 //!
-//! Subscribers of the view may count on it: every topic that a published view names exists. Does not own what a
-//! command means ([`crate::view`]) or who may give one (the API).
+//! Subscribers of the view may count on it: every topic that a published view names exists, but for those of what it
+//! names as unmade. Does not own what a command means ([`crate::view`]) or who may give one (the API).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -147,7 +147,10 @@ impl Follower<'_> {
         if !answers.is_empty() {
             self.publish(answers).await?;
         }
-        self.provisioner.sweep().await.map(drop)
+        if self.provisioner.is_due() {
+            self.publish(Vec::new()).await?;
+        }
+        self.provisioner.sweep()
     }
 
     /// Applies what is there, waiting at most `wait` for it. Cancel-safe: nothing is applied before the fetch is done.
@@ -164,7 +167,7 @@ impl Follower<'_> {
 
     async fn publish(&mut self, answers: Vec<(String, Outcome)>) -> Result<()> {
         crashpoint::hit(Point::TopicsMissing);
-        self.provisioner.make_topics(&self.view).await?;
+        self.view.unmade = self.provisioner.make_topics(&self.view).await?;
         self.control.views.send_replace(Arc::new(self.view.clone()));
         for (id, outcome) in answers {
             self.control.answer(&id, &outcome);

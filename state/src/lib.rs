@@ -22,4 +22,4 @@ pub use dead_letter::{Cause, dead_letter};
 pub use error::{Error, Result};
 pub use standings::Standings;
 pub use tables::{Mutations, Tables};
-pub use view::{SubscriptionEntry, TopicEntry, View};
+pub use view::{SubscriptionEntry, TopicEntry, Unmade, View};

@@ -54,6 +54,15 @@ pub struct TopicEntry {
     pub settings: TopicSettings,
 }
 
+/// Topics that the log refuses to make, and why: a sentence that says what to do. They are tried again now and then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unmade {
+    /// Subscriptions that lack a topic: no stage works for them.
+    pub subscriptions: BTreeMap<(TenantId, SubscriptionId), String>,
+    /// Tenants' topics.
+    pub topics: BTreeMap<(TenantId, TopicName), String>,
+}
+
 /// What the commands up to `revision` add up to.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -63,6 +72,8 @@ pub struct View {
     pub subscriptions: BTreeMap<(TenantId, SubscriptionId), Arc<SubscriptionEntry>>,
     /// By tenant and name.
     pub topics: BTreeMap<(TenantId, TopicName), Arc<TopicEntry>>,
+    /// What the log does not let us make the topics of, as this node finds it: no part of what commands say.
+    pub unmade: Unmade,
     results: BTreeMap<String, Outcome>,
     order: VecDeque<String>,
 }
@@ -71,6 +82,11 @@ impl View {
     /// A tenant's subscription.
     pub fn subscription(&self, tenant: &TenantId, id: &SubscriptionId) -> Option<&Arc<SubscriptionEntry>> {
         self.subscriptions.get(&(tenant.clone(), id.clone()))
+    }
+
+    /// Why a subscription has not all of its topics, if so.
+    pub fn unmade(&self, entry: &SubscriptionEntry) -> Option<&str> {
+        self.unmade.subscriptions.get(&(entry.tenant.clone(), entry.id.clone())).map(String::as_str)
     }
 
     /// A tenant's topic; the built-in source is not among them.

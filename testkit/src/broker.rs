@@ -152,6 +152,12 @@ impl Broker {
         }
     }
 
+    /// Runs one of Kafka's own tools against it, such as `org.apache.kafka.tools.AclCommand`. Takes the jars.
+    pub async fn tool(&self, class: &str, arguments: &[&str]) -> Result<()> {
+        let Engine::Jars(jars) = &self.engine else { anyhow::bail!("Kafka's tools are run from its jars") };
+        jars.tool(class, &self.inside(), arguments).await
+    }
+
     async fn come_up(&self) -> Result<()> {
         let up = match &self.engine {
             Engine::Container(container) => ready::wait(self.node.inside(), async || container.runs().await).await,

@@ -39,7 +39,7 @@ pub(super) async fn families(app: &App) -> Vec<Family> {
         for (family, (_, _, pick)) in families.iter_mut().zip(COUNTERS) {
             family.push(labels, pick(&counters).get());
         }
-        stopped.push(labels, counters.stopped().is_some().into());
+        stopped.push(labels, (counters.stopped().is_some() || view.unmade(entry).is_some()).into());
         push_lag(app, entry, labels, &mut lag).await;
     }
     families.into_iter().chain([stopped, lag]).collect()

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::Client;
 use rdkafka::groups::GroupMemberInfo;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -19,6 +20,7 @@ use super::error::{Failure, no_such};
 use super::ffi;
 use super::ghost::Described;
 use super::promised::Promised;
+use super::rights::Denied;
 use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
 
 /// How long what a topic looks like is believed.
@@ -43,7 +45,10 @@ pub(super) struct Admin {
     coordinators: Coordinators,
     config: KafkaConfig,
     topics: Mutex<HashMap<String, Known>>,
+    /// How many partitions topics have, all led, and since when that is known.
+    counted: Mutex<HashMap<String, (u32, Instant)>>,
     pub(super) promised: Promised,
+    pub(super) denied: Denied,
 }
 
 #[derive(Clone, Debug)]
@@ -66,8 +71,23 @@ impl Admin {
         ffi::serve_tokens(client.inner());
         listen(&client)?;
         let coordinators = Coordinators::new(config, trouble);
-        let (config, topics, promised) = (config.clone(), Mutex::default(), Promised::default());
-        Ok(Arc::new(Self { client, coordinators, config, topics, promised }))
+        Ok(Arc::new(Self {
+            client,
+            coordinators,
+            config: config.clone(),
+            topics: Mutex::default(),
+            counted: Mutex::default(),
+            promised: Promised::default(),
+            denied: Denied::default(),
+        }))
+    }
+
+    pub(super) fn native(&self) -> &Client<Quiet> {
+        self.client.inner()
+    }
+
+    pub(super) const fn request_wait(&self) -> Duration {
+        self.config.request_wait
     }
 
     async fn blocking<T: Send + 'static>(
@@ -202,14 +222,15 @@ impl Admin {
         Ok(Some(spec))
     }
 
-    /// How many partitions a topic has, each with a leader; `None` where it is not there (yet).
+    /// How many partitions a topic has; `None` where it is not there (yet).
     async fn partitions(self: &Arc<Self>, topic: &str) -> Result<Option<u32>> {
         let name = topic.to_owned();
-        let found = self.blocking(move |admin| admin.look(&name)).await;
+        let found = self.blocking(move |admin| admin.look(&name, false)).await;
         found.map_err(|failed| failed.on(topic))
     }
 
-    fn look(&self, topic: &str) -> Result<Option<u32>, Failure> {
+    /// `led` asks for a leader of each, too.
+    fn look(&self, topic: &str, led: bool) -> Result<Option<u32>, Failure> {
         let found = self.client.inner().fetch_metadata(Some(topic), self.config.request_wait)?;
         let Some(found) = found.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         if let Some(error) = found.error() {
@@ -220,19 +241,35 @@ impl Admin {
             };
         }
         // A topic is there while its brokers are not.
-        if found.partitions().iter().any(|partition| partition.leader() < 0) {
+        if led && found.partitions().iter().any(|partition| partition.leader() < 0) {
             return Err(Failure::of(Code::LeaderNotAvailable));
         }
         let count = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
         Ok((count > 0).then_some(count))
     }
 
-    /// The same for a thread that may wait, from what is known where it is.
+    /// The same, each with a leader, for a thread that may wait; from what is known where it is.
     pub(super) fn partitions_now(&self, topic: &str) -> Result<Option<u32>, Failure> {
-        match self.known(topic) {
-            Some(spec) => Ok(Some(spec.partitions)),
-            None => self.look(topic),
+        if let Some(count) = self.counted(topic) {
+            return Ok(Some(count));
         }
+        let found = self.look(topic, true)?;
+        if let Some(count) = found {
+            let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+            counted.insert(topic.to_owned(), (count, Instant::now()));
+        }
+        Ok(found)
+    }
+
+    /// Whether a topic is there, led or not.
+    pub(super) fn is_there_now(&self, topic: &str) -> Result<bool, Failure> {
+        let known = self.known(topic).is_some() || self.counted(topic).is_some();
+        Ok(known || self.look(topic, false)?.is_some())
+    }
+
+    fn counted(&self, topic: &str) -> Option<u32> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.get(topic).filter(|(_, since)| since.elapsed() < BELIEVED).map(|(count, _)| *count)
     }
 
     fn known(&self, topic: &str) -> Option<TopicSpec> {
@@ -248,6 +285,7 @@ impl Admin {
     /// What was believed of a topic is to be asked for again.
     pub(super) fn forget(&self, topic: &str) {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
     }
 
     pub(super) async fn list_topics(self: &Arc<Self>, prefix: &str) -> Result<Vec<String>> {

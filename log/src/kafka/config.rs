@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
+use super::batches::BATCH_BYTES_MAX;
 use crate::{Error, Result};
 
 /// Settings of a [`crate::Kafka`] log.
@@ -262,6 +263,7 @@ impl KafkaConfig {
         let mut config = self.common();
         let timeout = TRANSACTION_TIMEOUT.as_millis().to_string();
         let record_max = (limits::RECORD_BYTES_MAX + RECORD_MARGIN).to_string();
+        let batch_max = BATCH_BYTES_MAX.to_string();
         let queue_kbytes = (2 * limits::TRANSACTION_BYTES_MAX / 1024).to_string();
         for (name, value) in [
             ("transactional.id", id),
@@ -271,7 +273,7 @@ impl KafkaConfig {
             ("acks", "all"),
             // Our transactions are the batches.
             ("linger.ms", "0"),
-            ("batch.size", "1000000"),
+            ("batch.size", batch_max.as_str()),
             // Firehose JSON shrinks to a third; lz4 costs the least.
             ("compression.type", "lz4"),
             ("message.max.bytes", record_max.as_str()),

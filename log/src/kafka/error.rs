@@ -46,6 +46,7 @@ impl Failure {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
                 Error::NoSuchTopic(topic.to_owned())
             }
+            code if is_of_topic(code) => Error::Refused(format!("{topic}: {self}{}", hint(code))),
             code if is_lasting(code) => Error::Fatal(format!("{topic}: {self}{}", hint(code))),
             _ => Error::Retry(format!("{topic}: {self}")),
         }
@@ -80,6 +81,19 @@ impl From<KafkaError> for Failure {
         };
         Self::of(code.unwrap_or(Code::Fail)).saying(said)
     }
+}
+
+/// What does not pass by itself and says nothing of other topics: a right on this one, a policy, a setting of it.
+const fn is_of_topic(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::PolicyViolation
+            | Code::InvalidConfig
+            | Code::InvalidPartitions
+            | Code::InvalidReplicationFactor
+            | Code::InvalidTopic
+    )
 }
 
 /// What does not pass by itself: rights, settings, versions.
@@ -119,6 +133,7 @@ pub(super) const fn hint(code: Code) -> &'static str {
             "; check the user, the password and sasl.mechanism in --kafka-property"
         }
         Code::UnsupportedVersion | Code::UnsupportedFeature => "; the brokers must be Kafka 2.5 or later",
+        Code::PolicyViolation => "; the cluster's policy for topics must admit those of this prefix",
         Code::InvalidReplicationFactor => "; there are fewer brokers than the cluster's default replication asks for",
         Code::InvalidTransactionTimeout => "; the brokers' transaction.max.timeout.ms must be at least 8000",
         Code::InvalidSessionTimeout => "; the brokers' group session timeouts must admit 10000",
@@ -134,6 +149,7 @@ pub(super) const fn refusal(code: Code) -> Option<Refusal> {
         }
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Refusal::TooLarge,
         Code::TopicAuthorizationFailed => Refusal::NotAuthorised,
+        Code::LeaderNotAvailable | Code::MessageTimedOut => Refusal::Unavailable,
         _ => return None,
     })
 }

@@ -53,7 +53,8 @@ pub(super) fn settle(
 ) -> Option<Vec<(Slot, [u64; WRITERS])>> {
     let topic: Arc<str> = config.fence.as_str().into();
     let at: Vec<_> = slots.iter().flat_map(|slot| (0..WRITERS).map(|writer| of(&topic, *slot, writer))).collect();
-    let (began, mut ended) = (Instant::now(), BTreeSet::from_iter(ours.iter().cloned()));
+    let (began, mut ended) = (Instant::now(), BTreeSet::new());
+    ended.extend(ours.iter().flat_map(|id| [sibling(id), id.clone()]));
     while !given_up() {
         match admin.positions_now(group, &at, true) {
             Ok(Some(found)) => {
@@ -77,6 +78,8 @@ pub(super) fn settle(
 fn end_open(admin: &Admin, config: &KafkaConfig, group: &str, at: &[TopicPartition], ended: &mut BTreeSet<String>) {
     let Ok(Some(last)) = admin.positions_now(group, at, false) else { return };
     let ids = last.into_iter().flatten().filter_map(|position| writer_of(&position.metadata));
+    // What is open may be the first under the other id.
+    let ids = ids.flat_map(|id| [sibling(&id), id]);
     for id in ids.collect::<BTreeSet<_>>().difference(&ended.clone()) {
         info!(group, writer = id, "ending the transaction that a former owner left open");
         match initialise(config, id, TRANSACTION_TIMEOUT) {
@@ -94,6 +97,18 @@ pub(super) fn mark(id: &str, number: u64) -> String {
     format!("{id} {number:016x}")
 }
 
+/// The other transactional id of a writer: it goes on under that one where the end of a transaction cannot be written.
+pub(super) fn sibling(id: &str) -> String {
+    const OTHER: &str = ".other";
+    id.strip_suffix(OTHER).map_or_else(|| format!("{id}{OTHER}"), ToOwned::to_owned)
+}
+
+/// The mark of the same writer under another id.
+pub(super) fn renamed(mark: &str, id: &str) -> String {
+    let number = mark.rsplit_once(' ').map_or("", |(_, number)| number);
+    format!("{id} {number}")
+}
+
 fn writer_of(metadata: &[u8]) -> Option<String> {
     let (id, _) = std::str::from_utf8(metadata).ok()?.rsplit_once(' ')?;
     Some(id.to_owned())
@@ -104,4 +119,18 @@ fn initialise(config: &KafkaConfig, id: &str, wait: Duration) -> Result<(), Fail
     let producer: BaseProducer<Reports> = config.writer(id).create_with_context(context)?;
     ffi::serve_tokens(producer.client());
     Ok(producer.init_transactions(wait)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_has_two_ids_and_one_number() {
+        let mark = mark("fpaas.n.dispatcher", 7);
+        let other = renamed(&mark, &sibling("fpaas.n.dispatcher"));
+        assert_eq!(writer_of(other.as_bytes()), Some(sibling("fpaas.n.dispatcher")));
+        assert_ne!(mark, other);
+        assert_eq!(renamed(&other, &sibling(&sibling("fpaas.n.dispatcher"))), mark);
+    }
 }

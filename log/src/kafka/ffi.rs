@@ -9,7 +9,7 @@ mod admin;
 mod events;
 mod messages;
 
-pub(super) use admin::{GroupOffsets, alter_configs, group_offsets, is_member, list_offsets};
+pub(super) use admin::{GroupOffsets, Rights, alter_configs, group_offsets, is_member, list_offsets, rights};
 pub(super) use events::{hear, serve_tokens};
 pub(super) use messages::{Arrival, Inbox, Raw, Waker, What};
 

@@ -17,6 +17,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::batches::{Batches, Sent};
 use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::Quiet;
 use super::error::Failure;
@@ -49,6 +50,29 @@ pub(super) enum Undone {
     Redo,
 }
 
+impl Undone {
+    /// Some partition has not taken a record in time.
+    pub(super) fn is_late(&self) -> bool {
+        match self {
+            Self::Record(_, code) => *code == Code::MessageTimedOut,
+            Self::Later(failed) => failed.code == Code::MessageTimedOut,
+            _ => false,
+        }
+    }
+
+    /// librdkafka gave the transaction up, and it may have done so for one topic of it.
+    pub(super) fn is_given_up(&self) -> bool {
+        let Self::Later(failed) = self else { return false };
+        matches!(failed.code, Code::PurgeQueue | Code::PurgeInflight | Code::State | Code::TopicAuthorizationFailed)
+    }
+
+    /// A position could not be taken in, and may never be: its topic may be gone.
+    pub(super) fn is_of_position(&self) -> bool {
+        let Self::Later(failed) = self else { return false };
+        matches!(failed.code, Code::UnknownTopicOrPartition | Code::OperationTimedOut)
+    }
+}
+
 /// A producer that was initialised.
 pub(super) struct Transactional {
     producer: BaseProducer<Reports>,
@@ -78,13 +102,14 @@ impl Transactional {
         &self,
         appends: impl ExactSizeIterator<Item = &'a Append>,
         positions: Option<(&[(TopicPartition, Position)], &ConsumerGroupMetadata)>,
+        batches: &Batches,
     ) -> Step<Vec<Offset>> {
         if let Err(error) = self.producer.begin_transaction() {
             self.broken.store(true, Ordering::SeqCst);
             return Err(begun(&error));
         }
         let deadline = Instant::now() + TRANSACTION_TIMEOUT;
-        let done = self.fill(appends, positions, deadline);
+        let done = self.fill(appends, positions, batches.sent(), deadline);
         match done {
             Ok(offsets) => match self.end(deadline) {
                 Ok(()) => {
@@ -93,7 +118,14 @@ impl Transactional {
                 }
                 Err(failed) => Err(Undone::Unknown(failed, offsets)),
             },
-            Err(undone) => Err(self.blame(self.abort(undone))),
+            Err(undone) => {
+                let undone = self.blame(self.abort(undone));
+                // librdkafka counts on from what was refused: the next record to that partition would be out of order.
+                if matches!(undone, Undone::Record(..)) {
+                    self.broken.store(true, Ordering::SeqCst);
+                }
+                Err(undone)
+            }
         }
     }
 
@@ -113,22 +145,32 @@ impl Transactional {
         &self,
         appends: impl ExactSizeIterator<Item = &'a Append>,
         positions: Option<(&[(TopicPartition, Position)], &ConsumerGroupMetadata)>,
+        mut sent: Sent<'_>,
         deadline: Instant,
     ) -> Step<Vec<Offset>> {
         let epoch = self.reports().begin(appends.len());
         for (index, append) in appends.enumerate() {
+            if sent.must_wait(append) {
+                self.arrive(deadline)?;
+            }
             self.produce(epoch, index, append, deadline)?;
         }
         if let Some((positions, group)) = positions.filter(|(positions, _)| !positions.is_empty()) {
             self.send_offsets(positions, group, deadline)?;
         }
+        self.arrive(deadline)?;
+        self.reports().take()
+    }
+
+    /// Waits until nothing is in flight.
+    fn arrive(&self, deadline: Instant) -> Step<()> {
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(SERVE);
             if Instant::now() > deadline {
                 return Err(Undone::Later(Failure::of(Code::MessageTimedOut)));
             }
         }
-        self.reports().take()
+        Ok(())
     }
 
     fn reports(&self) -> &Reports {
@@ -199,7 +241,10 @@ impl Transactional {
         if matches!(undone, Undone::Fenced) {
             return undone;
         }
-        let Err(error) = self.producer.abort_transaction(TRANSACTION_TIMEOUT) else { return undone };
+        // Its end is written to every partition of it, and one of them may have nobody to write it: the broker goes on
+        // by itself, and we with another producer.
+        let wait = if undone.is_late() { BLAME } else { TRANSACTION_TIMEOUT };
+        let Err(error) = self.producer.abort_transaction(wait) else { return undone };
         // It would answer that this is still going on, for ever.
         self.broken.store(true, Ordering::SeqCst);
         match error {
@@ -291,7 +336,7 @@ impl Reports {
         let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         let others_were_taken = of.1.iter().any(|report| matches!(report, Some(Ok(_))));
         of.1.iter().enumerate().find_map(|(index, report)| match report {
-            Some(Err(Code::MessageTimedOut)) if others_were_taken => Some((index, Code::MessageTimedOut)),
+            Some(Err(Code::MessageTimedOut)) => others_were_taken.then_some((index, Code::MessageTimedOut)),
             Some(Err(code)) => super::error::refusal(*code).map(|_| (index, *code)),
             _ => None,
         })

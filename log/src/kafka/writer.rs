@@ -19,12 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::admin::Admin;
+use super::batches::Batches;
 use super::config::KafkaConfig;
 use super::context::{Quiet, Trouble};
 use super::error::{Failure, refusal};
 use super::fence;
 use super::leases::Held;
 use super::member::Member;
+use super::rights::Want;
 use super::transaction::{Transactional, Undone};
 use crate::owners::Owners;
 use crate::{Append, Culprit, Error, Position, Receipt, Refusal, Rejected, Result, Transaction};
@@ -86,7 +88,7 @@ impl Writer {
     pub(super) fn open(writing: Writing) -> Result<Self> {
         let producer = writing.producer().map_err(|failed| failed.of_cluster())?;
         let (given, received) = mpsc::channel(limits::COMMITS_WAITING_MAX);
-        let work = Work { writing, producer: Some(Arc::new(producer)) };
+        let work = Work { writing, producer: Some(Arc::new(producer)), batches: Batches::default() };
         let spawned = thread::Builder::new().name("kafka-writer".to_owned()).spawn(move || work.run(received));
         spawned.map_err(|error| Error::Fatal(format!("no thread for writing: {error}")))?;
         Ok(Self { given, room: Arc::new(Semaphore::new(limits::COMMITS_WAITING_BYTES_MAX / KIB)) })
@@ -123,6 +125,7 @@ struct Work {
     writing: Writing,
     /// None after an outcome that was not known, until the next one is made.
     producer: Option<Arc<Transactional>>,
+    batches: Batches,
 }
 
 impl Work {
@@ -152,7 +155,15 @@ impl Work {
                 Err(undone) => undone,
             };
             let late = began.elapsed() > PATIENCE;
+            if undone.is_late() {
+                self.step_aside(&group);
+            }
             match undone {
+                // The check leaves out what is known now.
+                undone if undone.is_late() && !late => {}
+                undone if undone.is_given_up() && !late && self.finds_denied(&group) => {}
+                undone if undone.is_of_position() && !late && self.misses(&group) => {}
+                Undone::Record(index, code) if !late && self.narrows(&group, index, code) => {}
                 Undone::Record(index, code) => leave_out(&mut group, index, code, &self.writing.admin),
                 Undone::Stale(Code::FencedInstanceId) => return reject(group, &Error::Abort(Culprit::Fenced)),
                 Undone::Stale(_) if !late => thread::sleep(PAUSE),
@@ -175,6 +186,44 @@ impl Work {
         !self.is_replaced() && member.is_some_and(|(member, _)| member.leases.is_open())
     }
 
+    /// A partition has not taken its record in time. What is known of these topics is asked for again; and the end of
+    /// this transaction may wait as long as that partition has no leader, so that the next one begins under another id.
+    /// Without a membership nothing but the id fences: then it is waited for.
+    fn step_aside(&mut self, group: &[Given]) {
+        wanted(group).into_iter().for_each(|(topic, _)| self.writing.admin.forget(topic));
+        self.producer = None;
+        if self.writing.member.is_some() {
+            self.writing.id = fence::sibling(&self.writing.id);
+            self.writing.mark = fence::renamed(&self.writing.mark, &self.writing.id);
+            warn!(writer = self.writing.id, "a partition takes no record: going on with another producer");
+        }
+    }
+
+    /// Whether we are denied a topic of these: no record of a transaction that failed for that says so.
+    fn finds_denied(&self, group: &[Given]) -> bool {
+        let wanted: Vec<_> = wanted(group).into_iter().collect();
+        self.writing.admin.find_denied(&wanted).unwrap_or(false)
+    }
+
+    /// Whether a topic of these is gone: it is asked for again.
+    fn misses(&self, group: &[Given]) -> bool {
+        let admin = &self.writing.admin;
+        wanted(group).into_iter().any(|(topic, _)| {
+            admin.forget(topic);
+            matches!(admin.is_there_now(topic), Ok(false))
+        })
+    }
+
+    /// A record that was refused for its size, with others of its partition: they may have been too large together.
+    fn narrows(&self, group: &[Given], index: usize, code: Code) -> bool {
+        let appends = group.iter().flat_map(|given| &given.transaction.appends);
+        let Some(append) = appends.clone().nth(index) else { return false };
+        let in_company = appends.filter(|other| other.at == append.at).nth(1).is_some();
+        refusal(code) == Some(Refusal::TooLarge)
+            && in_company
+            && self.batches.narrow(&append.at.topic, append.record.bytes())
+    }
+
     fn is_replaced(&self) -> bool {
         self.writing.replaced.load(Ordering::SeqCst)
     }
@@ -187,9 +236,15 @@ impl Work {
     /// Those whose leases hold, whose records fit and whose topics are there; the others are answered.
     fn admissible(&self, group: Vec<Given>) -> Vec<Given> {
         let mut admitted = Vec::with_capacity(group.len());
+        let mut away = None;
         for given in group {
-            match self.check(&given.transaction) {
+            // Where no broker answers, one question is enough.
+            match away.clone().map_or_else(|| self.check(&given.transaction), Err) {
                 Ok(()) => admitted.push(given),
+                Err(error @ Error::Retry(_)) => {
+                    given.rejected(error.clone());
+                    away = Some(error);
+                }
                 Err(error) => given.rejected(error),
             }
         }
@@ -201,16 +256,34 @@ impl Work {
             return Err(Error::Abort(Culprit::Fenced));
         }
         self.check_leases(transaction)?;
+        let admin = &self.writing.admin;
+        for (at, _) in &transaction.positions {
+            let there = admin.check_denied(&at.topic, Want::Read).and_then(|()| admin.is_there_now(&at.topic));
+            if !there.map_err(|failed| self.unwritable(at, &failed))? {
+                return Err(refused(at, Refusal::NoSuchTopic));
+            }
+        }
         for Append { at, record } in &transaction.appends {
             if record.bytes() > limits::RECORD_BYTES_MAX {
                 return Err(refused(at, Refusal::TooLarge));
             }
-            let partitions = self.writing.admin.partitions_now(&at.topic).map_err(|failed| unwritable(at, &failed))?;
+            let partitions = admin.check_denied(&at.topic, Want::Write).and_then(|()| admin.partitions_now(&at.topic));
+            let partitions = partitions.map_err(|failed| self.unwritable(at, &failed))?;
             if partitions.is_none_or(|partitions| at.partition.0 >= partitions) {
                 return Err(refused(at, Refusal::NoSuchTopic));
             }
         }
         Ok(())
+    }
+
+    /// A topic that cannot be looked at: its own fault where that is a matter of rights, or of its leaders. Who writes
+    /// for nobody but itself has nobody to let go on meanwhile.
+    fn unwritable(&self, at: &TopicPartition, failed: &Failure) -> Error {
+        match refusal(failed.code) {
+            Some(Refusal::Unavailable) if self.writing.member.is_none() => failed.on(&at.topic),
+            Some(refusal) => refused(at, refusal),
+            None => failed.on(&at.topic),
+        }
     }
 
     fn check_leases(&self, transaction: &Transaction) -> Result<()> {
@@ -245,7 +318,7 @@ impl Work {
         let producer = self.ready()?;
         let appends: Vec<&Append> = group.iter().flat_map(|given| &given.transaction.appends).collect();
         let Some((member, number)) = self.writing.member.clone() else {
-            let done = producer.commit(appends.into_iter(), None);
+            let done = producer.commit(appends.into_iter(), None, &self.batches);
             return self.settled(done, None);
         };
         // Held until it is decided: no slot is let go of meanwhile.
@@ -258,7 +331,7 @@ impl Work {
         counted.iter().for_each(|(slot, count)| held.note(*slot, number, *count));
         let positions = self.positions(group, &counted, number);
         let Some(metadata) = member.metadata() else { return Err(Undone::Stale(Code::UnknownMemberId)) };
-        let done = producer.commit(appends.into_iter(), Some((&positions, &metadata)));
+        let done = producer.commit(appends.into_iter(), Some((&positions, &metadata)), &self.batches);
         self.settled(done, Some((&*member, &counted, number)))
     }
 
@@ -357,9 +430,14 @@ fn is_held(member: &Member, held: &Held, transaction: &Transaction) -> bool {
     member.leases.is_open() && transaction.leases.iter().all(|lease| held.holds(&member.group, lease))
 }
 
-/// A topic that cannot be looked at: its own fault where that is a matter of rights.
-fn unwritable(at: &TopicPartition, failed: &Failure) -> Error {
-    refusal(failed.code).map_or_else(|| failed.on(&at.topic), |refusal| refused(at, refusal))
+/// What these want of which topics.
+fn wanted(group: &[Given]) -> BTreeSet<(&str, Want)> {
+    let mut wanted = BTreeSet::new();
+    for Given { transaction, .. } in group {
+        wanted.extend(transaction.appends.iter().map(|append| (&*append.at.topic, Want::Write)));
+        wanted.extend(transaction.positions.iter().map(|(at, _)| (&*at.topic, Want::Read)));
+    }
+    wanted
 }
 
 /// What the counter of each slot that these touch will be.

@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     UnknownNotDone,
     /// Refused when the transaction appends to this topic, from this commit on.
     Refuse(String),
+    /// The same, since the topic has no leader.
+    Leaderless(String),
     /// Refused when the transaction appends a record of more bytes to this topic, from this commit on.
     TooLarge(String, usize),
 }
@@ -66,7 +68,7 @@ impl Faults {
         let number = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
         let planned = self.planned.lock().unwrap();
         let fault = planned.iter().find(|(at, fault)| match fault {
-            Fault::Refuse(topic) => {
+            Fault::Refuse(topic) | Fault::Leaderless(topic) => {
                 number >= *at && transaction.appends.iter().any(|append| *append.at.topic == **topic)
             }
             Fault::TooLarge(topic, most) => number >= *at && larger(transaction, topic, *most).is_some(),
@@ -77,6 +79,11 @@ impl Faults {
         self.fired.send_modify(|fired| *fired += usize::from(fault.is_some()));
         fault
     }
+}
+
+fn culprit(transaction: &Transaction, topic: &str, refusal: Refusal) -> Culprit {
+    let found = transaction.appends.iter().find(|append| *append.at.topic == *topic);
+    Culprit::Append { at: found.unwrap().at.clone(), refusal }
 }
 
 fn larger<'t>(transaction: &'t Transaction, topic: &str, most: usize) -> Option<&'t TopicPartition> {
@@ -125,12 +132,11 @@ impl Writer for FaultyWriter {
                 reject(Error::Unknown, transaction)
             }
             Some(Fault::Refuse(topic)) => {
-                let at = transaction
-                    .appends
-                    .iter()
-                    .find(|append| *append.at.topic == *topic)
-                    .map(|append| append.at.clone());
-                let culprit = Culprit::Append { at: at.unwrap(), refusal: Refusal::NotAuthorised };
+                let culprit = culprit(&transaction, &topic, Refusal::NotAuthorised);
+                reject(Error::Abort(culprit), transaction)
+            }
+            Some(Fault::Leaderless(topic)) => {
+                let culprit = culprit(&transaction, &topic, Refusal::Unavailable);
                 reject(Error::Abort(culprit), transaction)
             }
             Some(Fault::TooLarge(topic, most)) => {

@@ -107,7 +107,7 @@ async fn a_position_that_is_lost_stops_the_scan_with_a_sentence() {
 }
 
 #[tokio::test]
-async fn a_refused_subscription_stands_still_and_delays_nobody_and_its_change_brings_it_back() {
+async fn a_refused_subscription_stands_still_and_delays_nobody_and_goes_on_when_it_may() {
     let (_folder, mut life) = fresh(vec![(1, Fault::Refuse("fpaas.acme.d.bad.2".to_owned()))]).await;
     life.put("good", collections(&[]), life.ends().await).await;
     life.put("bad", collections(&[]), life.ends().await).await;
@@ -117,13 +117,67 @@ async fn a_refused_subscription_stands_still_and_delays_nobody_and_its_change_br
     life.delivered("good", has(second)).await;
     assert_eq!(life.counters("bad").stopped().unwrap(), "a delivery was refused: not authorised");
     life.faults.heal();
-    life.put("bad", collections(&["a.a.a"]), vec![]).await;
     let third = life.append(0, FENCE).await;
     let delivered = life.delivered("bad", has(third)).await;
     assert_eq!(delivered[&0], [first.0, second.0, third.0]);
     assert_eq!(life.counters("bad").stopped(), None);
     assert_eq!(life.all_delivered("good").await[&0], [first.0, second.0, third.0]);
     life.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_whose_deliveries_have_no_leader_waits_and_delays_nobody_and_catches_up_by_itself() {
+    let (_folder, mut life) = fresh(vec![(1, Fault::Leaderless("fpaas.acme.d.bad.2".to_owned()))]).await;
+    life.put("good", collections(&[]), life.ends().await).await;
+    life.put("bad", collections(&[]), life.ends().await).await;
+    life.start("node0");
+    let first = life.append(0, FENCE).await;
+    let second = life.append(0, FENCE).await;
+    life.delivered("good", has(second)).await;
+    let third = life.append(0, FENCE).await;
+    life.delivered("good", has(third)).await;
+    let why = life.counters("bad").stopped();
+    assert_eq!(why.as_deref(), Some("a delivery was refused: its partition has no leader now"));
+    life.faults.heal();
+    let delivered = life.delivered("bad", has(third)).await;
+    assert_eq!(delivered[&0], [first.0, second.0, third.0]);
+    let fourth = life.append(0, FENCE).await;
+    life.delivered("bad", has(fourth)).await;
+    assert_eq!(life.counters("bad").stopped(), None);
+    for id in ["good", "bad"] {
+        assert_eq!(life.all_delivered(id).await[&0], [first.0, second.0, third.0, fourth.0]);
+    }
+    life.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_that_nobody_wants_any_more_may_lose_its_position() {
+    let (_folder, mut life) = fresh(vec![]).await;
+    life.put("likes", collections(&[]), life.ends().await).await;
+    life.start("node0");
+    let first = life.append(0, FENCE).await;
+    life.delivered("likes", has(first)).await;
+    assert!(is_started(&life).await);
+    life.delete("likes").await;
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while is_started(&life).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    // Whoever comes next is new, and so is what must not be lost.
+    life.put("later", collections(&[]), life.ends().await).await;
+    let second = life.append(0, FENCE).await;
+    assert_eq!(life.delivered("later", has(second)).await[&0], [second.0]);
+    assert!(is_started(&life).await);
+    life.stop().await;
+}
+
+/// Whether a position on the source must be there.
+async fn is_started(life: &Life) -> bool {
+    let key = rows::started_key(&source(0));
+    rows(life).await.into_iter().rfind(|(name, _)| *name == key).is_some_and(|(_, value)| value.is_some())
 }
 
 #[tokio::test]

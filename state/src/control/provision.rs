@@ -9,17 +9,20 @@ use std::time::Duration;
 use fpaas_core::topic::TopicSettings;
 use fpaas_core::topics::Topics;
 use fpaas_core::{Incarnation, SubscriptionId, TenantId, TopicName};
-use fpaas_log::{Created, Log, Retention, TopicSpec};
+use fpaas_log::{Created, Error as LogError, Log, Retention, TopicSpec};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::Result;
-use crate::view::{SubscriptionEntry, View};
+use crate::view::{SubscriptionEntry, Unmade, View};
 
 type Key = (TenantId, SubscriptionId, Incarnation);
 
 /// How long other nodes are given to let go of a deleted subscription, too.
 const ELSEWHERE: Duration = Duration::from_secs(30);
+/// How often a topic that the log refuses is tried again: an operator has to do something about it.
+const REFUSED_AGAIN: Duration = Duration::from_secs(15);
 
 /// A deleted subscription, what shows that it is still in use here, and when it may be in use elsewhere at the latest.
 #[derive(Debug)]
@@ -42,40 +45,97 @@ pub(super) struct Provisioner {
     subscriptions: BTreeMap<Key, Weak<()>>,
     /// Deleted subscriptions that a stage may still work for: their topics go when the last one lets go.
     retired: Vec<Retired>,
+    /// Removals under way. A log may take its time to forget a topic, and commands do not wait for that.
+    removing: JoinSet<(Key, fpaas_log::Result<()>)>,
     topics: BTreeMap<(TenantId, TopicName), TopicSettings>,
+    unmade: Unmade,
+    /// When those that were refused are tried again.
+    again: Option<Instant>,
 }
 
 impl Provisioner {
     pub(super) fn new(log: Arc<dyn Log>, names: Topics) -> Self {
-        let (subscriptions, retired, topics) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Self { log, names, subscriptions, retired, topics }
+        Self {
+            log,
+            names,
+            subscriptions: BTreeMap::new(),
+            retired: Vec::new(),
+            removing: JoinSet::new(),
+            topics: BTreeMap::new(),
+            unmade: Unmade::default(),
+            again: None,
+        }
     }
 
-    /// After this, every topic that `view` names exists with its settings.
-    pub(super) async fn make_topics(&mut self, view: &View) -> Result<()> {
-        self.make_tenant_topics(view).await?;
+    /// After this, every topic that `view` names exists with its settings, but for those that are answered.
+    pub(super) async fn make_topics(&mut self, view: &View) -> Result<Unmade> {
+        let known = std::mem::take(&mut self.unmade);
+        let due = self.is_due();
+        self.make_tenant_topics(view, &known, due).await?;
         let mut before = std::mem::take(&mut self.subscriptions);
-        for entry in view.subscriptions.values() {
+        for (name, entry) in &view.subscriptions {
             let key = (entry.tenant.clone(), entry.id.clone(), entry.incarnation);
-            if before.remove(&key).is_none() {
-                self.make_internal(entry).await?;
+            let (is_old, refused) = (before.remove(&key).is_some(), known.subscriptions.get(name));
+            let why = match refused {
+                Some(why) if is_old && !due => Some(why.clone()),
+                None if is_old => None,
+                _ => self.make_internal(entry).await?,
+            };
+            if let Some(why) = why.or_else(|| self.lacking(entry)) {
+                self.unmade.subscriptions.insert(name.clone(), why);
             }
             self.subscriptions.insert(key, Arc::downgrade(&entry.in_use));
         }
         let until = Instant::now() + if self.log.is_shared() { ELSEWHERE } else { Duration::ZERO };
         self.retired.extend(before.into_iter().map(|(key, in_use)| Retired { key, in_use, until }));
+        if due || self.again.is_none() {
+            self.again = (self.unmade != Unmade::default()).then(|| Instant::now() + REFUSED_AGAIN);
+        }
+        Ok(self.unmade.clone())
+    }
+
+    /// True when topics that were refused are to be tried again.
+    pub(super) fn is_due(&self) -> bool {
+        self.again.is_some_and(|again| Instant::now() >= again)
+    }
+
+    /// Begins to remove the topics of a deleted subscription that no stage holds on to any more, one at a time.
+    pub(super) fn sweep(&mut self) -> Result<()> {
+        while let Some(removed) = self.removing.try_join_next() {
+            match removed {
+                Ok((key, removed)) => self.note_removed(key, removed)?,
+                Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+                // Only the end of the runtime cancels them.
+                Err(_cancelled) => {}
+            }
+        }
+        if self.removing.is_empty()
+            && let Some(key) = self.next_free()
+        {
+            let removed = remove(Arc::clone(&self.log), self.names.clone(), key.clone());
+            self.removing.spawn(async move { (key, removed.await) });
+        }
         Ok(())
     }
 
-    /// Removes the topics of one deleted subscription that no stage holds on to any more: commands wait meanwhile.
-    /// True when there was one.
-    pub(super) async fn sweep(&mut self) -> Result<bool> {
-        let Some(free) = self.retired.iter().position(Retired::is_free) else { return Ok(false) };
-        let Retired { key: (tenant, id, incarnation), .. } = self.retired.swap_remove(free);
-        self.log.delete_topic(&self.names.deliveries(&tenant, &id, incarnation)).await?;
-        self.log.delete_topic(&self.names.dead_letters(&tenant, &id, incarnation)).await?;
-        info!(%tenant, subscription = %id, "removed the deliveries and dead letters of a deleted subscription");
-        Ok(true)
+    fn next_free(&mut self) -> Option<Key> {
+        let free = self.retired.iter().position(Retired::is_free)?;
+        Some(self.retired.swap_remove(free).key)
+    }
+
+    fn note_removed(&mut self, key: Key, removed: fpaas_log::Result<()>) -> Result<()> {
+        let (tenant, id) = (&key.0, &key.1);
+        match removed {
+            Ok(()) => info!(%tenant, subscription = %id, "removed the topics of a deleted subscription"),
+            Err(LogError::Refused(why)) => {
+                warn!(%tenant, subscription = %id, why, "the topics of a deleted subscription stay");
+            }
+            Err(LogError::Retry(_)) => {
+                self.retired.push(Retired { key, in_use: Weak::new(), until: Instant::now() + REFUSED_AGAIN });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Removes internal topics that no subscription of `view` owns: what a crash left behind. Only before stages run.
@@ -93,7 +153,10 @@ impl Provisioner {
                 .extend(self.names.parse_internal(&topic).filter(|(.., made)| made.0 <= view.revision).and_then(key));
         }
         self.retired.extend(orphans.into_iter().map(|key| Retired { key, in_use: Weak::new(), until }));
-        while self.sweep().await? {}
+        while let Some(key) = self.next_free() {
+            let removed = remove(Arc::clone(&self.log), self.names.clone(), key.clone()).await;
+            self.note_removed(key, removed)?;
+        }
         Ok(())
     }
 
@@ -102,31 +165,74 @@ impl Provisioner {
         [self.names.deliveries(tenant, id, incarnation), self.names.dead_letters(tenant, id, incarnation)]
     }
 
-    async fn make_internal(&self, entry: &SubscriptionEntry) -> Result<()> {
-        let [deliveries, dead_letters] = self.internal(entry);
-        let lanes = entry.config.lanes;
-        self.log.create_topic(&deliveries, &TopicSpec::kept(lanes)).await?;
-        self.log.create_topic(&dead_letters, &TopicSpec::kept(lanes)).await?;
-        Ok(())
-    }
-
-    async fn make_tenant_topics(&mut self, view: &View) -> Result<()> {
-        for (key, entry) in &view.topics {
-            if self.topics.get(key) != Some(&entry.settings) {
-                self.make_tenant_topic(&self.names.of_tenant(&key.0, &key.1), &entry.settings).await?;
-                self.topics.insert(key.clone(), entry.settings.clone());
+    /// Why they could not be made, if the log refuses one.
+    async fn make_internal(&self, entry: &SubscriptionEntry) -> Result<Option<String>> {
+        for topic in self.internal(entry) {
+            if let Some(why) = refused(self.log.create_topic(&topic, &TopicSpec::kept(entry.config.lanes)).await)? {
+                return Ok(Some(why));
             }
         }
+        Ok(None)
+    }
+
+    /// Why a topic that a subscription reads or writes could not be made, if so.
+    fn lacking(&self, entry: &SubscriptionEntry) -> Option<String> {
+        let output = entry.config.output.as_ref().map(|output| &output.topic);
+        let mut named = [Some(&entry.config.source.topic), output].into_iter().flatten();
+        named.find_map(|topic| self.unmade.topics.get(&(entry.tenant.clone(), topic.clone())).cloned())
+    }
+
+    async fn make_tenant_topics(&mut self, view: &View, known: &Unmade, due: bool) -> Result<()> {
+        for (key, entry) in &view.topics {
+            let changed = self.topics.get(key) != Some(&entry.settings);
+            let refused = match known.topics.get(key) {
+                Some(why) if !changed && !due => Some(why.clone()),
+                None if !changed => None,
+                _ => self.make_tenant_topic(&self.names.of_tenant(&key.0, &key.1), &entry.settings).await?,
+            };
+            if let Some(why) = refused {
+                self.unmade.topics.insert(key.clone(), why);
+            }
+            self.topics.insert(key.clone(), entry.settings.clone());
+        }
         Ok(())
     }
 
-    async fn make_tenant_topic(&self, name: &str, settings: &TopicSettings) -> Result<()> {
+    async fn make_tenant_topic(&self, name: &str, settings: &TopicSettings) -> Result<Option<String>> {
         let spec = spec(settings);
-        if let Created::Different(found) = self.log.create_topic(name, &spec).await? {
-            warn!(topic = name, ?found, "the topic is there with other settings and is used as it is");
+        match self.log.create_topic(name, &spec).await {
+            Ok(Created::Different(found)) => {
+                warn!(topic = name, ?found, "the topic is there with other settings and is used as it is");
+            }
+            created => {
+                if let Some(why) = refused(created)? {
+                    return Ok(Some(why));
+                }
+            }
         }
-        Ok(self.log.alter_topic(name, &spec.retention).await?)
+        if let Some(why) = refused(self.log.alter_topic(name, &spec.retention).await)? {
+            warn!(topic = name, why, "the topic keeps the retention it has");
+        }
+        Ok(None)
     }
+}
+
+/// What an operator has to do something about, apart from what ends us.
+fn refused<T>(asked: fpaas_log::Result<T>) -> Result<Option<String>> {
+    match asked {
+        Ok(_) => Ok(None),
+        Err(LogError::Refused(why)) => {
+            warn!(why, "the log refuses a topic: it is tried again");
+            Ok(Some(why))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn remove(log: Arc<dyn Log>, names: Topics, key: Key) -> fpaas_log::Result<()> {
+    let (tenant, id, incarnation) = key;
+    log.delete_topic(&names.deliveries(&tenant, &id, incarnation)).await?;
+    log.delete_topic(&names.dead_letters(&tenant, &id, incarnation)).await
 }
 
 fn key((tenant, _, subscription, incarnation): (&str, &str, &str, Incarnation)) -> Option<Key> {

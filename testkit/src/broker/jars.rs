@@ -70,6 +70,15 @@ impl Jars {
         Ok(())
     }
 
+    pub(super) async fn tool(&self, class: &str, bootstrap: &str, arguments: &[&str]) -> Result<()> {
+        let mut tool = self.java(class);
+        tool.args(["--bootstrap-server", bootstrap]).args(arguments);
+        let output = tokio::process::Command::from(tool).output().await?;
+        let said = [output.stdout, output.stderr].concat();
+        ensure!(output.status.success(), "{class} {arguments:?}: {}", String::from_utf8_lossy(&said));
+        Ok(())
+    }
+
     pub(super) async fn start(&self) -> Result<()> {
         ensure!(!self.runs(), "the broker runs already");
         let log = std::fs::File::options().append(true).create(true).open(self.log())?;

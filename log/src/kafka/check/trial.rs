@@ -13,6 +13,7 @@ use rdkafka::{Offset as At, TopicPartitionList};
 
 use super::{Finding, Grade, Subject, blocking};
 use crate::kafka::admin::Admin;
+use crate::kafka::batches::Batches;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::context::{Quiet, Trouble};
 use crate::kafka::error::{Failure, hint};
@@ -130,7 +131,7 @@ impl Trial {
         let positions = [(at.clone(), Position { offset: Offset(1), metadata: Bytes::from_static(b"check") })];
         let before = self.clock.now();
         let offsets = producer
-            .commit(std::iter::once(&append), Some((&positions, &metadata)))
+            .commit(std::iter::once(&append), Some((&positions, &metadata)), &Batches::default())
             .map_err(|undone| wrong("no transaction was committed", &why(undone)))?;
         let after = self.clock.now();
         let committed = began.elapsed();

@@ -145,6 +145,71 @@ pub(in crate::kafka) fn alter_configs<C: ClientContext>(
     }
 }
 
+/// What we may do with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kafka) struct Rights {
+    pub(in crate::kafka) read: bool,
+    pub(in crate::kafka) write: bool,
+}
+
+/// What we may do with each of these topics, as the brokers say (KIP-430); everything where they do not say.
+pub(in crate::kafka) fn rights<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    wait: Duration,
+) -> Result<HashMap<String, Answer<Rights>>, Failure> {
+    let options = Options::of(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, wait)?;
+    let names = topics.iter().map(|topic| c_string(topic)).collect::<Result<Vec<_>, _>>()?;
+    let mut names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    // SAFETY: the options are alive; the collection is made of copies and given back below.
+    let (wanted, set) = unsafe {
+        let set = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1);
+        (sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len()), taken(set))
+    };
+    let asked = set.and_then(|()| {
+        ask(client, wait, |queue| {
+            // SAFETY: all are alive during the call, and librdkafka copies the names.
+            unsafe { sys::rd_kafka_DescribeTopics(client.native_ptr(), wanted, options.0, queue) };
+        })
+    });
+    // SAFETY: it was given to us above.
+    unsafe { sys::rd_kafka_TopicCollection_destroy(wanted) };
+    let event = asked?;
+    let mut answers = HashMap::new();
+    // SAFETY: the event is alive, and everything in it as long as it.
+    unsafe {
+        let (mut count, result) = (0, sys::rd_kafka_event_DescribeTopics_result(event.0));
+        let found = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+        for index in 0..count {
+            let topic = *found.add(index);
+            let name = text(sys::rd_kafka_TopicDescription_name(topic)).to_owned();
+            answers.insert(name, described(topic));
+        }
+    }
+    Ok(answers)
+}
+
+/// # Safety
+/// `topic` is alive.
+unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> Answer<Rights> {
+    use sys::rd_kafka_AclOperation_t::{RD_KAFKA_ACL_OPERATION_READ, RD_KAFKA_ACL_OPERATION_WRITE};
+    // SAFETY: the caller's promise; the operations are as many as is said.
+    unsafe {
+        let failed = failure(sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic)));
+        if let Some(failed) = failed {
+            return Err(failed.code);
+        }
+        let mut count = 0;
+        let operations = sys::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        if operations.is_null() || count == 0 {
+            return Ok(Rights { read: true, write: true });
+        }
+        let operations = std::slice::from_raw_parts(operations, count);
+        let may = |operation| operations.contains(&operation);
+        Ok(Rights { read: may(RD_KAFKA_ACL_OPERATION_READ), write: may(RD_KAFKA_ACL_OPERATION_WRITE) })
+    }
+}
+
 /// True of a consumer that its group knows: with a member id and a generation. A broker takes an offset under none of
 /// these for an empty group's, and checks nothing.
 pub(in crate::kafka) fn is_member<C: ClientContext>(client: &Client<C>) -> bool {

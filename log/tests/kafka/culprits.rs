@@ -1,0 +1,227 @@
+//! What one topic refuses concerns that topic: whatever else the same member commits goes on beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fpaas_core::TopicPartition;
+use fpaas_core::topics::Topics;
+use fpaas_log::conformance::kit::{self, PATIENCE, refused, soon, text};
+use fpaas_log::{Culprit, Error, Kafka, KafkaConfig, Lease, Log, Membership, MembershipEvent, Refusal, Transaction};
+use fpaas_testkit::Broker;
+use fpaas_testkit::broker::{Options, Which};
+use tokio::task::JoinHandle;
+
+const ACLS: &str = "org.apache.kafka.tools.AclCommand";
+const CONFIGS: &str = "kafka.admin.ConfigCommand";
+const USER: &str = "fpaas";
+
+/// A broker that asks who somebody is. What has no rules is open to all.
+async fn guarded() -> Option<(Broker, Arc<Kafka>)> {
+    let login = "org.apache.kafka.common.security.plain.PlainLoginModule required user_fpaas=\"secret\";";
+    let options = Options::default()
+        .only(Which::Jars)
+        .security("SASL_PLAINTEXT")
+        .property("listener.name.client.sasl.enabled.mechanisms", "PLAIN")
+        .property("listener.name.client.plain.sasl.jaas.config", login)
+        .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .property("super.users", "User:ANONYMOUS")
+        .property("allow.everyone.if.no.acl.found", "true");
+    let broker = Broker::start(&options).await?;
+    let mut config = KafkaConfig::new(&broker.bootstrap(), &Topics::with_prefix("guarded"));
+    let properties = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", USER),
+        ("sasl.password", "secret"),
+    ];
+    config.properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let log = Kafka::open(config).await.unwrap();
+    Some((broker, log))
+}
+
+/// Rules for a topic: only these may be done there.
+async fn allow_only(broker: &Broker, topic: &str, operations: &[&str]) {
+    let user = format!("User:{USER}");
+    let mut arguments = vec!["--add", "--topic", topic, "--allow-principal", &user];
+    operations.iter().for_each(|operation| arguments.extend(["--operation", operation]));
+    broker.tool(ACLS, &arguments).await.unwrap();
+}
+
+/// Everybody may do everything there again.
+async fn open_again(broker: &Broker, topic: &str) {
+    broker.tool(ACLS, &["--remove", "--force", "--topic", topic]).await.unwrap();
+}
+
+/// A member of a group of its own, which commits to a topic of its own all the time.
+pub(crate) struct Beside {
+    pub(crate) writer: Arc<dyn fpaas_log::Writer>,
+    pub(crate) lease: Lease,
+    pub(crate) at: TopicPartition,
+    _membership: Membership,
+    committed: Arc<AtomicU32>,
+    going_on: JoinHandle<()>,
+}
+
+impl Beside {
+    pub(crate) async fn start(log: &Kafka, prefix: &str) -> Self {
+        let at = topic(log, &format!("{prefix}.beside")).await;
+        let mut membership = log.join(&format!("{prefix}.group"), "alone").await.unwrap();
+        let writer = log.writer("alone", Some(&membership)).await.unwrap();
+        let lease = loop {
+            if let MembershipEvent::Assigned(leases) = soon(membership.next()).await.unwrap() {
+                break leases.first().unwrap().clone();
+            }
+        };
+        let committed = Arc::<AtomicU32>::default();
+        let (of, to, under, count) = (Arc::clone(&writer), at.clone(), lease.clone(), Arc::clone(&committed));
+        let going_on = tokio::spawn(async move {
+            loop {
+                let mut transaction = Transaction::under(&under);
+                transaction.append(to.clone(), text(count.load(Ordering::SeqCst).to_string()));
+                match of.commit(transaction).await {
+                    Ok(_) => drop(count.fetch_add(1, Ordering::SeqCst)),
+                    // A broker that goes away takes its coordinators along.
+                    Err(rejected) => assert!(rejected.error.may_pass(), "{rejected}"),
+                }
+            }
+        });
+        Self { writer, lease, at, _membership: membership, committed, going_on }
+    }
+
+    /// Until so many more are committed.
+    pub(crate) async fn goes_on(&self, by: u32) {
+        let until = self.committed.load(Ordering::SeqCst) + by;
+        soon(async {
+            while self.committed.load(Ordering::SeqCst) < until {
+                assert!(!self.going_on.is_finished(), "what goes on beside it has failed");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    pub(crate) fn transaction(&self, to: &TopicPartition, texts: &[String]) -> Transaction {
+        let mut transaction = Transaction::under(&self.lease);
+        texts.iter().for_each(|value| transaction.append(to.clone(), text(value)));
+        transaction
+    }
+
+    /// Every one of them is there once.
+    pub(crate) async fn ends_whole(self, log: &Kafka) {
+        self.going_on.abort();
+        let found = kit::values(log, &self.at).await;
+        let counted = self.committed.load(Ordering::SeqCst) as usize;
+        assert!(found.len() == counted || found.len() == counted + 1, "{} of {counted}", found.len());
+        assert!(found.iter().enumerate().all(|(number, value)| number.to_string() == *value));
+    }
+}
+
+pub(crate) async fn topic(log: &Kafka, name: &str) -> TopicPartition {
+    log.create_topic(name, &fpaas_log::TopicSpec::kept(1)).await.unwrap();
+    TopicPartition::new(name, 0)
+}
+
+fn culprit(at: &TopicPartition, refusal: Refusal) -> Error {
+    Error::Abort(Culprit::Append { at: at.clone(), refusal })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_written_to_is_the_culprit_and_others_go_on() {
+    let Some((broker, log)) = guarded().await else { return };
+    let beside = Beside::start(&log, "guarded").await;
+    let forbidden = topic(&log, "guarded.forbidden").await;
+    allow_only(&broker, &forbidden.topic, &["Describe", "Read"]).await;
+    for _ in 0..3 {
+        let transaction = beside.transaction(&forbidden, &["never".to_owned()]);
+        let error = tokio::time::timeout(PATIENCE, refused(&*beside.writer, transaction)).await.unwrap();
+        assert_eq!(error, culprit(&forbidden, Refusal::NotAuthorised));
+        beside.goes_on(20).await;
+    }
+    assert!(kit::values(&*log, &forbidden).await.is_empty());
+
+    // Neither may a position be committed where nothing may be read.
+    let unread = topic(&log, "guarded.unread").await;
+    allow_only(&broker, &unread.topic, &["Describe", "Write"]).await;
+    let mut transaction = beside.transaction(&unread, &["never".to_owned()]);
+    transaction.advance(unread.clone(), fpaas_core::Offset(1), bytes::Bytes::new());
+    let error = tokio::time::timeout(PATIENCE, refused(&*beside.writer, transaction)).await.unwrap();
+    assert_eq!(error, culprit(&unread, Refusal::NotAuthorised));
+    beside.goes_on(20).await;
+
+    // What an operator mends is seen without a restart.
+    open_again(&broker, &forbidden.topic).await;
+    soon(async {
+        while beside.writer.commit(beside.transaction(&forbidden, &["at last".to_owned()])).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    assert_eq!(kit::values(&*log, &forbidden).await, ["at last"]);
+    beside.ends_whole(&log).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_made_is_refused_with_what_to_do() {
+    let Some((broker, log)) = guarded().await else { return };
+    // Topics may be made by nobody in general, and by everybody where a topic has no rules.
+    broker
+        .tool(ACLS, &["--add", "--cluster", "--allow-principal", "User:another", "--operation", "Create"])
+        .await
+        .unwrap();
+    allow_only(&broker, "guarded.forbidden", &["Describe"]).await;
+    let made = log.create_topic("guarded.forbidden", &fpaas_log::TopicSpec::kept(1)).await;
+    let Err(Error::Refused(why)) = made else { panic!("{made:?}") };
+    assert!(why.contains("guarded.forbidden") && why.contains("give the user"), "{why}");
+    topic(&log, "guarded.open").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_above_the_limit_of_its_topic_is_the_culprit_and_its_neighbours_are_not() {
+    let Some((broker, log)) = guarded().await else { return };
+    let (beside, small) = (Beside::start(&log, "guarded").await, topic(&log, "guarded.small").await);
+    let limit = ["--alter", "--entity-type", "topics", "--entity-name", &small.topic, "--add-config"];
+    broker.tool(CONFIGS, &[&limit[..], &["max.message.bytes=20000"]].concat()).await.unwrap();
+    let too_large = refused(&*beside.writer, beside.transaction(&small, &[noise(98, 60_000)])).await;
+    assert_eq!(too_large, culprit(&small, Refusal::TooLarge));
+    beside.goes_on(20).await;
+    // Each of them fits, and all of them in one batch do not, however well they can be pressed.
+    let many: Vec<String> = (0..40).map(|seed| noise(seed, 5000)).collect();
+    beside.writer.commit(beside.transaction(&small, &many)).await.unwrap();
+    assert_eq!(kit::values(&*log, &small).await, many);
+    beside.goes_on(20).await;
+    // One among many that does not.
+    let mut among = many.clone();
+    among.insert(20, noise(99, 60_000));
+    assert_eq!(refused(&*beside.writer, beside.transaction(&small, &among)).await, culprit(&small, Refusal::TooLarge));
+    beside.goes_on(20).await;
+    beside.ends_whole(&log).await;
+}
+
+/// Text that does not shrink to much less than half.
+fn noise(seed: u64, length: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'a' + u8::try_from(state % 26).unwrap())
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_somebody_else_deleted_is_the_culprit_and_others_go_on() {
+    let Some((broker, log)) = guarded().await else { return };
+    let (beside, gone) = (Beside::start(&log, "guarded").await, topic(&log, "guarded.gone").await);
+    beside.writer.commit(beside.transaction(&gone, &["there".to_owned()])).await.unwrap();
+    broker.tool("org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", &gone.topic]).await.unwrap();
+    let error =
+        tokio::time::timeout(PATIENCE, refused(&*beside.writer, beside.transaction(&gone, &["late".to_owned()])));
+    assert_eq!(error.await.unwrap(), culprit(&gone, Refusal::NoSuchTopic));
+    beside.goes_on(20).await;
+    let mut transaction = beside.transaction(&beside.at, &[]);
+    transaction.advance(gone.clone(), fpaas_core::Offset(1), bytes::Bytes::new());
+    assert_eq!(refused(&*beside.writer, transaction).await, culprit(&gone, Refusal::NoSuchTopic));
+    beside.goes_on(20).await;
+    beside.ends_whole(&log).await;
+}
