@@ -1,16 +1,17 @@
 //! One pool's dispatcher: joins its group, restores the tables of the slots it is given, keeps the right lanes running.
 //!
 //! A loop over messages: slots that come and go, views that change, lanes that end. Does not own any lane's work.
-//! Invariant: one-owner.
+//! The same loop drains: its lanes then finish what is frozen and freeze nothing more. Invariant: one-owner.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fpaas_core::PoolId;
-use fpaas_core::partition::Slot;
+use fpaas_core::partition::{SLOTS, Slot};
 use fpaas_core::topics::Stage;
+use fpaas_core::{PoolId, TopicPartition};
 use fpaas_log::{Lease, Membership, MembershipEvent};
-use fpaas_state::{Context, Tables, View};
+use fpaas_state::{Context, Tables, View, rows};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -27,25 +28,22 @@ use crate::sweep::sweep;
 /// The control view must be restored before. At `shutdown`, calls in flight may still end, for half of
 /// `limits::DRAIN`; what is not committed by then is found and done again at the next start.
 pub async fn run(context: Context, pool: PoolId, config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    let client = Client::new(&config)?;
-    let group = context.topics.group(&pool, Stage::Dispatcher);
-    let tables = Tables::open(&*context.log, &context.topics.tables(&pool, Stage::Dispatcher)).await?;
-    let membership = context.log.join(&group, &context.node).await?;
-    let writer_id = format!("{}.{pool}.dispatcher", context.node);
-    let writer = context.log.writer(&writer_id, Some(&membership)).await?;
-    let views = context.control.views();
-    let shared = Shared {
-        context,
-        tables,
-        writer,
-        writer_id: writer_id.into(),
-        group: group.into(),
-        client,
-        version: config.version,
-    };
-    let shared = Arc::new(shared);
-    let lanes = Lanes::new(Arc::clone(&shared), pool);
-    Service { shared, lanes, leases: Leases::new(), views, shutdown }.serve(membership).await
+    let (service, membership) = Service::open(context, pool, config, shutdown, false).await?;
+    service.serve(membership).await
+}
+
+/// Finishes the batches of `pool` that are frozen and freezes no more, on a log of which it is the only user. Returns
+/// once there is none left, or at `shutdown`: the lanes that still have one, by the partitions of their deliveries.
+///
+/// An endpoint whose address `config` does not permit keeps its batch: it is not given up on here.
+pub async fn drain(
+    context: Context,
+    pool: PoolId,
+    config: Config,
+    shutdown: CancellationToken,
+) -> Result<Vec<TopicPartition>, Error> {
+    let (service, membership) = Service::open(context, pool, config, shutdown, true).await?;
+    service.drain(membership).await
 }
 
 struct Service {
@@ -57,21 +55,66 @@ struct Service {
 }
 
 impl Service {
+    async fn open(
+        context: Context,
+        pool: PoolId,
+        config: Config,
+        shutdown: CancellationToken,
+        draining: bool,
+    ) -> Result<(Self, Membership)> {
+        let client = Client::new(&config)?;
+        let group = context.topics.group(&pool, Stage::Dispatcher);
+        let tables = Tables::open(&*context.log, &context.topics.tables(&pool, Stage::Dispatcher)).await?;
+        let membership = context.log.join(&group, &context.node).await?;
+        let writer_id = format!("{}.{pool}.dispatcher", context.node);
+        let writer = context.log.writer(&writer_id, Some(&membership)).await?;
+        let views = context.control.views();
+        let shared = Shared {
+            context,
+            tables,
+            writer,
+            writer_id: writer_id.into(),
+            group: group.into(),
+            client,
+            version: config.version,
+            draining,
+        };
+        let shared = Arc::new(shared);
+        let lanes = Lanes::new(Arc::clone(&shared), pool);
+        Ok((Self { shared, lanes, leases: Leases::new(), views, shutdown }, membership))
+    }
+
     async fn serve(mut self, mut membership: Membership) -> Result<()> {
-        loop {
-            tokio::select! {
-                () = self.shutdown.cancelled() => break,
-                event = membership.next() => self.member(event.ok_or(Error::Fenced)?).await?,
-                // The other side lives in our context.
-                _ = self.views.changed() => {}
-                slot = self.lanes.over() => self.sweep(slot?).await?,
-            }
-            let view = Arc::clone(&self.views.borrow_and_update());
-            for slot in self.lanes.follow(&view, &self.leases) {
-                self.sweep(slot).await?;
+        while self.step(&mut membership).await?.is_continue() {}
+        self.lanes.stop(&Slot::all().collect()).await
+    }
+
+    async fn drain(mut self, mut membership: Membership) -> Result<Vec<TopicPartition>> {
+        // A lane that has nothing frozen, or not any more, ends by itself.
+        while !(self.leases.len() == SLOTS as usize && self.lanes.are_over()) {
+            if self.step(&mut membership).await?.is_break() {
+                break;
             }
         }
-        self.lanes.stop(&Slot::all().collect()).await
+        self.lanes.stop(&Slot::all().collect()).await?;
+        let frozen = self.leases.keys().flat_map(|slot| self.shared.tables.scan(*slot, rows::BATCH));
+        Ok(frozen.filter_map(|(key, _)| rows::batch_lane(&key)).collect())
+    }
+
+    /// One message. Breaks at the shutdown.
+    async fn step(&mut self, membership: &mut Membership) -> Result<ControlFlow<()>> {
+        tokio::select! {
+            () = self.shutdown.cancelled() => return Ok(ControlFlow::Break(())),
+            event = membership.next() => self.member(event.ok_or(Error::Fenced)?).await?,
+            // The other side lives in our context.
+            _ = self.views.changed() => {}
+            slot = self.lanes.over() => self.sweep(slot?).await?,
+        }
+        let view = Arc::clone(&self.views.borrow_and_update());
+        for slot in self.lanes.follow(&view, &self.leases) {
+            self.sweep(slot).await?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     async fn member(&mut self, event: MembershipEvent) -> Result<()> {
