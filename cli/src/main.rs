@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod crash;
 mod exit;
+mod migrate;
 mod node;
 mod out;
 mod private;
@@ -42,6 +43,7 @@ fn run(args: Args) -> Result<(), Failure> {
         match args.command {
             Command::Dev(dev) => Box::pin(node::dev(dev, args.server.api_key)).await,
             Command::Serve(serve) => Box::pin(node::serve(serve, args.server.api_key)).await,
+            Command::Migrate(migrate) => Box::pin(migrate::run(migrate)).await,
             Command::Apply(apply) => client::apply::run(&args.server, &apply).await,
             Command::Get(get) => client::show::get(&args.server, &get).await,
             Command::Delete(delete) => client::show::delete(&args.server, &delete).await,

@@ -6,6 +6,8 @@
 
 #[path = "crash/job.rs"]
 mod job;
+#[path = "crash/migrate.rs"]
+mod migrate;
 #[path = "crash/moments.rs"]
 mod moments;
 #[path = "crash/points.rs"]

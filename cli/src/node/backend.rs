@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::folder::EMBEDDED_LOG;
 use crate::args::LogArgs;
 use crate::exit::Failure;
+use crate::migrate::mark;
 
 /// What a Kafka cluster's address begins with.
 const SCHEME: &str = "kafka://";
 
 /// Which log, as it was asked for.
 #[derive(Debug)]
-pub(super) enum Address {
+pub(crate) enum Address {
     /// In the data folder.
     Embedded(Fsync),
     /// On a cluster.
@@ -36,7 +37,7 @@ pub(super) enum Backend {
 }
 
 impl Address {
-    pub(super) fn parse(args: &LogArgs) -> Result<Self, Failure> {
+    pub(crate) fn parse(args: &LogArgs) -> Result<Self, Failure> {
         let fsync = fsync(&args.fsync)?;
         if args.log == "embedded" {
             return Self::embedded(args, fsync);
@@ -71,7 +72,9 @@ impl Address {
             }
             Self::Kafka(config) => {
                 let opened = Kafka::open((**config).clone()).await.map_err(unopened)?;
-                Ok(Backend::Kafka(opened, Topics::with_prefix(&config.prefix)))
+                let topics = Topics::with_prefix(&config.prefix);
+                mark::refuse_cluster(&*opened, &topics).await?;
+                Ok(Backend::Kafka(opened, topics))
             }
         }
     }
