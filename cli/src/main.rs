@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod crash;
 mod exit;
+mod mark;
 mod migrate;
 mod node;
 mod out;

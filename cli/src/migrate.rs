@@ -3,15 +3,15 @@
 //! ```text
 //!  drain ─▶ mark ─▶ copy every record ─▶ read it back ─▶ commands ─▶ cursors, rows, positions ─▶ mark ─▶ the folder
 //!            │                              │ offsets of before ─▶ offsets of now       │           │
-//!            └── neither side starts ───────┴───────────────────────────────────────────┴───────────┘ the cluster starts
+//!            └── neither side starts ───────┴───────────────────────────────────────────┴───────────┘ cluster starts
 //! ```
 //!
 //! It may be killed at any moment and is run again: what is there is found and compared, and the rest is done. Owns the
 //! order of these steps; the only part of the program that has two logs open. Invariant: offsets-with-effects.
 
+mod cluster;
 mod copy;
 mod drain;
-pub(crate) mod mark;
 mod places;
 mod placing;
 mod rewrite;
@@ -30,8 +30,8 @@ use tracing::info;
 
 use crate::args::Migrate;
 use crate::exit::Failure;
+use crate::mark::State;
 use copy::{Copier, Pair, Tally};
-use mark::State;
 use places::{Kind, Moving, Places};
 use placing::Placing;
 use rewrite::Translations;
@@ -82,7 +82,7 @@ impl Move {
     async fn run(&mut self) -> Result<Moved, Failure> {
         let places = self.places.clone();
         self.announce(&places).await?;
-        mark::put(&mut self.copier, &places.after, &self.id, State::Begun).await?;
+        cluster::put(&mut self.copier, &places.after, &self.id, State::Begun).await?;
         for topic in &places.topics {
             self.copy(topic).await?;
         }
@@ -94,7 +94,7 @@ impl Move {
         moved.topics.push((places.control.target.clone(), self.control(&places, &translations).await?));
         moved.positions = self.place(&places, &translations).await?;
         crashpoint::hit(Point::MigrationPlaced);
-        mark::put(&mut self.copier, &places.after, &self.id, State::Finished).await?;
+        cluster::put(&mut self.copier, &places.after, &self.id, State::Finished).await?;
         crashpoint::hit(Point::MigrationFinished);
         // Only now: until then, what is read back is to be all of it. A node's start does the same.
         for topic in &places.topics {

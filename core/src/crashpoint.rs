@@ -79,7 +79,7 @@ points! {
     MigrationCopying = "migration-copying",
     /// `fpaas migrate`: positions and rows of some slots are there: they are written again, the same.
     MigrationPlacing = "migration-placing",
-    /// `fpaas migrate`: all is there, and the cluster does not say so: neither side starts, and it is said when run again.
+    /// `fpaas migrate`: all is there, and the cluster does not say so: neither side starts, and the next run says it.
     MigrationPlaced = "migration-placed",
     /// `fpaas migrate`: the cluster says that all is there, the folder does not: only the cluster may go on.
     MigrationFinished = "migration-finished",

@@ -1,4 +1,4 @@
-//! Positions and rows of the other side: each slot's in one transaction, under its lease, as its owner would write them.
+//! Positions and rows of the other side: each slot's in one transaction, under its lease, as its owner writes them.
 //!
 //! Written only once every record is there, and the same each time: doing it again does no harm. Nobody else is a
 //! member of these groups before the move is finished. Invariants: one-owner, offsets-with-effects.

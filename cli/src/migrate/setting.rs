@@ -16,12 +16,13 @@ use fpaas_dispatcher::Reach;
 use fpaas_log::{Embedded, EmbeddedConfig, Error as LogError, Fsync, Kafka, KafkaConfig, Log, Patient};
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::{self, Found};
 use super::drain::Draining;
-use super::mark::{self, FolderMark, Found, MOVED_LOG, State};
 use super::{Move, Moved};
 use crate::args::{LogArgs, Migrate};
 use crate::clock::WallClock;
 use crate::exit::Failure;
+use crate::mark::{self, FolderMark, MOVED_LOG, State};
 use crate::node::backend::Address;
 use crate::node::{VERSION, folder, tenant};
 use crate::out;
@@ -84,7 +85,7 @@ impl Setting {
 
     /// `None` where all of it was there already.
     async fn move_to(&mut self, cluster: &Arc<Kafka>) -> Result<Option<Moved>, Failure> {
-        match (mark::look(&*patient(cluster), &self.after).await?, &self.mark) {
+        match (cluster::look(&*patient(cluster), &self.after).await?, &self.mark) {
             (Found::Move(there), Some(mark)) if there.id == mark.id && there.state == State::Finished => {
                 return Ok(None);
             }
@@ -124,7 +125,7 @@ impl Setting {
         };
         let cluster = self.connect().await?;
         let log = patient(&cluster);
-        match mark::look(&*log, &self.after).await? {
+        match cluster::look(&*log, &self.after).await? {
             Found::Nothing => {}
             Found::Move(there) if there.id == mark.id && there.state == State::Begun => {
                 let mut topics = log.list_topics(&format!("{}.", self.after.prefix())).await?;

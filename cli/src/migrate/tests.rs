@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::copy::Reader;
 use super::*;
 use crate::clock::WallClock;
+use crate::mark;
 
 /// Partitions of the firehose.
 const FIREHOSE: u32 = 3;
@@ -390,7 +391,7 @@ async fn a_move_that_is_cut_off_anywhere_comes_to_the_same_when_it_is_run_again(
     for seed in 100..106 {
         let (world, after) = (World::new(seed).await, Side::new("moved", scramble(seed ^ 99) % 5 + 1));
         for n in 0..20 {
-            if cut(world.run(&after), scramble(seed ^ (n << 16)) % (40 * (n + 1))).await.is_some() {
+            if cut(world.run(&after), scramble(seed ^ (n << 16)) % (5 * (n + 1))).await.is_some() {
                 break;
             }
             cuts += 1;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::folder::EMBEDDED_LOG;
 use crate::args::LogArgs;
 use crate::exit::Failure;
-use crate::migrate::mark;
+use crate::mark;
 
 /// What a Kafka cluster's address begins with.
 const SCHEME: &str = "kafka://";

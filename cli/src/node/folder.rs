@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::client::Target;
 use crate::exit::Failure;
-use crate::migrate::mark;
+use crate::mark;
 use crate::private;
 
 /// The node's name on an embedded log: a folder has one process, so one name will do.

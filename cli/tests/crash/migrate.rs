@@ -1,5 +1,5 @@
-//! `fpaas migrate`, killed: an installation that was killed half-way moves to a broker, in as many runs as it takes, and
-//! its work goes on there. 0 lost, 0 doubled, and a call that is repeated is the same, whichever side makes it.
+//! `fpaas migrate`, killed: an installation that was killed half-way moves to a broker, in as many runs as it takes,
+//! and its work goes on there. 0 lost, 0 doubled, and a call that is repeated is the same, whichever side makes it.
 //!
 //! Four subscriptions: likes (with faults), what reads their results, posts (put late, so they catch up), and follows,
 //! whose endpoint was down all the time, so that a batch is frozen and a backlog waits behind it.
@@ -113,7 +113,7 @@ impl Moving {
         self.follows.set_script(Script::ok());
     }
 
-    /// One run of it, that dies at `point` if one is given: at its first hit where there is one alone, else a bit later.
+    /// One run of it, that dies at `point` if one is given: at its first hit where there is but one, else a bit later.
     fn migrate(&self, more: &[&str], point: Option<Point>) -> Result<Process> {
         let dev = self.job.bare()?;
         let mut command = dev.command();

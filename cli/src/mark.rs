@@ -1,4 +1,4 @@
-//! What both sides say of a move: a file in the folder that moves, and a topic on the cluster it moves to.
+//! What a move of an installation to a cluster leaves on both sides: a file in the folder, and a topic on the cluster.
 //!
 //! ```text
 //!             begun            finished         moved
@@ -7,16 +7,16 @@
 //! ```
 //!
 //! So at no moment both may start, and neither half. The folder's comes first and goes last: from then on whoever runs
-//! the move again finds what it began. Owns the two marks, and what they forbid.
+//! the move again finds what it began. Owns what the marks say and forbid, not when they are made (`migrate`).
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fpaas_core::topics::Topics;
-use fpaas_core::{Timestamp, TopicPartition};
-use fpaas_log::{Log, Record, TopicSpec, Transaction};
+use fpaas_core::{Offset, TopicPartition};
+use fpaas_log::{FetchBounds, Log};
 use serde::{Deserialize, Serialize};
 
-use super::copy::{Copier, Reader};
 use crate::exit::Failure;
 use crate::private;
 
@@ -24,12 +24,14 @@ use crate::private;
 pub(crate) const FILE: &str = "migration";
 /// What the log is called once it has moved: nothing reads it any more.
 pub(crate) const MOVED_LOG: &str = "log.moved";
+/// How long what is appended and not readable yet is waited for at a time.
+const WAIT: Duration = Duration::from_millis(100);
 const VERSION: u8 = 1;
 
 /// How far a move has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum State {
+pub(crate) enum State {
     /// Neither side starts.
     Begun,
     /// All is on the cluster.
@@ -39,46 +41,41 @@ pub(super) enum State {
 /// In the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct FolderMark {
+pub(crate) struct FolderMark {
     v: u8,
     /// The same on both sides.
-    pub(super) id: String,
-    pub(super) state: State,
+    pub(crate) id: String,
+    pub(crate) state: State,
     /// The cluster, as it was given, and what its names begin with.
-    pub(super) to: String,
-    pub(super) prefix: String,
+    pub(crate) to: String,
+    pub(crate) prefix: String,
     /// The node that will go on there.
-    pub(super) node: String,
+    pub(crate) node: String,
 }
 
 /// On the cluster: the last record of its topic counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ClusterMark {
+pub(crate) struct ClusterMark {
     v: u8,
-    pub(super) id: String,
-    pub(super) state: State,
+    pub(crate) id: String,
+    pub(crate) state: State,
 }
 
-/// What is on the cluster under a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Nothing yet.
-    Nothing,
-    /// A move, this one or another.
-    Move(ClusterMark),
-    /// Topics that no move has made.
-    Others(Vec<String>),
+impl ClusterMark {
+    pub(crate) fn new(id: &str, state: State) -> Self {
+        Self { v: VERSION, id: id.to_owned(), state }
+    }
 }
 
 impl FolderMark {
-    pub(super) fn begun(id: String, to: &str, prefix: &str, node: &str) -> Self {
+    pub(crate) fn begun(id: String, to: &str, prefix: &str, node: &str) -> Self {
         let (to, prefix, node) = (to.to_owned(), prefix.to_owned(), node.to_owned());
         Self { v: VERSION, id, state: State::Begun, to, prefix, node }
     }
 
     /// The folder's, if it has one.
-    pub(super) fn read(folder: &Path) -> Result<Option<Self>, Failure> {
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>, Failure> {
         let file = file(folder);
         let text = match std::fs::read(&file) {
             Ok(text) => text,
@@ -92,13 +89,13 @@ impl FolderMark {
         }
     }
 
-    pub(super) fn write(&self, folder: &Path) -> Result<(), Failure> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), Failure> {
         let file = file(folder);
         let text = serde_json::to_string(self).map_err(|error| unusable(&file, &error.to_string()))?;
         private::store(&file, &text).and_then(|()| synced(folder)).map_err(|error| unusable(&file, &error.to_string()))
     }
 
-    pub(super) fn remove(folder: &Path) -> Result<(), Failure> {
+    pub(crate) fn remove(folder: &Path) -> Result<(), Failure> {
         let file = file(folder);
         let removed = std::fs::remove_file(&file).and_then(|()| synced(folder));
         removed.map_err(|error| unusable(&file, &error.to_string()))
@@ -106,7 +103,7 @@ impl FolderMark {
 }
 
 /// A rename and a removal are on the disk once their folder is.
-pub(super) fn synced(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn synced(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
@@ -146,25 +143,17 @@ pub(crate) async fn refuse_cluster(log: &dyn Log, topics: &Topics) -> Result<(),
     }
 }
 
-/// What is there under this prefix. What opening a log makes counts as nothing.
-pub(super) async fn look(log: &dyn Log, topics: &Topics) -> Result<Found, Failure> {
-    if let Some(mark) = read(log, topics).await? {
-        return Ok(Found::Move(mark));
-    }
-    let ours = [topics.slots(), topics.fence(), topics.migration()];
-    let mut others = log.list_topics(&format!("{}.", topics.prefix())).await?;
-    others.retain(|topic| !ours.contains(topic));
-    Ok(if others.is_empty() { Found::Nothing } else { Found::Others(others) })
-}
-
-async fn read(log: &dyn Log, topics: &Topics) -> Result<Option<ClusterMark>, Failure> {
+/// What the cluster says, if it says anything.
+pub(crate) async fn read(log: &dyn Log, topics: &Topics) -> Result<Option<ClusterMark>, Failure> {
     let at = TopicPartition::new(topics.migration(), 0);
     if log.describe_topic(&at.topic).await?.is_none() {
         return Ok(None);
     }
-    let (mut last, mut reader) = (None, Reader::open(log, &at).await?);
-    while let Some(stored) = reader.next().await? {
-        last = Some(stored);
+    let (mut last, mut next, end) = (None, Offset::ZERO, log.appended_end(&at).await?);
+    while next < end {
+        let fetched = log.fetch(&at, next, FetchBounds::waiting(WAIT)).await?;
+        last = fetched.records.into_iter().last().or(last);
+        next = fetched.next;
     }
     let Some(last) = last else { return Ok(None) };
     match serde_json::from_slice::<ClusterMark>(last.record.value.as_deref().unwrap_or_default()) {
@@ -172,16 +161,4 @@ async fn read(log: &dyn Log, topics: &Topics) -> Result<Option<ClusterMark>, Fai
         Ok(mark) => Err(Failure::Failed(format!("{at}: its version {} is not {VERSION}", mark.v))),
         Err(error) => Err(Failure::Failed(format!("{at} cannot be read: {error}"))),
     }
-}
-
-/// Says on the cluster how far the move has come; saying it again does no harm.
-pub(super) async fn put(copier: &mut Copier, topics: &Topics, id: &str, state: State) -> Result<(), Failure> {
-    let topic = topics.migration();
-    copier.to.create_topic(&topic, &TopicSpec::kept(1)).await?;
-    let mark = ClusterMark { v: VERSION, id: id.to_owned(), state };
-    let value = serde_json::to_vec(&mark).map_err(|error| Failure::Failed(error.to_string()))?;
-    let mut transaction = Transaction::new();
-    let record = Record { value: Some(value.into()), timestamp: Timestamp::default(), ..Record::default() };
-    transaction.append(TopicPartition::new(topic, 0), record);
-    copier.append(transaction).await
 }
