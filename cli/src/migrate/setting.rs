@@ -57,10 +57,12 @@ impl Setting {
         let lock = folder::lock(from)?;
         let (after, to) = (Topics::with_prefix(&kafka.prefix), args.to.clone());
         let mark = FolderMark::read(from)?;
-        if let Some(mark) = mark.as_ref().filter(|mark| mark.prefix != kafka.prefix) {
+        // Elsewhere it would begin anew, and two clusters might have all of it in the end.
+        let elsewhere = |mark: &&FolderMark| mark.to != to || mark.prefix != kafka.prefix;
+        if let Some(mark) = mark.as_ref().filter(elsewhere) {
             return Err(Failure::Usage(format!(
-                "--topic-prefix {}: this move began to {} with --topic-prefix {}: give the same again",
-                kafka.prefix, mark.to, mark.prefix
+                "this move began to {} with --topic-prefix {}: give the same again",
+                mark.to, mark.prefix
             )));
         }
         let reach = Reach::Listed(args.allow_webhook_cidr.clone().into());

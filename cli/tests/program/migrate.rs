@@ -59,6 +59,7 @@ async fn nothing_moves_to_where_others_are() -> Result<()> {
     ensure!(dev.start().await?.process.stop(LONG).await?.success(), "it does not start as before");
     let free = ["--from", &from, "--to", &to, "--topic-prefix", "was-free"];
     check(&dev, &free, 0, "moved. Go on with").await?;
+    check(&dev, &["--from", &from, "--to", &to], 64, "this move began to kafka://").await?;
 
     // Nor does a second one move to where a first one has.
     let second = Place::new().await?;
