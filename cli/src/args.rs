@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Dev(Dev),
     /// Run the same as a service: webhooks by https at global addresses, unless networks are listed
     Serve(Serve),
+    /// Move an embedded installation to a Kafka cluster, where its work goes on
+    Migrate(Migrate),
     /// Create or change the subscriptions and topics of a YAML file
     Apply(Apply),
     /// Show a subscription, or list all of them
@@ -210,6 +212,36 @@ impl LogArgs {
     pub(crate) fn is_shared(&self) -> bool {
         self.log != "embedded"
     }
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+The installation must be stopped. First its frozen batches are finished: their webhooks are called, by https at global
+addresses, unless --allow-webhook-cidr lists others. Then everything is copied and read back. Killed at any moment, the
+same command goes on; until it has come to its end, neither side starts.
+
+  fpaas migrate --from fpaas-data --to kafka://HOST:9092 --allow-webhook-cidr 127.0.0.0/8")]
+pub(crate) struct Migrate {
+    /// The data folder of the installation; it becomes that of a node on the cluster
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: PathBuf,
+    /// The cluster: kafka://HOST:PORT,…
+    #[arg(long, value_name = "LOG")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// The name of the node that will go on there with this folder [default: one is made]
+    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
+    pub(crate) node_id: Option<String>,
+    /// How long frozen batches may take to be finished
+    #[arg(long, default_value = "60s", value_name = "TIME")]
+    pub(crate) drain_wait: String,
+    /// A network whose addresses webhooks may have meanwhile, by http too; may be given again
+    #[arg(long, env = "FPAAS_ALLOW_WEBHOOK_CIDR", value_delimiter = ',', value_name = "CIDR")]
+    pub(crate) allow_webhook_cidr: Vec<IpNet>,
+    /// Give up a move that has not come to its end: what it made on the cluster is removed, and the folder starts again
+    #[arg(long)]
+    pub(crate) abandon: bool,
 }
 
 /// What a node can run.

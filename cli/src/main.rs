@@ -9,6 +9,8 @@ mod cluster;
 mod crash;
 mod exit;
 mod kafka_check;
+mod mark;
+mod migrate;
 mod node;
 mod out;
 mod private;
@@ -44,6 +46,7 @@ fn run(args: Args) -> Result<(), Failure> {
         match args.command {
             Command::Dev(dev) => Box::pin(node::dev(dev, args.server.api_key)).await,
             Command::Serve(serve) => Box::pin(node::serve(serve, args.server.api_key)).await,
+            Command::Migrate(migrate) => Box::pin(migrate::run(migrate)).await,
             Command::Apply(apply) => client::apply::run(&args.server, &apply).await,
             Command::Get(get) => client::show::get(&args.server, &get).await,
             Command::Delete(delete) => client::show::delete(&args.server, &delete).await,

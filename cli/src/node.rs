@@ -4,10 +4,10 @@
 //! Order matters: the folder is locked, the control view restored and its topics made, then the API and the stages
 //! start, then `--apply` takes effect, and only then the first frame is read.
 
-mod backend;
+pub(crate) mod backend;
 mod banner;
 mod existing;
-mod folder;
+pub(crate) mod folder;
 mod idle;
 mod metrics;
 mod plan;
@@ -34,7 +34,7 @@ use backend::Backend;
 use folder::Folder;
 use plan::Plan;
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The tenant of every installation so far.
 const TENANT: &str = "local";
 
@@ -160,7 +160,7 @@ async fn start_control(supervisor: &mut Supervisor, context: &Context) -> Result
     }
 }
 
-fn tenant() -> Result<TenantId, Failure> {
+pub(crate) fn tenant() -> Result<TenantId, Failure> {
     TenantId::parse(TENANT).map_err(|error| Failure::Failed(error.to_string()))
 }
 

@@ -12,6 +12,8 @@ mod faults;
 mod fleet;
 #[path = "crash/job.rs"]
 mod job;
+#[path = "crash/migrate.rs"]
+mod migrate;
 #[path = "crash/moments.rs"]
 mod moments;
 #[path = "crash/points.rs"]

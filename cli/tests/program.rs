@@ -26,6 +26,8 @@ mod keys;
 mod lifecycle;
 #[path = "program/metrics.rs"]
 mod metrics;
+#[path = "program/migrate.rs"]
+mod migrate;
 #[path = "program/serve.rs"]
 mod serve;
 

@@ -73,6 +73,16 @@ points! {
     TransactionOpen = "transaction-open",
     /// On Kafka: a transaction is committed and nobody here knows it yet. The next owner finds it done.
     TransactionEnded = "transaction-ended",
+    /// `fpaas migrate`: the folder says that it moves, and the cluster does not know it yet: run again, it goes on.
+    MigrationBegun = "migration-begun",
+    /// `fpaas migrate`: some records are on the cluster: run again, it finds them and copies the rest.
+    MigrationCopying = "migration-copying",
+    /// `fpaas migrate`: positions and rows of some slots are there: they are written again, the same.
+    MigrationPlacing = "migration-placing",
+    /// `fpaas migrate`: all is there, and the cluster does not say so: neither side starts, and the next run says it.
+    MigrationPlaced = "migration-placed",
+    /// `fpaas migrate`: the cluster says that all is there, the folder does not: only the cluster may go on.
+    MigrationFinished = "migration-finished",
     /// A command is durable and was not answered: it holds, and its caller's repeated PUT finds it applied.
     ControlAppended = "control-appended",
     /// A subscription's command is applied and its internal topics do not exist: they are made at the next start.

@@ -52,6 +52,9 @@ pub const RECORD_DEPTH_MAX: usize = 64;
 /// The most operations of one commit (atproto.com/specs/sync: 200).
 pub const COMMIT_OPS_MAX: usize = 200;
 
+/// Slots whose tables are read back at a time.
+pub const RESTORES_MAX: usize = 16;
+
 /// The largest record of any topic: Kafka's default `message.max.bytes` is 1 MiB + 12; ours is set where topics are
 /// made.
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;

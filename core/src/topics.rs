@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | `fpaas.slots` | – | never written: membership only | nobody |
 //! | `fpaas.fence` | – | never written: the group's offsets on it count transactions | nobody |
+//! | `fpaas.migration` | – | how far an installation that moves here has come (Kafka alone) | `fpaas migrate` |
 //! | `fpaas.firehose` | DID | event JSON | ingest |
 //! | `fpaas.ingest` | upstream | cursor | ingest; compacted |
 //! | `fpaas.control` | resource path | command | api; one partition, kept for ever |
@@ -65,6 +66,11 @@ impl Topics {
     /// Never written or read: a group's offsets on it count each slot's transactions (Kafka alone).
     pub fn fence(&self) -> String {
         format!("{}.fence", self.prefix)
+    }
+
+    /// How far an installation that moves here has come: nothing runs here before it is all there (Kafka alone).
+    pub fn migration(&self) -> String {
+        format!("{}.migration", self.prefix)
     }
 
     /// The built-in source: key = DID, value = event JSON.

@@ -90,6 +90,10 @@ impl Lane {
 
     /// Waits for the next attempt, or says that there is none.
     async fn after(&mut self, batch: &Batch, failure: Failure, attempts: &mut Attempts) -> Step<Option<Finish>> {
+        if self.shared.draining && failure.reason == Reason::Address {
+            // Who drains may permit less than whoever froze it: that is no reason to give up on it.
+            return Err(Halt::Stuck(format!("its endpoint may not be called from here: {}", failure.message).into()));
+        }
         let now = self.shared.context.clock.now();
         let first_failed = *attempts.first_failed.get_or_insert(now);
         if failure.reason == Reason::Cut && std::mem::take(&mut self.warm) {

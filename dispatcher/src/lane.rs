@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     /// Of the program.
     pub(crate) version: String,
+    /// What is frozen is finished, and nothing more is frozen.
+    pub(crate) draining: bool,
 }
 
 /// See the module's head.
@@ -126,6 +128,7 @@ impl Lane {
             }
             let batch = match frozen.take() {
                 Some(batch) => batch,
+                None if self.shared.draining => return Err(Halt::Stopped),
                 None => {
                     let entry = self.entry.clone();
                     let events = self.deliveries.collect(entry).await?;

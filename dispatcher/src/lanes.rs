@@ -100,6 +100,11 @@ impl Lanes {
         Ok(self.note_over(&key))
     }
 
+    /// True when none is at work.
+    pub(crate) fn are_over(&self) -> bool {
+        self.running.values().all(|running| running.over)
+    }
+
     /// Stops the lanes of `slots`: after this they commit nothing more.
     pub(crate) async fn stop(&mut self, slots: &BTreeSet<Slot>) -> Result<()> {
         let ours = |running: &Running| slots.contains(&running.slot);

@@ -31,4 +31,4 @@ mod trim;
 
 pub use config::{Config, Reach};
 pub use error::{Error, Result};
-pub use service::run;
+pub use service::{drain, run};

@@ -1,16 +1,17 @@
 //! One pool's dispatcher: joins its group, restores the tables of the slots it is given, keeps the right lanes running.
 //!
 //! A loop over messages: slots that come and go, views that change, lanes that end. Does not own any lane's work.
-//! Invariant: one-owner.
+//! The same loop drains: its lanes then finish what is frozen and freeze nothing more. Invariant: one-owner.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fpaas_core::PoolId;
-use fpaas_core::partition::Slot;
+use fpaas_core::partition::{SLOTS, Slot};
 use fpaas_core::topics::Stage;
+use fpaas_core::{PoolId, TopicPartition};
 use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent};
-use fpaas_state::{Context, Tables, View};
+use fpaas_state::{Context, Tables, View, rows};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -27,25 +28,22 @@ use crate::sweep::sweep;
 /// The control view must be restored before. At `shutdown`, calls in flight may still end, for half of
 /// `limits::DRAIN`; what is not committed by then is found and done again at the next start.
 pub async fn run(context: Context, pool: PoolId, config: Config, shutdown: CancellationToken) -> Result<(), Error> {
-    let client = Client::new(&config)?;
-    let group = context.topics.group(&pool, Stage::Dispatcher);
-    let tables = Tables::open(&*context.log, &context.topics.tables(&pool, Stage::Dispatcher)).await?;
-    let membership = context.log.join(&group, &context.node).await?;
-    let writer_id = format!("{}.{pool}.dispatcher", context.node);
-    let writer = context.log.writer(&writer_id, Some(&membership)).await?;
-    let views = context.control.views();
-    let shared = Shared {
-        context,
-        tables,
-        writer,
-        writer_id: writer_id.into(),
-        group: group.into(),
-        client,
-        version: config.version,
-    };
-    let shared = Arc::new(shared);
-    let lanes = Lanes::new(Arc::clone(&shared), pool);
-    Service { shared, lanes, leases: Leases::new(), views, shutdown }.serve(membership).await
+    let (service, membership) = Service::open(context, pool, config, shutdown, false).await?;
+    service.serve(membership).await
+}
+
+/// Finishes the batches of `pool` that are frozen and freezes no more, on a log of which it is the only user. Returns
+/// once there is none left, or at `shutdown`: the lanes that still have one, by the partitions of their deliveries.
+///
+/// An endpoint whose address `config` does not permit keeps its batch: it is not given up on here.
+pub async fn drain(
+    context: Context,
+    pool: PoolId,
+    config: Config,
+    shutdown: CancellationToken,
+) -> Result<Vec<TopicPartition>, Error> {
+    let (service, membership) = Service::open(context, pool, config, shutdown, true).await?;
+    service.drain(membership).await
 }
 
 struct Service {
@@ -57,30 +55,73 @@ struct Service {
 }
 
 impl Service {
+    async fn open(
+        context: Context,
+        pool: PoolId,
+        config: Config,
+        shutdown: CancellationToken,
+        draining: bool,
+    ) -> Result<(Self, Membership)> {
+        let client = Client::new(&config)?;
+        let group = context.topics.group(&pool, Stage::Dispatcher);
+        let tables = Tables::open(&*context.log, &context.topics.tables(&pool, Stage::Dispatcher)).await?;
+        let membership = context.log.join(&group, &context.node).await?;
+        let writer_id = format!("{}.{pool}.dispatcher", context.node);
+        let writer = context.log.writer(&writer_id, Some(&membership)).await?;
+        let views = context.control.views();
+        let shared = Shared {
+            context,
+            tables,
+            writer,
+            writer_id: writer_id.into(),
+            group: group.into(),
+            client,
+            version: config.version,
+            draining,
+        };
+        let shared = Arc::new(shared);
+        let lanes = Lanes::new(Arc::clone(&shared), pool);
+        Ok((Self { shared, lanes, leases: Leases::new(), views, shutdown }, membership))
+    }
+
     async fn serve(mut self, mut membership: Membership) -> Result<()> {
-        loop {
-            tokio::select! {
-                () = self.shutdown.cancelled() => break,
-                event = membership.next() => self.member(event.ok_or(Error::Fenced)?).await?,
-                // The other side lives in our context.
-                _ = self.views.changed() => {}
-                slot = self.lanes.over() => self.sweep(slot?).await?,
-            }
-            let view = Arc::clone(&self.views.borrow_and_update());
-            for slot in self.lanes.follow(&view, &self.leases) {
-                self.sweep(slot).await?;
+        while self.step(&mut membership).await?.is_continue() {}
+        self.lanes.stop(&Slot::all().collect()).await
+    }
+
+    async fn drain(mut self, mut membership: Membership) -> Result<Vec<TopicPartition>> {
+        // A lane that has nothing frozen, or not any more, ends by itself.
+        while !(self.leases.len() == SLOTS as usize && self.lanes.are_over()) {
+            if self.step(&mut membership).await?.is_break() {
+                break;
             }
         }
-        self.lanes.stop(&Slot::all().collect()).await
+        self.lanes.stop(&Slot::all().collect()).await?;
+        let frozen = self.leases.keys().flat_map(|slot| self.shared.tables.scan(*slot, rows::BATCH));
+        Ok(frozen.filter_map(|(key, _)| rows::batch_lane(&key)).collect())
+    }
+
+    /// One message. Breaks at the shutdown.
+    async fn step(&mut self, membership: &mut Membership) -> Result<ControlFlow<()>> {
+        tokio::select! {
+            () = self.shutdown.cancelled() => return Ok(ControlFlow::Break(())),
+            event = membership.next() => self.member(event.ok_or(Error::Fenced)?).await?,
+            // The other side lives in our context.
+            _ = self.views.changed() => {}
+            slot = self.lanes.over() => self.sweep(slot?).await?,
+        }
+        let view = Arc::clone(&self.views.borrow_and_update());
+        for slot in self.lanes.follow(&view, &self.leases) {
+            self.sweep(slot).await?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     async fn member(&mut self, event: MembershipEvent) -> Result<()> {
         match event {
             MembershipEvent::Assigned(leases) => {
                 info!(slots = leases.len(), group = %self.shared.group, "slots are ours");
-                for lease in leases {
-                    self.take(lease).await?;
-                }
+                self.take(leases).await?;
             }
             MembershipEvent::Revoked(leases, ack) => {
                 self.release(&leases).await?;
@@ -91,18 +132,21 @@ impl Service {
         Ok(())
     }
 
-    async fn take(&mut self, lease: Lease) -> Result<()> {
-        let slot = lease.slot;
+    async fn take(&mut self, leases: Vec<Lease>) -> Result<()> {
         let (tables, log) = (&self.shared.tables, &self.shared.context.log);
-        let restored = self.shutdown.run_until_cancelled(tables.restore(&**log, slot)).await;
-        match restored {
-            // Nothing of the slot runs, and whoever has it next restores it.
+        let restore = tables.restore_all(&**log, leases.iter().map(|lease| lease.slot));
+        match self.shutdown.run_until_cancelled(restore).await {
+            // Nothing of the slots runs, and whoever has them next restores them.
             None => return Ok(()),
             Some(Err(fpaas_state::Error::Log(LogError::Retry(_)))) if self.shutdown.is_cancelled() => return Ok(()),
             Some(restored) => restored?,
         }
-        self.leases.insert(slot, lease);
-        self.sweep(slot).await
+        for lease in leases {
+            let slot = lease.slot;
+            self.leases.insert(slot, lease);
+            self.sweep(slot).await?;
+        }
+        Ok(())
     }
 
     async fn release(&mut self, leases: &[Lease]) -> Result<()> {

@@ -59,6 +59,9 @@ pub enum Refusal {
     /// The broker does not let us.
     #[error("not authorised")]
     NotAuthorised,
+    /// The topic takes no such record: a compacted one none without a key.
+    #[error("the topic takes no such record: a compacted one takes none without a key")]
+    Invalid,
     /// Its partition has no leader: it may go well later, and everything else goes well meanwhile.
     #[error("its partition has no leader now")]
     Unavailable,

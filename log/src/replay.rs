@@ -6,8 +6,9 @@ use fpaas_core::{Offset, TopicPartition};
 
 use crate::{Error, FetchBounds, Log, Stored};
 
-/// How long a fetch waits for what is appended and not decided yet.
-const WAIT: Duration = Duration::from_secs(1);
+/// How often what is appended and not decided yet is looked for, at first and at most.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(200);
 
 /// Reads every record of `at` from `from` on, past everything that is appended now, and answers where it stopped.
 ///
@@ -19,13 +20,19 @@ pub async fn replay<E: From<Error>>(
     from: Offset,
     mut each: impl FnMut(Stored) -> Result<(), E>,
 ) -> Result<Offset, E> {
-    let (end, mut next) = (log.appended_end(at).await?, from);
+    let (end, mut next, mut look) = (log.appended_end(at).await?, from, LOOK);
     while next < end {
-        let fetched = log.fetch(at, next, FetchBounds::waiting(WAIT)).await?;
+        // Whoever waits is woken by records alone, and behind the last one there may be none.
+        let fetched = log.fetch(at, next, FetchBounds::now()).await?;
+        let stands = fetched.next == next;
         for stored in fetched.records {
             each(stored)?;
         }
         next = fetched.next;
+        if stands {
+            tokio::time::sleep(look).await;
+            look = (look * 2).min(LOOK_MAX);
+        }
     }
     Ok(next)
 }

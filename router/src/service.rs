@@ -113,10 +113,8 @@ impl Service {
 
     async fn assigned(&mut self, leases: Vec<Lease>, shutdown: &CancellationToken) -> Result<()> {
         info!(pool = %self.pool, slots = leases.len(), "slots assigned");
-        for lease in leases {
-            if self.restore(&lease, shutdown).await?.is_continue() {
-                self.owned.insert(lease.slot, lease);
-            }
+        if self.restore(&leases, shutdown).await?.is_continue() {
+            self.owned.extend(leases.into_iter().map(|lease| (lease.slot, lease)));
         }
         Ok(())
     }
@@ -132,18 +130,21 @@ impl Service {
         Ok(())
     }
 
-    /// Reads a slot's rows back and removes those of subscriptions that went while nobody watched. Breaks when asked to
-    /// stop: nothing of the slot may run then.
-    async fn restore(&self, lease: &Lease, shutdown: &CancellationToken) -> Result<ControlFlow<()>> {
+    /// Reads the slots' rows back and removes those of subscriptions that went while nobody watched. Breaks when asked
+    /// to stop: nothing of the slots may run then.
+    async fn restore(&self, leases: &[Lease], shutdown: &CancellationToken) -> Result<ControlFlow<()>> {
         let (shared, mut backoff) = (&self.shared, Backoff::default());
         loop {
-            match shared.tables.restore(&*shared.context.log, lease.slot).await {
+            let slots = leases.iter().map(|lease| lease.slot);
+            match shared.tables.restore_all(&*shared.context.log, slots).await {
                 Err(StateError::Log(LogError::Retry(why))) if backoff.wait(&why, shutdown).await.is_continue() => {}
                 Err(StateError::Log(LogError::Retry(_))) => return Ok(ControlFlow::Break(())),
                 restored => break restored?,
             }
         }
-        self.sweep(lease, shutdown).await?;
+        for lease in leases {
+            self.sweep(lease, shutdown).await?;
+        }
         Ok(ControlFlow::Continue(()))
     }
 

@@ -23,6 +23,11 @@ const VERSION: u8 = 1;
 /// What the keys of all [`ScanRow`]s start with.
 pub const SCAN: &str = "scan/";
 
+/// What the keys of all [`BatchRow`]s start with.
+pub const BATCH: &str = "batch/";
+/// What the keys of all [`StartedRow`]s start with.
+pub const STARTED: &str = "started/";
+
 /// Where a subscription stands on one partition of its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -97,7 +102,7 @@ pub fn scan_prefix(entry: &SubscriptionEntry) -> String {
 
 /// The key of a [`StartedRow`].
 pub fn started_key(at: &TopicPartition) -> String {
-    format!("started/{}/{}", at.topic, at.partition)
+    format!("{STARTED}{}/{}", at.topic, at.partition)
 }
 
 /// The key of a [`BatchRow`]: it sorts by the batch's first offset.
@@ -107,7 +112,21 @@ pub fn batch_key(deliveries: &TopicPartition, first: Offset) -> String {
 
 /// What the keys of all [`BatchRow`]s of a lane start with; the deliveries' name holds subscription and incarnation.
 pub fn batch_prefix(deliveries: &TopicPartition) -> String {
-    format!("batch/{}/{}/", deliveries.topic, deliveries.partition)
+    format!("{BATCH}{}/{}/", deliveries.topic, deliveries.partition)
+}
+
+/// The lane of a [`BatchRow`]'s key, as the partition of its deliveries.
+pub fn batch_lane(key: &str) -> Option<TopicPartition> {
+    let (topic, rest) = key.strip_prefix(BATCH)?.split_once('/')?;
+    Some(TopicPartition::new(topic, rest.split('/').next()?.parse().ok()?))
+}
+
+/// The head of a [`ScanRow`]'s or [`StartedRow`]'s key, and the partition that it ends with.
+pub fn split_partition(key: &str) -> Option<(&str, TopicPartition)> {
+    let (rest, partition) = key.rsplit_once('/')?;
+    let at = rest.rfind('/')? + 1;
+    let (head, topic) = rest.split_at_checked(at)?;
+    Some((head, TopicPartition::new(topic, partition.parse().ok()?)))
 }
 
 #[cfg(test)]
@@ -125,9 +144,20 @@ mod tests {
     }
 
     #[test]
+    fn the_partition_at_the_end_of_a_key_is_read_back() {
+        let at = TopicPartition::new("fpaas.acme.t.a-topic", 12);
+        assert_eq!(split_partition(&started_key(&at)), Some(("started/", at.clone())));
+        assert_eq!(split_partition("scan/acme/likes/3/fpaas.acme.t.a-topic/12"), Some(("scan/acme/likes/3/", at)));
+        for other in ["", "scan", "scan/a", "started/topic/x"] {
+            assert_eq!(split_partition(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn batches_of_a_lane_sort_by_their_first_offset() {
         let lane = TopicPartition::new("fpaas.acme.d.likes.3", 0);
         assert!(batch_key(&lane, Offset(9)) < batch_key(&lane, Offset(10)));
         assert!(batch_key(&lane, Offset(10)).starts_with(&batch_prefix(&lane)));
+        assert_eq!(batch_lane(&batch_key(&lane, Offset(10))), Some(lane));
     }
 }

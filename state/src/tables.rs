@@ -11,8 +11,9 @@ use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::partition::Slot;
-use fpaas_core::{Offset, Partition, Timestamp, TopicPartition};
+use fpaas_core::{Offset, Partition, Timestamp, TopicPartition, limits};
 use fpaas_log::{Log, Record, Stored, TopicSpec, Transaction, replay};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,6 +38,12 @@ impl Tables {
     pub async fn open(log: &dyn Log, topic: &str) -> Result<Self> {
         log.create_topic(topic, &TopicSpec::compacted(fpaas_core::partition::SLOTS)).await?;
         Ok(Self { topic: topic.into(), slots: RwLock::default() })
+    }
+
+    /// Reads the rows of all these slots back, several at a time ([`Tables::restore`]).
+    pub async fn restore_all(&self, log: &dyn Log, slots: impl IntoIterator<Item = Slot>) -> Result<()> {
+        let restores: Vec<_> = slots.into_iter().map(|slot| self.restore(log, slot)).collect();
+        stream::iter(restores).buffer_unordered(limits::RESTORES_MAX).try_collect().await
     }
 
     /// Reads a slot's rows back, past everything that is appended to its changelog now: what the slot's last owner has

@@ -15,10 +15,11 @@ use super::folder::EMBEDDED_LOG;
 use crate::args::LogArgs;
 use crate::cluster::{self, SCHEME};
 use crate::exit::Failure;
+use crate::mark;
 
 /// Which log, as it was asked for.
 #[derive(Debug)]
-pub(super) enum Address {
+pub(crate) enum Address {
     /// In the data folder.
     Embedded(Fsync),
     /// On a cluster.
@@ -44,7 +45,7 @@ pub(super) enum Backend {
 }
 
 impl Address {
-    pub(super) fn parse(args: &LogArgs) -> Result<Self, Failure> {
+    pub(crate) fn parse(args: &LogArgs) -> Result<Self, Failure> {
         let fsync = fsync(&args.fsync)?;
         if args.log == "embedded" {
             return Self::embedded(args, fsync);
@@ -92,7 +93,11 @@ impl Reached {
                 let opened = Embedded::open(&data.join(EMBEDDED_LOG), config);
                 Ok(Backend::Embedded(opened.map_err(|error| Failure::Folder(error.to_string()))?))
             }
-            Self::Kafka(reached, topics) => Ok(Backend::Kafka(reached.open().await.map_err(unopened)?, topics)),
+            Self::Kafka(reached, topics) => {
+                let opened = reached.open().await.map_err(unopened)?;
+                mark::refuse_cluster(&*opened, &topics).await?;
+                Ok(Backend::Kafka(opened, topics))
+            }
         }
     }
 }

@@ -14,12 +14,13 @@ use tracing::warn;
 
 use crate::client::Target;
 use crate::exit::Failure;
+use crate::mark;
 use crate::private;
 
 /// The node's name on an embedded log: a folder has one process, so one name will do.
-const EMBEDDED_NODE: &str = "dev";
+pub(crate) const EMBEDDED_NODE: &str = "dev";
 /// In the folder of an embedded log.
-pub(super) const EMBEDDED_LOG: &str = "log";
+pub(crate) const EMBEDDED_LOG: &str = "log";
 /// In the folder of a node on a Kafka cluster: its name there.
 const NODE: &str = "node-id";
 /// The longest name of a node: it is part of transactional ids and of groups' member names.
@@ -65,6 +66,7 @@ impl Folder {
         let given = given.map(checked_key).transpose()?;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         let lock = lock(path)?;
+        mark::refuse_folder(path, matches!(naming, Naming::Alone))?;
         close_to_others(path).map_err(|error| unusable(path, &error))?;
         let node = node(path, naming)?;
         let key_text = kept(&path.join("api-key"), given, || generate("fpaas_", 24))?;
@@ -90,7 +92,18 @@ impl Folder {
 
 /// What is in a data folder, also where it is a file system of its own. One that holds anything else is somebody's for
 /// other reasons, too, such as a temporary folder, and keeps its mode.
-const OURS: [&str; 7] = ["lock", "api-key", "api-key.new", NODE, "node-id.new", EMBEDDED_LOG, "lost+found"];
+const OURS: [&str; 10] = [
+    "lock",
+    "api-key",
+    "api-key.new",
+    NODE,
+    "node-id.new",
+    EMBEDDED_LOG,
+    mark::FILE,
+    "migration.new",
+    mark::MOVED_LOG,
+    "lost+found",
+];
 
 /// Makes the folder its owner's alone, or says that it is not.
 fn close_to_others(path: &Path) -> std::io::Result<()> {
@@ -110,7 +123,7 @@ fn close_to_others(path: &Path) -> std::io::Result<()> {
 }
 
 /// Held by the process until it ends, however it ends.
-fn lock(path: &Path) -> Result<File, Failure> {
+pub(crate) fn lock(path: &Path) -> Result<File, Failure> {
     let file = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
     let file = file.map_err(|error| unusable(path, &error))?;
     match file.try_lock() {
@@ -130,12 +143,23 @@ fn node(path: &Path, naming: Naming<'_>) -> Result<String, Failure> {
         Naming::Alone => Ok(EMBEDDED_NODE.to_owned()),
         Naming::Among(given) => {
             let given = given.map(checked_name).transpose()?;
-            kept(&path.join(NODE), given, || generate("node-", 6))
+            kept(&path.join(NODE), given, new_name)
         }
     }
 }
 
-fn checked_name(name: &str) -> Result<String, Failure> {
+/// A name that no other node has.
+pub(crate) fn new_name() -> Result<String, Failure> {
+    generate("node-", 6)
+}
+
+/// The folder is that of a node on a Kafka cluster from now on, of this name.
+pub(crate) fn set_name(path: &Path, name: &str) -> Result<(), Failure> {
+    let file = path.join(NODE);
+    private::store(&file, name).map_err(|error| unusable(&file, &error))
+}
+
+pub(crate) fn checked_name(name: &str) -> Result<String, Failure> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if plain && (1..=NODE_BYTES_MAX).contains(&name.len()) {
         return Ok(name.to_owned());

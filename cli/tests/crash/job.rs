@@ -54,7 +54,7 @@ impl On {
         }
     }
 
-    fn arguments(&self, seed: u64) -> Vec<String> {
+    pub(crate) fn arguments(&self, seed: u64) -> Vec<String> {
         match self {
             Self::Embedded => Vec::new(),
             Self::Kafka(brokers) => ["--log", &format!("kafka://{brokers}"), "--topic-prefix", &format!("job{seed}")]
@@ -88,6 +88,11 @@ impl Job {
     fn write_file(&self) -> Result<()> {
         let file = serde_json::to_string(&json!({"subscription": self.likes()}))?;
         Ok(std::fs::write(self.file(), file)?)
+    }
+
+    /// From the next start on its log is this one.
+    pub(crate) fn move_to(&mut self, on: &On) {
+        self.log = on.arguments(self.seed);
     }
 
     /// From the next call on no batch is acknowledged: each is tried until it is not held any more, or for ever.

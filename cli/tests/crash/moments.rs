@@ -32,7 +32,7 @@ async fn a_job_on_kafka_killed_at_any_moment_loses_nothing_and_doubles_nothing()
     killed_at_any_moment(&kafka, rounds(10)).await
 }
 
-fn rounds(bounded: u64) -> u64 {
+pub(crate) fn rounds(bounded: u64) -> u64 {
     std::env::var("FPAAS_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(bounded)
 }
 
@@ -105,7 +105,7 @@ async fn kill(job: &Job, moment: Moment, before: u64) -> Result<Killed> {
 }
 
 /// Waits on the topic's tail until so many results are committed.
-async fn at_least(api: &fpaas_testkit::Client, wanted: u64) -> Result<u64> {
+pub(crate) async fn at_least(api: &fpaas_testkit::Client, wanted: u64) -> Result<u64> {
     let mut tail = api.tail("like-results", "from=earliest").await?;
     let read = async {
         let mut count = 0;

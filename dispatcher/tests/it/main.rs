@@ -8,6 +8,8 @@ mod changes;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod owners;

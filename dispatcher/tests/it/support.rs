@@ -11,7 +11,7 @@ use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{
     Clock, HeadersBuilder, Incarnation, Offset, PoolId, SubscriptionId, TenantId, TopicName, TopicPartition,
 };
-use fpaas_dispatcher::{Config, Error, run};
+use fpaas_dispatcher::{Config, Error, Reach, drain, run};
 use fpaas_log::embedded::EmbeddedConfig;
 use fpaas_log::{Embedded, FetchBounds, Log as _, Position, Record, Stored, Transaction};
 use fpaas_state::{Board, Change, Command, Context, Control, Counters, Outcome};
@@ -85,6 +85,12 @@ impl World {
     }
 
     pub(crate) async fn open_with(folder: &Path, change: impl FnOnce(&mut EmbeddedConfig)) -> Self {
+        let world = Self::idle(folder, change).await;
+        Self { dispatcher: dispatch(&world.context, &world.shutdown), ..world }
+    }
+
+    /// The same without a dispatcher.
+    pub(crate) async fn idle(folder: &Path, change: impl FnOnce(&mut EmbeddedConfig)) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TestClock(Instant::now()));
         let mut config = EmbeddedConfig::new(Arc::clone(&clock));
         change(&mut config);
@@ -101,8 +107,15 @@ impl World {
         };
         let shutdown = CancellationToken::new();
         let control = follow(&context, &shutdown).await;
-        let dispatcher = dispatch(&context, &shutdown);
+        let dispatcher = tokio::spawn(async { Ok(()) });
         Self { log, context, shutdown, dispatcher, control, commands: 0 }
+    }
+
+    /// Finishes what is frozen, until `stop` at the latest; the lanes that still have something.
+    pub(crate) async fn drain(&self, reach: Reach, stop: &CancellationToken) -> Vec<TopicPartition> {
+        let config = Config { reach, version: "test".to_owned() };
+        let drained = drain(self.context.clone(), PoolId::of_tenant(&tenant()), config, stop.clone());
+        tokio::time::timeout(PATIENCE, drained).await.expect("it ends").unwrap()
     }
 
     /// How the dispatcher ended, which it did by itself.
@@ -209,7 +222,7 @@ pub(crate) fn text(record: &Record) -> String {
 
 /// A dispatcher of the tenant's pool.
 pub(crate) fn dispatch(context: &Context, shutdown: &CancellationToken) -> JoinHandle<Result<(), Error>> {
-    let config = Config { reach: fpaas_dispatcher::Reach::Dev, version: "test".to_owned() };
+    let config = Config { reach: Reach::Dev, version: "test".to_owned() };
     tokio::spawn(run(context.clone(), PoolId::of_tenant(&tenant()), config, shutdown.clone()))
 }
 

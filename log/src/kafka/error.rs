@@ -149,6 +149,7 @@ pub(super) const fn refusal(code: Code) -> Option<Refusal> {
         }
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Refusal::TooLarge,
         Code::TopicAuthorizationFailed => Refusal::NotAuthorised,
+        Code::InvalidRecord => Refusal::Invalid,
         Code::LeaderNotAvailable | Code::MessageTimedOut => Refusal::Unavailable,
         _ => return None,
     })

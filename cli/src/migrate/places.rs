@@ -1,0 +1,140 @@
+//! What moves and what it is called afterwards: every topic of an installation, from its control view.
+//!
+//! A topic that the view does not account for stops the move: nothing is left behind unsaid. Pure, but for asking the
+//! log what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fpaas_core::topics::{Stage, Topics};
+use fpaas_core::{PoolId, TopicPartition};
+use fpaas_log::{Log, TopicSpec};
+use fpaas_state::{Command, View};
+
+use super::copy::{Pair, Reader};
+use crate::exit::Failure;
+
+/// What is copied record by record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moving {
+    pub(super) source: String,
+    pub(super) target: String,
+    pub(super) spec: TopicSpec,
+    pub(super) kind: Kind,
+}
+
+/// What a copied topic holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Events of the firehose.
+    Firehose,
+    /// A tenant's own.
+    Tenant,
+    /// The deliveries of a subscription.
+    Deliveries,
+    /// Its dead letters.
+    DeadLetters,
+    /// Commands: where subscriptions start is in them.
+    Control,
+}
+
+/// Everything that moves.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// In the order in which they are copied.
+    pub(super) topics: Vec<Moving>,
+    pub(super) control: Moving,
+    /// Where the upstreams were left.
+    pub(super) cursors: Option<(String, String)>,
+    /// The pools that have tables.
+    pub(super) pools: BTreeSet<PoolId>,
+    /// The names of both sides.
+    pub(super) before: Topics,
+    pub(super) after: Topics,
+}
+
+/// The control view as the log has it. Nothing is made or removed, so that it may be looked at again and again.
+pub(super) async fn view(log: &dyn Log, topics: &Topics) -> Result<View, Failure> {
+    let at = TopicPartition::new(topics.control(), 0);
+    let (mut view, mut commands) = (View::default(), Reader::open(log, &at).await?);
+    while let Some(stored) = commands.next().await? {
+        view.apply(&Command::decode(stored.record.value.as_deref().unwrap_or_default())?);
+    }
+    Ok(view)
+}
+
+impl Moving {
+    pub(super) fn pairs(&self) -> Vec<Pair> {
+        let pair = |partition| Pair {
+            source: TopicPartition::new(self.source.as_str(), partition),
+            target: TopicPartition::new(self.target.as_str(), partition),
+        };
+        (0..self.spec.partitions).map(pair).collect()
+    }
+}
+
+impl Places {
+    /// Of the installation whose control view this is.
+    pub(super) async fn find(
+        log: &dyn Log,
+        view: &View,
+        own: &PoolId,
+        before: &Topics,
+        after: &Topics,
+    ) -> Result<Self, Failure> {
+        let mut topics = Vec::new();
+        for (source, target, kind) in named(view, before, after) {
+            if let Some(spec) = log.describe_topic(&source).await? {
+                topics.push(Moving { source, target, spec, kind });
+            }
+        }
+        let (source, target) = (before.control(), after.control());
+        let spec = log.describe_topic(&source).await?;
+        let spec = spec.ok_or_else(|| Failure::Usage("this installation has no control topic".to_owned()))?;
+        let control = Moving { source, target, spec, kind: Kind::Control };
+        let cursors = log.describe_topic(&before.ingest()).await?.map(|_| (before.ingest(), after.ingest()));
+        let mut pools: BTreeSet<PoolId> = view.subscriptions.values().map(|entry| entry.pool.clone()).collect();
+        pools.insert(own.clone());
+        let places = Self { topics, control, cursors, pools, before: before.clone(), after: after.clone() };
+        places.check(log.list_topics(&format!("{}.", before.prefix())).await?)?;
+        Ok(places)
+    }
+
+    /// Nothing else is there.
+    fn check(&self, found: Vec<String>) -> Result<(), Failure> {
+        let tables = self
+            .pools
+            .iter()
+            .flat_map(|pool| [Stage::Router, Stage::Dispatcher].map(|stage| self.before.tables(pool, stage)));
+        let mut known: BTreeSet<String> = self.topics.iter().map(|topic| topic.source.clone()).chain(tables).collect();
+        known.extend([self.before.control(), self.before.ingest()]);
+        match found.into_iter().find(|topic| !known.contains(topic)) {
+            None => Ok(()),
+            Some(unknown) => Err(Failure::Failed(format!(
+                "the topic {unknown} belongs to nothing that this version of fpaas knows: it cannot be moved"
+            ))),
+        }
+    }
+
+    /// What each copied topic is called afterwards.
+    pub(super) fn names(&self) -> BTreeMap<&str, &str> {
+        self.topics.iter().map(|topic| (topic.source.as_str(), topic.target.as_str())).collect()
+    }
+}
+
+/// Both names of everything that is copied as it is.
+fn named(view: &View, before: &Topics, after: &Topics) -> Vec<(String, String, Kind)> {
+    let mut named = vec![(before.firehose(), after.firehose(), Kind::Firehose)];
+    for (tenant, name) in view.topics.keys() {
+        named.push((before.of_tenant(tenant, name), after.of_tenant(tenant, name), Kind::Tenant));
+    }
+    for entry in view.subscriptions.values() {
+        let (tenant, id, incarnation) = (&entry.tenant, &entry.id, entry.incarnation);
+        let of =
+            |names: &Topics| [names.deliveries(tenant, id, incarnation), names.dead_letters(tenant, id, incarnation)];
+        let [deliveries, dead_letters] = of(before);
+        let [deliveries_after, dead_letters_after] = of(after);
+        named.push((deliveries, deliveries_after, Kind::Deliveries));
+        named.push((dead_letters, dead_letters_after, Kind::DeadLetters));
+    }
+    named
+}

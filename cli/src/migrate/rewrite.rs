@@ -1,0 +1,105 @@
+//! What holds an offset or a topic's name, with those of the other side. Pure.
+//!
+//! | what | holds |
+//! |---|---|
+//! | a command that makes a subscription | where it starts in each partition of its source |
+//! | a row of the router | where a subscription stands on a partition of its source |
+//! | where an upstream was left | the ends of the firehose then |
+//! | a position | itself |
+//!
+//! A frozen batch holds offsets too, and its id is a hash of them: so none is frozen when this is done. Records of a
+//! tenant's topic hold none, but the ids of those without one of their own are where they stand: such a record keeps
+//! the id it has by getting it as a header.
+
+use std::collections::BTreeMap;
+
+use fpaas_core::event::{self, header};
+use fpaas_core::{HeadersBuilder, Offset, TopicPartition};
+use fpaas_ingest::Cursor;
+use fpaas_log::{Record, Stored};
+use fpaas_state::rows::{self, ScanRow};
+use fpaas_state::{Change, Command};
+use tokio_util::bytes::Bytes;
+
+use super::places::Places;
+use super::translation::Translation;
+use crate::exit::Failure;
+
+/// By the source's partition.
+pub(super) type Translations = BTreeMap<TopicPartition, Translation>;
+
+/// What an offset of `at` is on the other side.
+pub(super) fn offset(translations: &Translations, at: &TopicPartition, offset: Offset) -> Result<Offset, Failure> {
+    let translation = translations.get(at);
+    translation.map(|translation| translation.of(offset)).ok_or_else(|| unknown(&at.to_string(), "was not copied"))
+}
+
+/// A record of the control topic.
+pub(super) fn command(places: &Places, translations: &Translations, stored: Stored) -> Result<Record, Failure> {
+    let mut command = Command::decode(stored.record.value.as_deref().unwrap_or_default())?;
+    let Change::PutSubscription { subscription, starts, .. } = &mut command.change else { return Ok(stored.record) };
+    let source = places.before.of_tenant(&command.tenant, &subscription.source.topic);
+    for (partition, start) in (0u32..).zip(starts.iter_mut()) {
+        *start = offset(translations, &TopicPartition::new(source.as_str(), partition), *start)?;
+    }
+    Ok(Record { value: Some(command.encode()?), ..stored.record })
+}
+
+/// A record of a tenant's topic: with the id that its deliveries have had, or would have. A compacted topic of Kafka
+/// takes no record without a key, and one that had none replaced nothing: so its id becomes its key.
+pub(super) fn of_tenant(at: &TopicPartition, compacted: bool, stored: Stored) -> Record {
+    let Stored { offset, mut record } = stored;
+    if record.headers.get(header::ID).is_none() {
+        let id = event::record_id(&at.topic, at.partition.0, offset.0);
+        record.headers = HeadersBuilder::from_headers(&record.headers).with(header::ID, &id).build();
+    }
+    if compacted && record.key.is_none() {
+        record.key = record.headers.get(header::ID).map(Bytes::copy_from_slice);
+    }
+    record
+}
+
+/// A row of a stage's table, and the partition of the other side that it is about; `None` where its topic is gone.
+pub(super) fn row(
+    names: &BTreeMap<&str, &str>,
+    translations: &Translations,
+    key: &str,
+    value: &Bytes,
+) -> Result<Option<(TopicPartition, String, Bytes)>, Failure> {
+    if key.starts_with(rows::BATCH) {
+        let at = rows::batch_lane(key).ok_or_else(|| unknown(key, "is no row of a batch"))?;
+        return match names.get(&*at.topic) {
+            Some(_) => Err(unknown(key, "is still frozen")),
+            None => Ok(None),
+        };
+    }
+    let (head, at) = rows::split_partition(key).ok_or_else(|| unknown(key, "is no row that is known here"))?;
+    let Some(name) = names.get(&*at.topic) else { return Ok(None) };
+    let target = TopicPartition { topic: (*name).into(), partition: at.partition };
+    let value = match head {
+        rows::STARTED => value.clone(),
+        head if head.starts_with(rows::SCAN) => {
+            let row: ScanRow = rows::decode(key, value)?;
+            rows::encode(&ScanRow { position: offset(translations, &at, row.position)?, ..row })?
+        }
+        _ => return Err(unknown(key, "is no row that is known here")),
+    };
+    let key = format!("{head}{}/{}", target.topic, target.partition);
+    Ok(Some((target, key, value)))
+}
+
+/// Where an upstream was left.
+pub(super) fn cursor(firehose: &str, translations: &Translations, record: Record) -> Result<Record, Failure> {
+    let value = record.value.as_deref().unwrap_or_default();
+    let mut cursor: Cursor =
+        serde_json::from_slice(value).map_err(|error| unknown("where an upstream was left", &error.to_string()))?;
+    for (partition, end) in (0u32..).zip(cursor.firehose_ends.iter_mut()) {
+        *end = offset(translations, &TopicPartition::new(firehose, partition), *end)?;
+    }
+    let value = serde_json::to_vec(&cursor).map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(Record { value: Some(value.into()), ..record })
+}
+
+fn unknown(what: &str, why: &str) -> Failure {
+    Failure::Failed(format!("{what} {why}: this installation cannot be moved as it is"))
+}
