@@ -11,9 +11,10 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 # How long the long forms run.
 FPAAS_CRASH_ROUNDS ?= 200
+FPAAS_FAULT_ROUNDS ?= 100
 FPAAS_FUZZ_FRAMES ?= 5000000
 
-.PHONY: help setup build demo test test-crash test-worker fuzz check tidy test-compose advisories bench kafka-image image up down
+.PHONY: help setup build demo test test-crash test-nodes test-worker fuzz check tidy test-compose advisories bench kafka-image image up down
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +33,9 @@ test: build ## Every test (at most 15 minutes after the build)
 
 test-crash: build ## The crash test in its long form: FPAAS_CRASH_ROUNDS=200 kills
 	@FPAAS_CRASH_ROUNDS=$(FPAAS_CRASH_ROUNDS) bash scripts/test.sh --test crash -- --nocapture --test-threads 1
+
+test-nodes: build ## Three nodes on Kafka under FPAAS_FAULT_ROUNDS=100 faults of every kind, those with open bugs too
+	@FPAAS_FAULT_ROUNDS=$(FPAAS_FAULT_ROUNDS) FPAAS_FAULTS=all bash scripts/test.sh --test crash -- --nocapture faults
 
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh

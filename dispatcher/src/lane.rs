@@ -89,6 +89,10 @@ impl Lane {
         };
         warn!(lane = %self.at, %why, "a lane stands still");
         self.counters.note_stopped(Stage::Dispatcher, self.at.partition, &*why);
+        if self.shared.draining {
+            // What is frozen stays so, and is said to be left.
+            return Err(Halt::Stopped);
+        }
         let again = wait.map(|wait| Instant::now() + wait);
         loop {
             let due = self.deliveries.renewable_in().map(|due| Instant::now() + due);

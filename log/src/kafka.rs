@@ -32,6 +32,7 @@ mod rights;
 mod stream;
 mod transaction;
 mod versions;
+mod watch;
 mod writer;
 
 use std::collections::HashMap;
@@ -97,7 +98,7 @@ impl Reached {
                 reach::as_made(topic, &spec, &found)?;
             }
         }
-        let fetcher = Fetcher::new(Arc::clone(&admin), config.clone(), trouble.clone());
+        let fetcher = Fetcher::new(Arc::clone(&admin), config.clone(), trouble.clone())?;
         Ok(Arc::new(Kafka {
             config,
             trouble,

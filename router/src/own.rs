@@ -62,9 +62,9 @@ impl Own {
         stop: &CancellationToken,
     ) -> Result<Option<Fetched>, LogError> {
         let bounds = FetchBounds { records: self.shared.config.step_records, ..FetchBounds::waiting(wait) };
-        match patiently(stop, || self.log().fetch(&self.source, from, bounds)).await {
-            Err(LogError::Retry(_)) => Ok(None),
-            fetched => fetched.map(|fetched| Some(self.warned(fetched))),
+        match asked(stop, || self.log().fetch(&self.source, from, bounds)).await {
+            None | Some(Err(LogError::Retry(_))) => Ok(None),
+            Some(fetched) => fetched.map(|fetched| Some(self.warned(fetched))),
         }
     }
 
@@ -107,13 +107,21 @@ impl Own {
     /// The pool's committed position, as soon as the log says it; `None` when asked to stop.
     pub(crate) async fn position(&self, stop: &CancellationToken) -> Result<Option<Option<Position>>> {
         let at = std::slice::from_ref(&self.source);
-        match patiently(stop, || self.log().positions(&self.shared.group, at)).await {
-            Err(LogError::Retry(_)) => Ok(None),
-            positions => Ok(Some(positions?.into_iter().next().flatten())),
+        match asked(stop, || self.log().positions(&self.shared.group, at)).await {
+            None | Some(Err(LogError::Retry(_))) => Ok(None),
+            Some(positions) => Ok(Some(positions?.into_iter().next().flatten())),
         }
     }
 
     const fn slot(&self) -> Slot {
         self.lease.slot
     }
+}
+
+/// Asks patiently; `None` as soon as it is to stop: a slot is let go of whatever its partition's brokers do.
+async fn asked<T, F>(stop: &CancellationToken, ask: impl FnMut() -> F) -> Option<Result<T, LogError>>
+where
+    F: Future<Output = Result<T, LogError>>,
+{
+    stop.run_until_cancelled(patiently(stop, ask)).await
 }

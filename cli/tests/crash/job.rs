@@ -1,10 +1,12 @@
 //! One job: likes of the recording, in small batches, to a receiver that also fails, hangs and cuts connections.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use fpaas_testkit::client::Item;
 use fpaas_testkit::dev::Running;
 use fpaas_testkit::oracle::Comparison;
 use fpaas_testkit::receiver::{Answer, Summary};
@@ -153,13 +155,34 @@ impl Job {
         let found = api.records("like-results").await?;
         let ids = found.iter().filter_map(|item| item.value.get("id")?.as_str().map(str::to_owned));
         let comparison = Comparison::of(&expected, ids);
-        ensure!(comparison.exact() && found.len() == expected.len(), "{comparison}");
+        if !comparison.exact() || found.len() != expected.len() {
+            bail!("{comparison}\n{}", self.came_twice(api, &found).await?);
+        }
         let dead = api.get("/v1/subscriptions/likes/deadLetters").await?;
         ensure!(dead.get("items") == Some(&json!([])), "dead letters: {dead}");
         let summary = self.receiver.summary().context("a call broke its promise")?;
         // The other subscription of a test that has one is called too.
         ensure!(summary.events >= expected.len(), "{} events were in calls", summary.events);
         Ok(summary)
+    }
+
+    /// Where each result that is there twice is, and where its event is: which of the stages did it.
+    async fn came_twice(&self, api: &Client, found: &[Item]) -> Result<String> {
+        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for item in found {
+            let id = item.value.get("id").and_then(Value::as_str).unwrap_or_default();
+            places.entry(id.to_owned()).or_default().push(format!("{item:?}"));
+        }
+        places.retain(|_, places| places.len() > 1);
+        for item in api.records("firehose").await? {
+            let of = item.headers.get("id").and_then(Value::as_str).and_then(|id| places.get_mut(id));
+            of.into_iter().for_each(|places| places.push(format!("firehose {}/{}", item.partition, item.offset)));
+        }
+        Ok(places
+            .into_iter()
+            .map(|(id, places)| format!("{id}:\n  {}", places.join("\n  ")))
+            .collect::<Vec<_>>()
+            .join("\n"))
     }
 
     fn file(&self) -> std::path::PathBuf {

@@ -91,7 +91,6 @@ async fn longest_silence(tail: &mut Tail, window: Duration) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "the figures are what this is for")]
 async fn a_new_subscription_is_called_soon_and_stalls_no_other() -> Result<()> {
     let Some(kafka) = On::kafka().await else { return Ok(()) };
     let fleet = Fleet::start(Job::new(&kafka, 3002, PACE).await?.with_lanes(4)?, 3, SESSION).await?;

@@ -320,6 +320,21 @@ impl Admin {
         }
     }
 
+    /// The ends of those of these partitions whose leaders say so. Blocks.
+    pub(super) fn ends_now(&self, at: &[&TopicPartition]) -> Result<HashMap<TopicPartition, Offset>, Failure> {
+        if at.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let wanted: Vec<_> = at.iter().map(|at| (*at, END)).collect();
+        let answers = ffi::list_offsets(self.native(), &wanted, true, self.config.request_wait)?;
+        let end = |at: &TopicPartition| {
+            let key = (at.topic.to_string(), i32::try_from(at.partition.0).unwrap_or(i32::MAX));
+            let end = answers.get(&key)?.as_ref().ok()?;
+            Some((at.clone(), Offset(u64::try_from(*end).ok()?)))
+        };
+        Ok(at.iter().filter_map(|at| end(at)).collect())
+    }
+
     /// The end of what is appended, decided or not.
     pub(super) async fn appended_end(self: &Arc<Self>, at: &TopicPartition) -> Result<Offset> {
         Ok(self.offset(at, END, false).await?.unwrap_or_default())

@@ -2,10 +2,10 @@
 //!
 //! Three things of librdkafka (seen in 2.12.1) make it so:
 //!
-//! - It keeps a coordinator request whose deadline is over, and sends it when the coordinator is back. Its own state was
-//!   freed at the deadline, so it is refused (`rd_kafka_admin_coord_request` answers `_DESTROY`), called back a second
-//!   time (`rd_kafka_coord_req_fail`), and an assertion ends the process. So no request here has a deadline that can be
-//!   reached: we stop waiting, and give the client back, which ends its requests well.
+//! - It keeps a coordinator request whose deadline is over, and sends it when the coordinator is back. Its own state
+//!   was freed at the deadline, so it is refused (`rd_kafka_admin_coord_request` answers `_DESTROY`), called back a
+//!   second time (`rd_kafka_coord_req_fail`), and an assertion ends the process. So no request here has a deadline that
+//!   can be reached: we stop waiting, and give the client back, which ends its requests well.
 //! - An answer `NOT_COORDINATOR` is handed to the client's own group without asking whether it has one
 //!   (`rd_kafka_handle_OffsetFetch`): a client that is no consumer ends the process. So this one is.
 //! - Who was the coordinator is believed for 15 minutes, whatever it answers. A new client does not know.

@@ -12,6 +12,7 @@ use super::config::KafkaConfig;
 use super::context::Trouble;
 use super::layer::Layer;
 use super::stream::{Ended, Stream};
+use super::watch;
 use crate::{Error, FetchBounds, Fetched, Result};
 
 /// The places at which one partition is read at a time; more readers wait for one of them to be left.
@@ -29,12 +30,14 @@ pub(super) struct Fetcher {
     admin: Arc<Admin>,
     config: KafkaConfig,
     trouble: Trouble,
-    layers: Mutex<Vec<Layer>>,
+    layers: Arc<Mutex<Vec<Layer>>>,
 }
 
 impl Fetcher {
-    pub(super) fn new(admin: Arc<Admin>, config: KafkaConfig, trouble: Trouble) -> Self {
-        Self { admin, config, trouble, layers: Mutex::default() }
+    pub(super) fn new(admin: Arc<Admin>, config: KafkaConfig, trouble: Trouble) -> Result<Self> {
+        let layers = Arc::default();
+        watch::start(&layers, &admin)?;
+        Ok(Self { admin, config, trouble, layers })
     }
 
     fn layers(&self) -> MutexGuard<'_, Vec<Layer>> {
@@ -71,7 +74,11 @@ impl Fetcher {
             };
             match self.read(&stream, from, &bounds, deadline).await {
                 Ok(Some(fetched)) => return Ok(Fetched { lost_until, ..fetched }),
-                Ok(None) => return Err(self.silent(at)),
+                Ok(None) => {
+                    // What was promised does not come: whoever asks again is served by another one.
+                    self.leave(&stream);
+                    return Err(self.silent(at));
+                }
                 // Soon again, and not at once: an offset that the brokers do not have would be asked for all the time.
                 Err(Ended::Moved) => tokio::time::sleep(MOVED).await,
                 Err(Ended::Failed(error)) => {

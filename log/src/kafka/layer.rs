@@ -4,6 +4,7 @@
 //! consumer; does not own who reads what (`fetcher`).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,11 +34,14 @@ const IDLE: Duration = Duration::from_secs(20);
 /// What one piece of memory holds of records that came one after the other, unless a single one is larger.
 const RUN_BYTES: usize = 64 * 1024;
 
+static LAYERS: AtomicU64 = AtomicU64::new(0);
+
 type Streams = HashMap<TopicPartition, Arc<Stream>>;
 
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Layer {
+    id: u64,
     streams: Arc<Mutex<Streams>>,
     commands: Sender<Command>,
     waker: Waker,
@@ -67,7 +71,24 @@ impl Layer {
         let work = Work { inbox, streams: Arc::clone(&streams), commands: received, assigned: HashMap::new() };
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || work.run());
         let thread = spawned.map_err(|error| Error::Fatal(format!("no thread for reading: {error}")))?;
-        Ok(Self { streams, commands, waker, thread: Some(thread) })
+        let id = LAYERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, streams, commands, waker, thread: Some(thread) })
+    }
+
+    /// No other layer of this process has it.
+    pub(super) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What it reads now.
+    pub(super) fn all(&self) -> Vec<Arc<Stream>> {
+        self.streams().values().cloned().collect()
+    }
+
+    /// Its readers look for another one. Always false: there is no more use for it.
+    pub(super) fn abandon(&self) -> bool {
+        self.streams().drain().for_each(|(_, stream)| stream.end(Ended::Moved));
+        false
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {

@@ -123,6 +123,12 @@ impl Stream {
         state.ended.is_some() || state.window.back().is_some_and(|last| last.offset >= from)
     }
 
+    /// True while it takes what comes: it has not ended, and its readers do not hold it back.
+    pub(super) fn is_open(&self) -> bool {
+        let state = self.state();
+        state.ended.is_none() && !state.paused
+    }
+
     /// True while somebody follows it.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.state();
