@@ -46,6 +46,7 @@ pub(super) struct Folder {
 /// What is wrong with what there is, and with what was said, before anything is made: a folder belongs to one kind of
 /// log, and topics left behind in the other would be missed.
 pub(super) fn check(path: &Path, naming: Naming<'_>) -> Result<(), Failure> {
+    mark::refuse_folder(path, matches!(naming, Naming::Alone))?;
     let other = |kind: &str, hint: &str| {
         let path = path.display();
         Err(Failure::Usage(format!(

@@ -118,8 +118,8 @@ impl Fleet {
             }
             anyhow::Ok(())
         };
-        let waited = tokio::time::timeout(LONG, works).await;
-        waited.map_err(|_| anyhow::anyhow!("node {node} has nothing to do:\n{}", self.said()))?
+        let waited = tokio::time::timeout(LONG, works).await.unwrap_or_else(|_| Err(anyhow::anyhow!("nothing to do")));
+        waited.with_context(|| format!("node {node} is not seen working:\n{}", self.said()))
     }
 
     /// Waits until more than `than` results are committed, read at a node but `but`: how many.
