@@ -20,6 +20,7 @@ use super::error::Failure;
 use super::ffi;
 use super::leases::WRITERS;
 use super::transaction::Reports;
+use crate::Position;
 
 /// One for each slot and writer, and one for transactions under no slot.
 pub(super) const PARTITIONS: u32 = SLOTS * 2 + 1;
@@ -114,6 +115,32 @@ fn writer_of(metadata: &[u8]) -> Option<String> {
     Some(id.to_owned())
 }
 
+/// What a counter shows of a transaction, in the order in which one of several decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Counted {
+    /// It was rolled back.
+    Before,
+    /// Somebody else has committed for the slot since, and nothing shows what became of it.
+    Others,
+    /// It is committed.
+    Ours,
+}
+
+/// What counters that were found show of the transaction of `mark` that would have put them at `counts`. It moves all
+/// of them or none: one that is as it left it proves that it was committed, whoever has moved the others since.
+pub(super) fn judge<'a>(
+    found: &[Option<Position>],
+    counts: impl Iterator<Item = &'a u64>,
+    mark: &[u8],
+) -> Option<Counted> {
+    let of = found.iter().zip(counts).map(|(position, count)| match position {
+        Some(at) if at.offset.0 == *count && *at.metadata == *mark => Counted::Ours,
+        Some(at) if at.offset.0 >= *count => Counted::Others,
+        _ => Counted::Before,
+    });
+    of.max()
+}
+
 fn initialise(config: &KafkaConfig, id: &str, wait: Duration) -> Result<(), Failure> {
     let context = Reports::new(Quiet(Trouble::default()));
     let producer: BaseProducer<Reports> = config.writer(id).create_with_context(context)?;
@@ -123,7 +150,22 @@ fn initialise(config: &KafkaConfig, id: &str, wait: Duration) -> Result<(), Fail
 
 #[cfg(test)]
 mod tests {
+    use fpaas_core::Offset;
+
     use super::*;
+
+    #[test]
+    fn one_counter_as_it_was_left_proves_its_transaction() {
+        let at = |offset, mark: &'static str| Some(Position { offset: Offset(offset), metadata: mark.into() });
+        let judged = |found: &[Option<Position>]| judge(found, [5, 8].iter(), b"a 1");
+        assert_eq!(judged(&[at(5, "a 1"), at(8, "a 1")]), Some(Counted::Ours));
+        assert_eq!(judged(&[at(4, "a 1"), None]), Some(Counted::Before));
+        assert_eq!(judged(&[at(5, "b 2"), at(7, "a 1")]), Some(Counted::Others));
+        assert_eq!(judged(&[at(6, "a 1"), at(7, "a 1")]), Some(Counted::Others));
+        // The other slot has an owner since, who counted on.
+        assert_eq!(judged(&[at(5, "a 1"), at(9, "b 2")]), Some(Counted::Ours));
+        assert_eq!(judged(&[]), None);
+    }
 
     #[test]
     fn a_writer_has_two_ids_and_one_number() {

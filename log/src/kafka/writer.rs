@@ -23,7 +23,7 @@ use super::batches::Batches;
 use super::config::KafkaConfig;
 use super::context::{Quiet, Trouble};
 use super::error::{Failure, refusal};
-use super::fence;
+use super::fence::{self, Counted};
 use super::leases::Held;
 use super::member::Member;
 use super::rights::Want;
@@ -403,27 +403,8 @@ impl Work {
         let topic: Arc<str> = self.writing.config.fence.as_str().into();
         let at: Vec<_> = counted.keys().map(|slot| fence::of(&topic, *slot, number)).collect();
         let found = self.writing.admin.positions_now(group, &at, true).ok()??;
-        let mark = self.writing.mark.as_bytes();
-        let of = found.iter().zip(counted.values()).map(|(position, count)| match position {
-            Some(at) if at.offset.0 >= *count && *at.metadata != *mark => Counted::Others,
-            Some(at) if at.offset.0 == *count => Counted::Ours,
-            Some(at) if at.offset.0 > *count => Counted::Others,
-            _ => Counted::Before,
-        });
-        // One transaction moves all of them or none; where others have moved some, the slot is theirs.
-        of.max()
+        fence::judge(&found, counted.values(), self.writing.mark.as_bytes())
     }
-}
-
-/// What a counter shows of a transaction, in the order in which one of several decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Counted {
-    /// It was rolled back.
-    Before,
-    /// It is committed.
-    Ours,
-    /// Somebody else has committed for the slot since: it is not ours any more.
-    Others,
 }
 
 fn is_held(member: &Member, held: &Held, transaction: &Transaction) -> bool {
