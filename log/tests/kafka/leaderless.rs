@@ -8,7 +8,7 @@ use fpaas_log::{Error, Kafka, KafkaConfig};
 use fpaas_testkit::Cluster;
 use fpaas_testkit::broker::Options;
 
-use crate::culprits::{Beside, topic};
+use crate::beside::{Beside, topic};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod away;
+mod beside;
 mod culprits;
-mod leaderless;
 mod suite;
 mod support;
 mod takeover;
