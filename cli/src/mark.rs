@@ -9,6 +9,7 @@
 //! So at no moment both may start, and neither half. The folder's comes first and goes last: from then on whoever runs
 //! the move again finds what it began. Owns what the marks say and forbid, not when they are made (`migrate`).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,7 +80,8 @@ impl FolderMark {
         let file = file(folder);
         let text = match std::fs::read(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // No folder there: whoever uses it says what is wrong with that.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
             Err(error) => return Err(unusable(&file, &error.to_string())),
         };
         match serde_json::from_slice::<Self>(&text) {

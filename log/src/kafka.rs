@@ -25,6 +25,7 @@ mod ghost;
 mod layer;
 mod leases;
 mod member;
+mod offsets;
 mod promised;
 mod reach;
 mod record;

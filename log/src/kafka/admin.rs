@@ -361,7 +361,11 @@ impl Admin {
             Err(failed) => {
                 self.forget(&at.topic);
                 self.find(at).await?;
-                Err(failed.on(&at.to_string()))
+                // It is there: a leader that does not know it yet will.
+                match failed.on(&at.to_string()) {
+                    Error::NoSuchTopic(of) => Err(Error::Retry(format!("{of}: {failed}"))),
+                    error => Err(error),
+                }
             }
         }
     }

@@ -7,10 +7,12 @@
 
 mod admin;
 mod events;
+mod group;
 mod messages;
 
-pub(super) use admin::{GroupOffsets, Rights, alter_configs, group_offsets, is_member, list_offsets, rights};
+pub(super) use admin::{GroupOffsets, Rights, alter_configs, group_offsets, list_offsets, rights};
 pub(super) use events::{hear, serve_tokens};
+pub(super) use group::{GroupMetadata, NotTaken, send_offsets};
 pub(super) use messages::{Arrival, Inbox, Raw, Waker, What};
 
 use std::ffi::CStr;

@@ -304,11 +304,15 @@ fn is(stream: &Stream, topic: &str, partition: i32) -> bool {
 fn fail(stream: &Stream, code: Code) {
     let at = stream.at();
     match code {
-        // Below what is kept, or above what there is since an unclean election: look where it begins now.
-        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset => stream.end(Ended::Moved),
-        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
-            stream.end(Ended::Failed(super::error::no_such(at)));
-        }
+        // Below what is kept, or above what there is since an unclean election: look where it begins now. Gone, or not
+        // known to a broker that has just come back: look whether it is there.
+        Code::OffsetOutOfRange
+        | Code::AutoOffsetReset
+        | Code::NoOffset
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::UnknownTopicId => stream.end(Ended::Moved),
         Code::TopicAuthorizationFailed => stream.end(Ended::Failed(Failure::of(code).on(&at.topic))),
         // librdkafka goes on trying.
         _ => debug!(%at, %code, "a partition cannot be read for a moment"),

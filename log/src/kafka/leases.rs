@@ -1,7 +1,8 @@
 //! What one member of a group holds, shared by the thread that hears of it and by the writers whose transactions it
 //! fences.
 //!
-//! A transaction reads the leases and keeps them until it is decided: a slot is let go of only after that.
+//! A transaction reads the leases and keeps them until it is decided: a slot is let go of only after that. A lease ends
+//! with the membership that it was granted under: librdkafka may join again under another id and tell nobody.
 //! Invariant: one-owner.
 
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct Slotted {
     incarnation: u64,
+    /// The member id that it was granted to.
+    member: Arc<str>,
     /// How many transactions each writer has committed for the slot, by all its owners.
     counts: [AtomicU64; WRITERS],
 }
@@ -51,11 +54,13 @@ impl Leases {
         change(&mut self.held.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// These slots are ours, each with a number that no lease had before.
-    pub(super) fn grant(&self, slots: &[(Slot, [u64; WRITERS])], next: &AtomicU64) -> Vec<Lease> {
+    /// These slots are the member's of this id, each with a number that no lease had before.
+    pub(super) fn grant(&self, slots: &[(Slot, [u64; WRITERS])], next: &AtomicU64, member: &str) -> Vec<Lease> {
+        let member: Arc<str> = member.into();
         let granted = slots.iter().map(|(slot, counts)| {
             let incarnation = next.fetch_add(1, Ordering::Relaxed);
-            (*slot, Slotted { incarnation, counts: counts.map(AtomicU64::new) })
+            let (member, counts) = (Arc::clone(&member), counts.map(AtomicU64::new));
+            (*slot, Slotted { incarnation, member, counts })
         });
         let granted: Vec<_> = granted.collect();
         let leases = granted.iter().map(|(slot, slotted)| self.lease(*slot, slotted.incarnation)).collect();
@@ -101,6 +106,21 @@ impl Held {
     pub(super) fn holds(&self, group: &str, lease: &Lease) -> bool {
         *lease.group == *group
             && self.slots.get(&lease.slot).is_some_and(|slotted| slotted.incarnation == lease.incarnation)
+    }
+
+    /// True where nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// True where a slot is held that was granted to another member id than this.
+    pub(super) fn outlives(&self, member: &str) -> bool {
+        self.slots.values().any(|slotted| *slotted.member != *member)
+    }
+
+    /// True where this slot is held by the member of this id.
+    pub(super) fn is_of(&self, slot: Slot, member: &str) -> bool {
+        self.slots.get(&slot).is_some_and(|slotted| *slotted.member == *member)
     }
 
     /// How many transactions of this writer were committed for the slot.

@@ -13,7 +13,7 @@ use fpaas_core::partition::Slot;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +23,7 @@ use super::admin::Admin;
 use super::config::KafkaConfig;
 use super::context::{self, Trouble};
 use super::error::Failure;
+use super::ffi::GroupMetadata;
 use super::leases::{Leases, WRITERS};
 use super::{fence, ffi, ghost};
 use crate::{Ack, Error, Lease, LeaveGuard, Membership, MembershipEvent, Result};
@@ -41,6 +42,8 @@ pub(super) struct Member {
     pub(super) name: Arc<str>,
     pub(super) leases: Leases,
     stop: AtomicBool,
+    /// What is held is not ours any more, and nobody else will say so: the thread gives the membership up.
+    renounced: AtomicBool,
     consumer: Mutex<Weak<BaseConsumer<Rebalances>>>,
     writers: Mutex<Vec<String>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
@@ -91,6 +94,7 @@ impl Member {
             group,
             name: name.into(),
             stop: AtomicBool::new(false),
+            renounced: AtomicBool::new(false),
             consumer: Mutex::default(),
             writers: Mutex::default(),
             thread: Mutex::default(),
@@ -116,10 +120,23 @@ impl Member {
     }
 
     /// Who the group says we are, as of now. `None` while we are no member.
-    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+    pub(super) fn metadata(&self) -> Option<GroupMetadata> {
         let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade()?;
-        // The same as what is asked next: no rejoin is completed while a lease is read.
-        ffi::is_member(consumer.client()).then(|| consumer.group_metadata()).flatten()
+        GroupMetadata::of(consumer.client())
+    }
+
+    /// A transaction under one of these leases was refused in the name of the group. Where the lease is held all the
+    /// same, the group will not take it back: the membership is given up, and its stage told.
+    pub(super) fn renounce<'l>(&self, mut refused: impl Iterator<Item = &'l Lease>) {
+        let held = self.leases.read();
+        if refused.any(|lease| held.holds(&self.group, lease)) {
+            // Under the lock: none of these leases outlives its being heeded.
+            self.renounced.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn has_renounced(&self) -> bool {
+        self.renounced.load(Ordering::SeqCst)
     }
 
     /// The number of the writer of this id: the first is the live one. `None` where there are too many.
@@ -184,9 +201,10 @@ fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: A
             return close(consumer);
         }
         consumer.context().lose_all();
+        member.renounced.store(false, Ordering::SeqCst);
         close(consumer);
         let (group, name) = (&member.group, &member.name);
-        info!(%group, member = %name, "the group gave this member's place away: asking whose it is");
+        info!(%group, member = %name, "this member's place may be another's: asking whose it is");
         // Also whoever was replaced in this process.
         let given_up = || member.stopped() || !member.leases.is_open();
         if given_up() || !ghost::is_ours(&joining.admin, group, name, &joining.client_id, given_up) {
@@ -199,7 +217,8 @@ fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: A
     }
 }
 
-/// Listens to the group: false once the member is to leave, true where its place is another's.
+/// Listens to the group: false once the member is to leave, true where its place is another's, or what it holds is of
+/// a membership that is over.
 fn is_fenced(member: &Member, consumer: &BaseConsumer<Rebalances>) -> bool {
     while !member.stopped() {
         if let Some(Err(error)) = consumer.poll(POLL) {
@@ -208,8 +227,18 @@ fn is_fenced(member: &Member, consumer: &BaseConsumer<Rebalances>) -> bool {
                 return true;
             }
         }
+        if member.has_renounced() || outlives(member, consumer) {
+            return true;
+        }
     }
     false
+}
+
+/// True where the consumer joined again by itself, under another id, and kept what it had: librdkafka revokes nothing
+/// when it is told that it is unknown while it waits for something else (2.12, `rd_kafka_cgrp_revoke_all_rejoin_maybe`).
+fn outlives(member: &Member, consumer: &BaseConsumer<Rebalances>) -> bool {
+    let held = member.leases.read();
+    !held.is_empty() && GroupMetadata::of(consumer.client()).is_some_and(|now| held.outlives(now.member_id()))
 }
 
 /// A writer may be asking it who we are, and must not be the one to close it.
@@ -277,11 +306,11 @@ impl ConsumerContext for Rebalances {
                 if let Err(error) = consumer.pause(list) {
                     debug!(%error, "slots could not be paused");
                 }
-                self.assigned(&slots, || consumer.assignment_lost());
+                self.assigned(&slots, consumer);
                 assigned
             }
             _ => {
-                self.revoked(&slots, consumer.assignment_lost());
+                self.revoked(&slots, consumer.assignment_lost() || outlives(&self.member, consumer));
                 consumer.incremental_unassign(list)
             }
         };
@@ -292,17 +321,25 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
-    fn assigned(&self, slots: &[Slot], lost: impl Fn() -> bool) {
+    fn assigned(&self, slots: &[Slot], consumer: &BaseConsumer<Self>) {
         let Joining { admin, config, next, .. } = &self.joining;
         let member = &self.member;
         if slots.is_empty() {
             return;
         }
-        let ours = member.writers();
-        let counts = fence::settle(admin, config, &member.group, slots, &ours, || member.stopped() || lost());
-        let Some(counts) = counts.filter(|_| !lost()) else { return };
-        let leases = member.leases.grant(&counts, next);
-        self.tell(MembershipEvent::Assigned(leases));
+        let now = || GroupMetadata::of(consumer.client());
+        let (before, ours) = (now(), member.writers());
+        let given_up = || member.stopped() || consumer.assignment_lost();
+        let counts = fence::settle(admin, config, &member.group, slots, &ours, given_up);
+        let Some(counts) = counts.filter(|_| !given_up()) else { return };
+        match (before, now()) {
+            (Some(before), Some(now)) if before.member_id() == now.member_id() => {
+                let leases = member.leases.grant(&counts, next, now.member_id());
+                self.tell(MembershipEvent::Assigned(leases));
+            }
+            // Given to whom we are no more; librdkafka would keep it, and say nothing.
+            _ => member.renounced.store(true, Ordering::SeqCst),
+        }
     }
 
     fn revoked(&self, slots: &[Slot], lost: bool) {

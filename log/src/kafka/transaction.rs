@@ -3,7 +3,7 @@
 //! Answers what became of it in a way that says what to do. Does not decide what is redone (`writer`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fpaas_core::crashpoint::{self, Point};
@@ -11,7 +11,6 @@ use fpaas_core::{Offset, TopicPartition};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -21,7 +20,9 @@ use super::batches::{Batches, Sent};
 use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::Quiet;
 use super::error::Failure;
-use super::{ffi, record};
+use super::ffi::{self, GroupMetadata, NotTaken};
+use super::offsets::Offsets;
+use super::record;
 use crate::{Append, Position};
 
 /// How long the producer's queue is served at a time. The crate's own commit serves it in steps of 100 ms, and every
@@ -75,7 +76,8 @@ impl Undone {
 
 /// A producer that was initialised.
 pub(super) struct Transactional {
-    producer: BaseProducer<Reports>,
+    producer: Arc<BaseProducer<Reports>>,
+    offsets: Offsets,
     /// Something did not end as it should have: another one is to be made, which ends what this one left.
     broken: AtomicBool,
 }
@@ -87,6 +89,8 @@ impl std::fmt::Debug for Transactional {
 }
 
 type Step<T> = Result<T, Undone>;
+/// Where positions are to be, and in whose name.
+pub(super) type Moves = (Vec<(TopicPartition, Position)>, GroupMetadata);
 
 impl Transactional {
     /// Initialises `id`: whatever its predecessor left open is ended, and the predecessor is fenced.
@@ -94,14 +98,15 @@ impl Transactional {
         let producer: BaseProducer<Reports> = config.writer(id).create_with_context(Reports::new(context))?;
         ffi::serve_tokens(producer.client());
         producer.init_transactions(config.request_wait)?;
-        Ok(Self { producer, broken: AtomicBool::new(false) })
+        let producer = Arc::new(producer);
+        Ok(Self { offsets: Offsets::of(&producer)?, producer, broken: AtomicBool::new(false) })
     }
 
     /// Commits these records and offsets; the offsets of the records.
     pub(super) fn commit<'a>(
         &self,
         appends: impl ExactSizeIterator<Item = &'a Append>,
-        positions: Option<(&[(TopicPartition, Position)], &ConsumerGroupMetadata)>,
+        positions: Option<Moves>,
         batches: &Batches,
     ) -> Step<Vec<Offset>> {
         if let Err(error) = self.producer.begin_transaction() {
@@ -144,7 +149,7 @@ impl Transactional {
     fn fill<'a>(
         &self,
         appends: impl ExactSizeIterator<Item = &'a Append>,
-        positions: Option<(&[(TopicPartition, Position)], &ConsumerGroupMetadata)>,
+        positions: Option<Moves>,
         mut sent: Sent<'_>,
         deadline: Instant,
     ) -> Step<Vec<Offset>> {
@@ -156,7 +161,7 @@ impl Transactional {
             self.produce(epoch, index, append, deadline)?;
         }
         if let Some((positions, group)) = positions.filter(|(positions, _)| !positions.is_empty()) {
-            self.send_offsets(positions, group, deadline)?;
+            self.send_offsets(&positions, group, deadline)?;
         }
         self.arrive(deadline)?;
         self.reports().take()
@@ -200,27 +205,23 @@ impl Transactional {
     fn send_offsets(
         &self,
         positions: &[(TopicPartition, Position)],
-        group: &ConsumerGroupMetadata,
+        group: GroupMetadata,
         deadline: Instant,
     ) -> Step<()> {
         let list = offsets(positions).map_err(|error| Undone::Never(error.into()))?;
-        loop {
-            let wait = deadline.saturating_duration_since(Instant::now());
-            let Err(error) = self.producer.send_offsets_to_transaction(&list, group, wait) else { return Ok(()) };
-            let KafkaError::Transaction(failed) = &error else { return Err(Undone::Later(error.into())) };
-            match failed.code() {
-                Code::IllegalGeneration
-                | Code::UnknownMemberId
-                | Code::RebalanceInProgress
-                | Code::FencedInstanceId => {
-                    return Err(Undone::Stale(failed.code()));
-                }
-                code if failed.is_fatal() => return Err(fatal(code, &error)),
-                code if lasting(code) => return Err(Undone::Never(error.into())),
-                _ if failed.is_retriable() && Instant::now() < deadline => {}
-                _ => return Err(Undone::Later(error.into())),
-            }
-        }
+        let Some(sent) = self.offsets.send(list, group, deadline) else {
+            self.broken.store(true, Ordering::SeqCst);
+            return Err(Undone::Later(Failure::of(Code::OperationTimedOut)));
+        };
+        sent.map_err(|NotTaken { failure, fatal, .. }| match failure.code {
+            code @ (Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::RebalanceInProgress
+            | Code::FencedInstanceId) => Undone::Stale(code),
+            _ if fatal => self::fatal(failure),
+            code if lasting(code) => Undone::Never(failure),
+            _ => Undone::Later(failure),
+        })
     }
 
     /// From here on the outcome is the broker's: whatever is no success is not known.
@@ -261,16 +262,16 @@ impl Transactional {
 
 fn begun(error: &KafkaError) -> Undone {
     match error {
-        KafkaError::Transaction(failed) if failed.is_fatal() => fatal(failed.code(), error),
+        KafkaError::Transaction(failed) if failed.is_fatal() => fatal(error.clone().into()),
         _ => Undone::Later(error.clone().into()),
     }
 }
 
-fn fatal(code: Code, error: &KafkaError) -> Undone {
-    match code {
+fn fatal(failed: Failure) -> Undone {
+    match failed.code {
         code if is_fenced(code) => Undone::Fenced,
-        code if lasting(code) => Undone::Never(error.clone().into()),
-        _ => Undone::Later(error.clone().into()),
+        code if lasting(code) => Undone::Never(failed),
+        _ => Undone::Later(failed),
     }
 }
 

@@ -165,19 +165,27 @@ impl Work {
                 undone if undone.is_of_position() && !late && self.misses(&group) => {}
                 Undone::Record(index, code) if !late && self.narrows(&group, index, code) => {}
                 Undone::Record(index, code) => leave_out(&mut group, index, code, &self.writing.admin),
-                Undone::Stale(Code::FencedInstanceId) => return reject(group, &Error::Abort(Culprit::Fenced)),
-                Undone::Stale(_) if !late => thread::sleep(PAUSE),
-                Undone::Stale(_) => return reject(group, &Error::Abort(Culprit::Fenced)),
+                Undone::Stale(code) if code != Code::FencedInstanceId && !late => thread::sleep(PAUSE),
+                Undone::Stale(_) => return self.fenced(group),
                 Undone::Later(failed) => return reject(group, &Error::Retry(failed.to_string())),
                 Undone::Never(failed) => return reject(group, &failed.of_cluster()),
                 // Another producer of our id: one of a dead self is ended by us, one that ended us by our successor.
                 Undone::Fenced if self.is_to_go_on() && !late => self.renew(),
-                Undone::Fenced => return reject(group, &Error::Abort(Culprit::Fenced)),
+                Undone::Fenced => return self.fenced(group),
                 Undone::Redo if !late => {}
                 Undone::Redo => return reject(group, &Error::Retry("the brokers roll everything back".to_owned())),
                 Undone::Unknown(..) => return reject(group, &Error::Unknown),
             }
         }
+    }
+
+    /// Somebody else owns what these were for. Who still holds a lease of it gives its membership up: it would wait for
+    /// ever for the group to say so.
+    fn fenced(&self, group: Vec<Given>) {
+        if let Some((member, _)) = self.writing.member.as_ref().filter(|_| !self.is_replaced()) {
+            member.renounce(group.iter().flat_map(|given| &given.transaction.leases));
+        }
+        reject(group, &Error::Abort(Culprit::Fenced));
     }
 
     /// A member that is one is not replaced, whoever ended its producer; without a membership the newer one is right.
@@ -327,11 +335,15 @@ impl Work {
             return Err(Undone::Stale(Code::IllegalGeneration));
         }
         let counted = counted(group, &held, number);
+        let Some(metadata) = member.metadata() else { return Err(Undone::Stale(Code::UnknownMemberId)) };
+        // The very id that is sent: the broker takes what comes in the name of a member, whatever that holds.
+        if !counted.keys().all(|slot| held.is_of(*slot, metadata.member_id())) {
+            return Err(Undone::Stale(Code::FencedInstanceId));
+        }
         // A number is used once, whatever comes of it: it proves its own transaction and no other.
         counted.iter().for_each(|(slot, count)| held.note(*slot, number, *count));
         let positions = self.positions(group, &counted, number);
-        let Some(metadata) = member.metadata() else { return Err(Undone::Stale(Code::UnknownMemberId)) };
-        let done = producer.commit(appends.into_iter(), Some((&positions, &metadata)), &self.batches);
+        let done = producer.commit(appends.into_iter(), Some((positions, metadata)), &self.batches);
         self.settled(done, Some((&*member, &counted, number)))
     }
 
@@ -389,7 +401,7 @@ impl Work {
             match outcome {
                 Some(Counted::Ours) => return Ok(offsets),
                 Some(Counted::Before) => return Err(Undone::Redo),
-                Some(Counted::Others) => return Err(Undone::Fenced),
+                Some(Counted::Others) => return Err(Undone::Stale(Code::FencedInstanceId)),
                 None => thread::sleep(PAUSE * 5),
             }
         }

@@ -5,6 +5,7 @@
 mod away;
 mod beside;
 mod culprits;
+mod outlived;
 mod suite;
 mod support;
 mod takeover;

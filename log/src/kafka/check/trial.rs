@@ -17,7 +17,7 @@ use crate::kafka::batches::Batches;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::context::{Quiet, Trouble};
 use crate::kafka::error::{Failure, hint};
-use crate::kafka::ffi;
+use crate::kafka::ffi::{self, GroupMetadata};
 use crate::kafka::transaction::{Transactional, Undone};
 use crate::{Append, Created, Error, Position, Record, Retention, TopicSpec};
 
@@ -124,14 +124,14 @@ impl Trial {
             .map_err(|failed| wrong(&format!("the transactional id {id} cannot be used"), &failed))?;
         let at = TopicPartition::new(self.name.as_str(), 0);
         let group = || Failure::of(Code::UnknownMemberId).saying("the group has no member");
-        let metadata = member.group_metadata().ok_or_else(|| wrong("no transaction was begun", &group()))?;
+        let metadata = GroupMetadata::of(member.client()).ok_or_else(|| wrong("no transaction was begun", &group()))?;
         let record =
             Record { value: Some(Bytes::from_static(b"check")), timestamp: self.clock.now(), ..Record::default() };
         let append = Append { at: at.clone(), record };
-        let positions = [(at.clone(), Position { offset: Offset(1), metadata: Bytes::from_static(b"check") })];
+        let positions = vec![(at.clone(), Position { offset: Offset(1), metadata: Bytes::from_static(b"check") })];
         let before = self.clock.now();
         let offsets = producer
-            .commit(std::iter::once(&append), Some((&positions, &metadata)), &Batches::default())
+            .commit(std::iter::once(&append), Some((positions, metadata)), &Batches::default())
             .map_err(|undone| wrong("no transaction was committed", &why(undone)))?;
         let after = self.clock.now();
         let committed = began.elapsed();

@@ -210,22 +210,6 @@ unsafe fn described(topic: *const sys::rd_kafka_TopicDescription_t) -> Answer<Ri
     }
 }
 
-/// True of a consumer that its group knows: with a member id and a generation. A broker takes an offset under none of
-/// these for an empty group's, and checks nothing.
-pub(in crate::kafka) fn is_member<C: ClientContext>(client: &Client<C>) -> bool {
-    // SAFETY: the client is alive; what it gives is ours to give back, and read before that.
-    unsafe {
-        let metadata = sys::rd_kafka_consumer_group_metadata(client.native_ptr());
-        if metadata.is_null() {
-            return false;
-        }
-        let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
-        let named = !text(sys::rd_kafka_consumer_group_metadata_member_id(metadata)).is_empty();
-        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
-        generation >= 0 && named
-    }
-}
-
 /// Sends what `send` puts together and waits so long for its answer.
 fn ask<C: ClientContext>(
     client: &Client<C>,
