@@ -8,13 +8,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::admin::Admin;
 
-/// How often it is asked, and how often it is said that nobody answers.
+/// How long the brokers may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
-const SAY: Duration = Duration::from_secs(10);
 /// A broker calls a static member by its name, a hyphen and a UUID (KIP-345).
 const UUID_BYTES: usize = 36;
 
@@ -31,22 +31,22 @@ impl Described {
     }
 }
 
-/// True where the place of `name` is free or held by what is left of the client `client_id`. False also when it is too
-/// late to ask; until then it waits for the brokers, however long: a member that holds nothing harms nobody.
+/// True where the place of `name` is free or held by what is left of the client `client_id`. Also when nobody says so in
+/// time: whoever joins is asked again where it is fenced. False when it is too late to ask.
 pub(super) fn is_ours(admin: &Admin, group: &str, name: &str, client_id: &str, given_up: impl Fn() -> bool) -> bool {
-    let mut said = Instant::now();
-    while !given_up() {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if given_up() {
+            return false;
+        }
         match admin.members_now(group) {
             Ok(members) => return is_free(&members, name, client_id),
-            Err(failed) if said.elapsed() > SAY => {
-                said = Instant::now();
-                warn!(group, %failed, "who is a member of the group is not known, asking again");
-            }
-            Err(_) => {}
+            Err(failed) => debug!(group, %failed, "who is a member is not known, asking again"),
         }
         thread::sleep(PAUSE);
     }
-    false
+    warn!(group, member = name, "nobody says whose this member's place is: joining again");
+    true
 }
 
 fn is_free(members: &[Described], name: &str, client_id: &str) -> bool {

@@ -183,28 +183,48 @@ pub(super) fn leave_all(members: &[Arc<Member>]) {
 /// A consumer that takes the member's place in its group.
 fn subscribe(member: &Arc<Member>, joining: &Joining, voice: &Voice) -> Result<Arc<BaseConsumer<Rebalances>>, Failure> {
     let config = joining.config.member(&member.group, &member.name, &joining.client_id);
-    let context = Rebalances { member: Arc::clone(member), joining: joining.clone(), voice: Arc::clone(voice) };
+    let (member, voice) = (Arc::clone(member), Arc::clone(voice));
+    let context = Rebalances { member, joining: joining.clone(), voice, over: AtomicBool::new(false) };
     let consumer: BaseConsumer<Rebalances> = config.create_with_context(context)?;
     ffi::serve_tokens(consumer.client());
     consumer.subscribe(&[&joining.config.slots])?;
     Ok(Arc::new(consumer))
 }
 
+/// Why a consumer is not listened to any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// The member is to leave.
+    Leaving,
+    /// Its place is another's.
+    Fenced,
+    /// What it holds is of a membership that is over, and the group does not know it.
+    Renounced,
+}
+
 /// Serves the group until the member leaves, or another process has its place.
 fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: Arc<BaseConsumer<Rebalances>>) {
     loop {
         *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
-        if !is_fenced(member, &consumer) {
+        let over = listen(member, &consumer);
+        if over == Over::Leaving {
             member.leave();
             hush(voice);
             leave(&consumer);
             return close(consumer);
         }
+        // Nothing is granted any more, nor said: what the group still gives to this one is the next one's.
+        consumer.context().over.store(true, Ordering::SeqCst);
+        *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
         consumer.context().lose_all();
-        member.renounced.store(false, Ordering::SeqCst);
+        if over == Over::Renounced {
+            // Else what was to move to others would be nobody's: the next one is given the place as it was.
+            leave(&consumer);
+        }
         close(consumer);
+        member.renounced.store(false, Ordering::SeqCst);
         let (group, name) = (&member.group, &member.name);
-        info!(%group, member = %name, "this member's place may be another's: asking whose it is");
+        info!(%group, member = %name, ?over, "this member's place may be another's: asking whose it is");
         // Also whoever was replaced in this process.
         let given_up = || member.stopped() || !member.leases.is_open();
         if given_up() || !ghost::is_ours(&joining.admin, group, name, &joining.client_id, given_up) {
@@ -217,21 +237,20 @@ fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: A
     }
 }
 
-/// Listens to the group: false once the member is to leave, true where its place is another's, or what it holds is of
-/// a membership that is over.
-fn is_fenced(member: &Member, consumer: &BaseConsumer<Rebalances>) -> bool {
+/// Listens to the group for as long as there is something to hear.
+fn listen(member: &Member, consumer: &BaseConsumer<Rebalances>) -> Over {
     while !member.stopped() {
         if let Some(Err(error)) = consumer.poll(POLL) {
             debug!(group = %member.group, %error, "a group says");
             if is_final(&error) {
-                return true;
+                return Over::Fenced;
             }
         }
         if member.has_renounced() || outlives(member, consumer) {
-            return true;
+            return Over::Renounced;
         }
     }
-    false
+    Over::Leaving
 }
 
 /// True where the consumer joined again by itself, under another id, and kept what it had: librdkafka revokes nothing
@@ -284,6 +303,8 @@ pub(super) struct Rebalances {
     member: Arc<Member>,
     joining: Joining,
     voice: Voice,
+    /// Another consumer comes in its place.
+    over: AtomicBool,
 }
 
 impl ClientContext for Rebalances {
@@ -298,19 +319,25 @@ impl ClientContext for Rebalances {
 
 impl ConsumerContext for Rebalances {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let slots = slots(list);
+        let (slots, over) = (slots(list), self.over.load(Ordering::SeqCst));
         let done = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                // Before it is taken: from then on the consumer may join again, under another id.
+                let given_to = if over { None } else { GroupMetadata::of(consumer.client()) };
                 let assigned = consumer.incremental_assign(list);
                 // Nothing is ever in them: fetching them would only keep the brokers busy.
                 if let Err(error) = consumer.pause(list) {
                     debug!(%error, "slots could not be paused");
                 }
-                self.assigned(&slots, consumer);
+                if !over {
+                    self.assigned(&slots, given_to, consumer);
+                }
                 assigned
             }
             _ => {
-                self.revoked(&slots, consumer.assignment_lost() || outlives(&self.member, consumer));
+                if !over {
+                    self.revoked(&slots, consumer.assignment_lost() || outlives(&self.member, consumer));
+                }
                 consumer.incremental_unassign(list)
             }
         };
@@ -321,19 +348,23 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
-    fn assigned(&self, slots: &[Slot], consumer: &BaseConsumer<Self>) {
+    fn assigned(&self, slots: &[Slot], given_to: Option<GroupMetadata>, consumer: &BaseConsumer<Self>) {
         let Joining { admin, config, next, .. } = &self.joining;
         let member = &self.member;
         if slots.is_empty() {
             return;
         }
-        let now = || GroupMetadata::of(consumer.client());
-        let (before, ours) = (now(), member.writers());
+        let ours = member.writers();
         let given_up = || member.stopped() || consumer.assignment_lost();
         let counts = fence::settle(admin, config, &member.group, slots, &ours, given_up);
         let Some(counts) = counts.filter(|_| !given_up()) else { return };
-        match (before, now()) {
-            (Some(before), Some(now)) if before.member_id() == now.member_id() => {
+        match (given_to, GroupMetadata::of(consumer.client())) {
+            (Some(given_to), Some(now)) if given_to.member_id() == now.member_id() => {
+                // Nobody holds what is given to us now.
+                let before = member.leases.of(slots);
+                if !before.is_empty() {
+                    self.lose(before);
+                }
                 let leases = member.leases.grant(&counts, next, now.member_id());
                 self.tell(MembershipEvent::Assigned(leases));
             }
@@ -352,8 +383,7 @@ impl Rebalances {
             return;
         }
         if lost {
-            self.member.leases.revoke(&leases);
-            return self.tell(MembershipEvent::Lost(leases));
+            return self.lose(leases);
         }
         let (ack, acknowledged) = Ack::new();
         self.tell(MembershipEvent::Revoked(leases.clone(), ack));
@@ -367,9 +397,13 @@ impl Rebalances {
     fn lose_all(&self) {
         let lost: Vec<Lease> = self.member.leases.all();
         if !lost.is_empty() {
-            self.member.leases.revoke(&lost);
-            self.tell(MembershipEvent::Lost(lost));
+            self.lose(lost);
         }
+    }
+
+    fn lose(&self, lost: Vec<Lease>) {
+        self.member.leases.revoke(&lost);
+        self.tell(MembershipEvent::Lost(lost));
     }
 
     /// A member that leaves so much unread is taken for one that does not listen: it is fenced.

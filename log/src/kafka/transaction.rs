@@ -213,6 +213,10 @@ impl Transactional {
             self.broken.store(true, Ordering::SeqCst);
             return Err(Undone::Later(Failure::of(Code::OperationTimedOut)));
         };
+        let broken = matches!(&sent, Err(failed) if !failed.is_answer());
+        // They may still be on their way, and must not come into the next transaction: it has another epoch, if the
+        // next one to initialise the id ends this one.
+        self.broken.fetch_or(broken, Ordering::SeqCst);
         sent.map_err(|NotTaken { failure, fatal, .. }| match failure.code {
             code @ (Code::IllegalGeneration
             | Code::UnknownMemberId
@@ -239,7 +243,7 @@ impl Transactional {
 
     /// Rolls back. Where that fails the next one to initialise the id does it.
     fn abort(&self, undone: Undone) -> Undone {
-        if matches!(undone, Undone::Fenced) {
+        if matches!(undone, Undone::Fenced) || self.is_broken() {
             return undone;
         }
         // Its end is written to every partition of it, and one of them may have nobody to write it: the broker goes on

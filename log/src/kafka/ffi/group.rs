@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::{code, text};
 use crate::kafka::error::Failure;
@@ -52,6 +53,13 @@ pub(in crate::kafka) struct NotTaken {
     /// The producer can do nothing more.
     pub(in crate::kafka) fatal: bool,
     pub(in crate::kafka) retriable: bool,
+}
+
+impl NotTaken {
+    /// True where the brokers have refused them. Else they may be on their way: librdkafka's own codes are below zero.
+    pub(in crate::kafka) const fn is_answer(&self) -> bool {
+        self.failure.code as i32 > 0 && !matches!(self.failure.code, RDKafkaErrorCode::RequestTimedOut)
+    }
 }
 
 /// Makes these offsets of `group` part of the transaction that is open. Blocks, and may do so for longer than `wait`:
