@@ -10,6 +10,8 @@ mod culprits;
 mod disk;
 #[path = "program/docs.rs"]
 mod docs;
+#[path = "program/grown.rs"]
+mod grown;
 #[path = "program/idle.rs"]
 mod idle;
 #[path = "program/kafka.rs"]

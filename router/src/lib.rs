@@ -17,6 +17,7 @@ mod delivery;
 mod error;
 mod facts;
 mod filter;
+mod grown;
 mod index;
 mod lane;
 mod lanes;

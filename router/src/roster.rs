@@ -11,6 +11,7 @@ use fpaas_log::Refusal;
 use fpaas_state::{Board, Counters, SubscriptionEntry, View};
 use tracing::error;
 
+use crate::grown::Counts;
 use crate::{Filter, Index};
 
 /// A subscription, ready to be matched.
@@ -74,9 +75,9 @@ impl Member {
         self.counters.note_stopped(Stage::Router, source.partition, why);
     }
 
-    /// Where it starts in a partition of its source, if that partition is one of its own.
-    pub(crate) fn start(&self, partition: Partition) -> Option<Offset> {
-        self.entry.starts.get(partition.0 as usize).copied()
+    /// Where it starts in a partition of its source. One that the source was given since begins with what is newer.
+    pub(crate) fn start(&self, partition: Partition) -> Offset {
+        self.entry.starts.get(partition.0 as usize).copied().unwrap_or(Offset::ZERO)
     }
 }
 
@@ -120,11 +121,18 @@ impl Roster {
         self.sources.get(topic).cloned().unwrap_or_default()
     }
 
-    /// Every source partition that a member starts in.
-    pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+    /// What is read.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.sources.keys()
+    }
+
+    /// Every source partition that a member starts in, or that its source has by now.
+    pub(crate) fn partitions<'r>(&'r self, counts: &'r Counts) -> impl Iterator<Item = TopicPartition> + 'r {
         self.sources.iter().flat_map(|(topic, source)| {
             let most = source.members().iter().map(|member| member.entry.starts.len()).max().unwrap_or(0);
-            (0u32..).take(most).map(|partition| TopicPartition::new(Arc::clone(topic), partition))
+            let found = counts.get(topic).copied().unwrap_or(0);
+            (0..found.max(u32::try_from(most).unwrap_or(u32::MAX)))
+                .map(|partition| TopicPartition::new(Arc::clone(topic), partition))
         })
     }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::commit::{Ended, Step};
+use crate::grown::{self, Counts};
 use crate::own::{Own, Shared};
 use crate::roster::Roster;
 use crate::tasks::Tasks;
@@ -30,7 +31,13 @@ pub async fn run(context: Context, pool: PoolId, config: Config, shutdown: Cance
     let mut views = context.control.views();
     let mut service = Service::open(context, pool, config, membership).await?;
     service.renew(&views.borrow_and_update().clone());
-    let ended = service.follow(views, &shutdown).await;
+    let counts = watch::Sender::default();
+    let (found, looked) = (counts.subscribe(), Arc::clone(&service.shared.context.log));
+    let looking = grown::watch(looked, service.roster.subscribe(), counts);
+    let ended = tokio::select! {
+        ended = service.follow(views, found, &shutdown) => ended,
+        never = looking => match never {},
+    };
     service.stop(|_| true).await?;
     ended
 }
@@ -78,19 +85,25 @@ impl Service {
         })
     }
 
-    async fn follow(&mut self, mut views: watch::Receiver<Arc<View>>, shutdown: &CancellationToken) -> Result<()> {
+    async fn follow(
+        &mut self,
+        mut views: watch::Receiver<Arc<View>>,
+        mut counts: watch::Receiver<Counts>,
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 event = self.membership.next() => self.member(event, shutdown).await?,
                 Ok(()) = views.changed() => self.renew(&views.borrow_and_update().clone()),
+                Ok(()) = counts.changed() => {}
                 Some(ended) = self.tasks.next() => self.note_end(ended)?,
                 () = tokio::time::sleep(REFUSED_AGAIN), if !self.refused.is_empty() => self.refused.clear(),
             }
             if self.unsure {
                 self.start_again(shutdown).await?;
             }
-            self.start_scans(shutdown);
+            self.start_scans(&counts.borrow(), shutdown);
             if !self.owned.is_empty() {
                 self.shared.config.holding.notify_one();
             }
@@ -174,9 +187,9 @@ impl Service {
     }
 
     /// Starts what should run and does not.
-    fn start_scans(&mut self, shutdown: &CancellationToken) {
+    fn start_scans(&mut self, counts: &Counts, shutdown: &CancellationToken) {
         let roster = Arc::clone(&self.roster.borrow());
-        for source in roster.partitions() {
+        for source in roster.partitions(counts) {
             let Some(lease) = self.owned.get(&Slot::of_source(&source)) else { continue };
             if self.running.contains_key(&source) || self.halted.contains(&source) || self.refused.contains(&source) {
                 continue;

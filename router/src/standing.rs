@@ -170,7 +170,7 @@ impl Standings {
     ) -> Result<Vec<Newcomer<'s>>> {
         let mut newcomers = Vec::new();
         for member in source.members().iter().filter(|member| !self.is_settled(member)) {
-            let Some(start) = member.start(self.at.partition) else { continue };
+            let start = member.start(self.at.partition);
             let row = match self.changes.get(&rows::scan_key(&member.entry, &self.at)) {
                 Some(change) => change.clone(),
                 None => row(member)?,

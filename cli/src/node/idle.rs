@@ -69,11 +69,13 @@ async fn at_end(
 /// True while a part of the source is not yet the scan's: the group's position says nothing about that.
 async fn catching_up(context: &Context, standings: &Standings, entry: &SubscriptionEntry) -> Result<bool, Failure> {
     let source = context.topics.of_tenant(&entry.tenant, &entry.config.source.topic);
-    for (at, start) in partitions(context, &source).await?.iter().zip(&entry.starts) {
+    // What the source was given since begins with its first record.
+    let starts = entry.starts.iter().copied().chain(std::iter::repeat(Offset::ZERO));
+    for (at, start) in partitions(context, &source).await?.iter().zip(starts) {
         let end = context.log.watermarks(at).await?.end;
         let behind = match standings.of(context, entry, at).await? {
             Some(row) => !row.in_scan && row.position < end,
-            None => *start < end,
+            None => start < end,
         };
         if behind {
             return Ok(true);

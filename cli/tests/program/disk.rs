@@ -4,9 +4,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use fpaas_testkit::{Dev, Need, skip};
+use anyhow::{Context as _, Result, ensure};
+use fpaas_testkit::broker::{Options, Which};
+use fpaas_testkit::{Broker, Dev, Need, skip};
 
 use crate::{KEY, LONG, Place, recording};
 
@@ -76,5 +78,56 @@ async fn a_folder_that_cannot_be_written_is_refused_with_its_name() -> Result<()
     let said = refused.lines().join("\n");
     ensure!(status.code() == Some(73), "{status}: {said}");
     ensure!(said.contains("read-only/data") && said.contains("--data"), "{said}");
+    Ok(())
+}
+
+/// The broker's disk is full: it ends, as it does with one folder. Every subscription waits, and goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_the_broker_is_waited_out_and_costs_nothing() -> Result<()> {
+    let place = Place::new().await?;
+    let disk = place.folder.path().join("broker");
+    let Some(_mount) = Mount::new(&disk, "size=128m") else { return Ok(()) };
+    let logs = disk.join("data").display().to_string();
+    let options = Options::default().only(Which::Jars).property("log.dirs", &logs);
+    let Some(broker) = Broker::start(&options).await else { return Ok(()) };
+    let node = Dev::new(place.folder.path(), KEY)?.upstream(recording("4x"));
+    let node = node.arg("--log").arg(format!("kafka://{}", broker.bootstrap()));
+    let mut running = node.arg("--apply").arg(place.likes().display().to_string()).start().await?;
+    place.receiver.wait(LONG, |calls| !calls.is_empty()).await?;
+
+    fill(&disk.join("filler"))?;
+    let gone = async {
+        while tokio::net::TcpStream::connect(broker.address()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LONG, gone).await.context("the broker goes on with a full disk")?;
+    let before = place.receiver.calls().len();
+    std::fs::remove_file(disk.join("filler"))?;
+    broker.start_again().await?;
+
+    let mut tail = running.api.tail("like-results", "from=earliest").await?;
+    let read = async {
+        for _ in 0..719 {
+            tail.next().await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(LONG * 2, read).await.context("not all results came")??;
+    ensure!(place.receiver.calls().len() > before, "the disk was full after the end");
+    let results = running.api.records("like-results").await?.len();
+    ensure!(results == 719, "{results} results");
+    ensure!(running.process.stop(LONG).await?.success(), "{}", running.process.lines().join("\n"));
+    place.receiver.summary()?;
+    Ok(())
+}
+
+/// Takes all the room that is left.
+fn fill(at: &Path) -> Result<()> {
+    let mut filler = std::fs::File::create(at)?;
+    for size in [1024 * 1024, 4096, 1] {
+        let block = vec![0u8; size];
+        while std::io::Write::write_all(&mut filler, &block).is_ok() {}
+    }
     Ok(())
 }
