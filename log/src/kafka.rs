@@ -13,6 +13,7 @@
 
 mod admin;
 mod batches;
+mod bootstrap;
 mod check;
 mod config;
 mod context;

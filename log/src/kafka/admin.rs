@@ -13,6 +13,7 @@ use rdkafka::client::Client;
 use rdkafka::groups::GroupMemberInfo;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::bootstrap::Bootstrap;
 use super::config::{KafkaConfig, RECORD_MARGIN};
 use super::context::{Quiet, Trouble};
 use super::coordinators::Coordinators;
@@ -69,7 +70,7 @@ impl Admin {
         let client = client.map_err(|error| Error::Fatal(format!("Kafka: {}", Failure::from(error))))?;
         let client = Arc::new(client);
         ffi::serve_tokens(client.inner());
-        listen(&client)?;
+        listen(&client, Bootstrap::new(&config.brokers))?;
         let coordinators = Coordinators::new(config, trouble);
         Ok(Arc::new(Self {
             client,
@@ -452,11 +453,12 @@ impl Admin {
 }
 
 /// Hears what the client has to say for as long as it is used.
-fn listen(client: &Arc<AdminClient<Quiet>>) -> Result<()> {
+fn listen(client: &Arc<AdminClient<Quiet>>, mut bootstrap: Bootstrap) -> Result<()> {
     let client = Arc::downgrade(client);
     let heard = std::thread::Builder::new().name("kafka-admin".to_owned()).spawn(move || {
         while let Some(client) = client.upgrade() {
             ffi::hear(client.inner(), LISTEN);
+            bootstrap.look(client.inner());
         }
     });
     heard.map(drop).map_err(|error| Error::Fatal(format!("no thread for what Kafka says: {error}")))

@@ -6,11 +6,13 @@
 #![allow(unsafe_code, reason = "librdkafka is C; this is its one home")]
 
 mod admin;
+mod brokers;
 mod events;
 mod group;
 mod messages;
 
 pub(super) use admin::{GroupOffsets, Rights, alter_configs, group_offsets, list_offsets, rights};
+pub(super) use brokers::{add_brokers, knows_brokers};
 pub(super) use events::{hear, serve_tokens};
 pub(super) use group::{GroupMetadata, NotTaken, send_offsets};
 pub(super) use messages::{Arrival, Inbox, Raw, Waker, What};

@@ -16,6 +16,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as At, TopicPartitionList};
 use tracing::{debug, warn};
 
+use super::bootstrap::Bootstrap;
 use super::config::KafkaConfig;
 use super::context::{Quiet, Trouble};
 use super::error::Failure;
@@ -68,7 +69,8 @@ impl Layer {
         let waker = inbox.waker().ok_or_else(|| Error::Fatal("librdkafka gives no queue".to_owned()))?;
         let (commands, received) = channel();
         let streams = Arc::<Mutex<Streams>>::default();
-        let work = Work { inbox, streams: Arc::clone(&streams), commands: received, assigned: HashMap::new() };
+        let (bootstrap, assigned) = (Bootstrap::new(&config.brokers), HashMap::new());
+        let work = Work { inbox, bootstrap, streams: Arc::clone(&streams), commands: received, assigned };
         let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || work.run());
         let thread = spawned.map_err(|error| Error::Fatal(format!("no thread for reading: {error}")))?;
         let id = LAYERS.fetch_add(1, Ordering::Relaxed);
@@ -155,6 +157,7 @@ impl Drop for Layer {
 
 struct Work {
     inbox: Inbox<Quiet>,
+    bootstrap: Bootstrap,
     streams: Arc<Mutex<Streams>>,
     commands: Receiver<Command>,
     /// What the consumer was given, by topic: found by a name that is not ours yet.
@@ -176,6 +179,7 @@ impl Work {
             self.take();
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
+                self.bootstrap.look(self.inbox.consumer().client());
                 self.look();
             }
         }

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::admin::Admin;
+use super::bootstrap::Bootstrap;
 use super::config::KafkaConfig;
 use super::context::{self, Trouble};
 use super::error::Failure;
@@ -206,7 +207,7 @@ enum Over {
 fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: Arc<BaseConsumer<Rebalances>>) {
     loop {
         *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
-        let over = listen(member, &consumer);
+        let over = listen(member, &consumer, Bootstrap::new(&joining.config.brokers));
         if over == Over::Leaving {
             member.leave();
             hush(voice);
@@ -238,8 +239,9 @@ fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: A
 }
 
 /// Listens to the group for as long as there is something to hear.
-fn listen(member: &Member, consumer: &BaseConsumer<Rebalances>) -> Over {
+fn listen(member: &Member, consumer: &BaseConsumer<Rebalances>, mut bootstrap: Bootstrap) -> Over {
     while !member.stopped() {
+        bootstrap.look(consumer.client());
         if let Some(Err(error)) = consumer.poll(POLL) {
             debug!(group = %member.group, %error, "a group says");
             if is_final(&error) {

@@ -34,3 +34,36 @@ async fn who_asked_in_vain_for_positions_asks_again_when_the_broker_is_back() {
     let answered = async { while asked().await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(60), answered).await.expect("it answers again");
 }
+
+/// A broker that its controller has given up answers that there are no brokers; whoever asks just then must not believe
+/// it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_told_that_there_are_no_brokers_asks_again() {
+    let Some(broker) = Broker::start(&Options::default()).await else { return };
+    let mut config = KafkaConfig::new(&broker.bootstrap(), &Topics::with_prefix("fenced"));
+    config.request_wait = Duration::from_secs(2);
+    let mut logs = Vec::new();
+    for _ in 0..4 {
+        logs.push(Kafka::open(config.clone()).await.unwrap());
+    }
+    logs[0].create_topic("fenced.t", &TopicSpec::kept(1)).await.unwrap();
+    for round in 0..3 {
+        broker.pause().await.unwrap();
+        // Longer than the controller waits for a broker.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        broker.resume().await.unwrap();
+        let began = tokio::time::Instant::now();
+        let mut answered = 0;
+        while answered < 20 * logs.len() {
+            answered = 0;
+            for log in &logs {
+                // Each anew, and nothing of what is known.
+                let name = format!("fenced.none-{round}");
+                for _ in 0..20 {
+                    answered += usize::from(matches!(log.describe_topic(&name).await, Ok(None)));
+                }
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "round {round}: {answered} answers");
+        }
+    }
+}
