@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_benches::{Cost, cost, ratio, report};
+use fpaas_benches::{Cost, Since, cost, ratio, report, text, times};
 use fpaas_core::{Clock, HeadersBuilder, ManualClock, Offset, TopicPartition};
 use fpaas_log::{Embedded, EmbeddedConfig, FetchBounds, Fsync, Log, Record, TopicSpec, Transaction};
 
@@ -29,25 +29,13 @@ fn main() {
     });
 }
 
-/// Values that compress like text and not like zeros.
-fn value(n: u64) -> Vec<u8> {
-    let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        b'a' + u8::try_from(state % 20).expect("below 20")
-    };
-    (0..BYTES).map(|_| next()).collect()
-}
-
 fn raw() -> (Cost, Cost) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut options = rocksdb::Options::default();
     options.create_if_missing(true);
     options.set_compression_type(rocksdb::DBCompressionType::Lz4);
     let db = rocksdb::DB::open(&options, folder.path()).expect("raw RocksDB opens");
-    let values: Vec<_> = (0..1000).map(value).collect();
+    let values: Vec<_> = (0..1000).map(|n| text(n, BYTES)).collect();
     let ((), append) = cost(|| {
         for transaction in 0..RECORDS / PER_TRANSACTION {
             let mut batch = rocksdb::WriteBatch::default();
@@ -78,8 +66,8 @@ async fn embedded(fsync: Fsync) -> (Cost, Cost) {
     log.create_topic("t", &TopicSpec::kept(1)).await.expect("a topic");
     let writer = log.writer("bench", None).await.expect("a writer");
     let headers = HeadersBuilder::new().with("kind", "commit").with("collection", "app.bsky.feed.like").build();
-    let values: Vec<bytes::Bytes> = (0..1000).map(|n| value(n).into()).collect();
-    let start = (std::time::Instant::now(), fpaas_benches::cpu_of("self"));
+    let values: Vec<bytes::Bytes> = (0..1000).map(|n| text(n, BYTES).into()).collect();
+    let start = Since::now();
     for transaction in 0..RECORDS / PER_TRANSACTION {
         let mut batch = Transaction::new();
         for n in transaction * PER_TRANSACTION..(transaction + 1) * PER_TRANSACTION {
@@ -89,9 +77,9 @@ async fn embedded(fsync: Fsync) -> (Cost, Cost) {
         }
         writer.commit(batch).await.expect("a commit");
     }
-    let append = since(start);
+    let append = start.cost();
     report("embedded: commit", RECORDS, "records", append);
-    let start = (std::time::Instant::now(), fpaas_benches::cpu_of("self"));
+    let start = Since::now();
     let (mut next, mut read) = (Offset::ZERO, 0u64);
     loop {
         let fetched = log.fetch(&at, next, FetchBounds::now()).await.expect("a fetch");
@@ -102,13 +90,9 @@ async fn embedded(fsync: Fsync) -> (Cost, Cost) {
         }
     }
     assert_eq!(read, RECORDS);
-    let fetch = since(start);
+    let fetch = start.cost();
     report("embedded: fetch", RECORDS, "records", fetch);
     (append, fetch)
-}
-
-fn since((start, cpu): (std::time::Instant, Duration)) -> Cost {
-    Cost { wall: start.elapsed(), cpu: fpaas_benches::cpu_of("self").saturating_sub(cpu) }
 }
 
 /// How long one small transaction takes, one after the other.
@@ -118,16 +102,17 @@ async fn commits() {
         let (_folder, log) = open(fsync).await;
         log.create_topic("t", &TopicSpec::kept(1)).await.expect("a topic");
         let writer = log.writer("bench", None).await.expect("a writer");
-        let mut times = Vec::new();
+        let mut taken = Vec::new();
         for n in 0..2000 {
             let mut transaction = Transaction::new();
-            transaction
-                .append(TopicPartition::new("t", 0), Record { value: Some(value(n).into()), ..Record::default() });
+            transaction.append(
+                TopicPartition::new("t", 0),
+                Record { value: Some(text(n, BYTES).into()), ..Record::default() },
+            );
             let start = std::time::Instant::now();
             writer.commit(transaction).await.expect("a commit");
-            times.push(start.elapsed());
+            taken.push(start.elapsed());
         }
-        times.sort();
-        println!("fsync {fsync:?}: p50 {:.0?}, p99 {:.0?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+        println!("fsync {fsync:?}: {}", times(taken));
     }
 }

@@ -24,6 +24,41 @@ pub fn cost<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     (result, Cost { wall: start.elapsed(), cpu: cpu_of("self").saturating_sub(cpu) })
 }
 
+/// The cost of what is done from a moment on, where it cannot be a closure.
+#[derive(Clone, Copy, Debug)]
+pub struct Since(Instant, Duration);
+
+impl Since {
+    /// From now on.
+    pub fn now() -> Self {
+        Self(Instant::now(), cpu_of("self"))
+    }
+
+    /// Until now.
+    pub fn cost(self) -> Cost {
+        Cost { wall: self.0.elapsed(), cpu: cpu_of("self").saturating_sub(self.1) }
+    }
+}
+
+/// So many bytes that compress like text and not like zeros; the same for the same `seed`.
+pub fn text(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b'a' + u8::try_from(state % 20).unwrap_or_default()
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+/// The median of what was taken, and what one in a hundred was above.
+pub fn times(mut taken: Vec<Duration>) -> String {
+    taken.sort_unstable();
+    let at = |percent: usize| taken.get(taken.len() * percent / 100).copied().unwrap_or_default();
+    format!("p50 {:.1?}, p99 {:.1?}", at(50), at(99))
+}
+
 /// User and system time of a process, from /proc (Linux; zero elsewhere).
 pub fn cpu_of(process: &str) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();

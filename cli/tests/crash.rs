@@ -12,6 +12,8 @@ mod faults;
 mod fleet;
 #[path = "crash/job.rs"]
 mod job;
+#[path = "crash/leader.rs"]
+mod leader;
 #[path = "crash/migrate.rs"]
 mod migrate;
 #[path = "crash/moments.rs"]

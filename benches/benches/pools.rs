@@ -1,0 +1,135 @@
+//! Fifty tenants with pools of their own on one node: what each costs in threads and memory, how soon all have their
+//! slots, and what they cost while nothing happens. A broker on the same cores, whose CPU is not counted.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use fpaas_benches::{cpu_of, load};
+use fpaas_core::subscription::{Secret, Subscription};
+use fpaas_core::topics::Topics;
+use fpaas_core::{Clock, Offset, PoolId, SubscriptionId, TenantId};
+use fpaas_log::{Kafka, KafkaConfig, Log, TopicSpec};
+use fpaas_state::{Board, Change, Command, Context, Control};
+use fpaas_testkit::Broker;
+use fpaas_testkit::broker::Options;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+const POOLS: usize = 50;
+const PARTITIONS: u32 = 16;
+const LONG: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_secs(20);
+
+/// The machine's.
+#[derive(Debug)]
+struct WallClock;
+
+impl Clock for WallClock {
+    fn now_micros(&self) -> i64 {
+        i64::try_from(UNIX_EPOCH.elapsed().unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let Some(broker) = Broker::start(&Options::default()).await else { return Ok(()) };
+    println!("load when it began: {}; {POOLS} pools\n", load());
+    let topics = Topics::default();
+    let log: Arc<dyn Log> = Kafka::open(KafkaConfig::new(&broker.bootstrap(), &topics)).await?;
+    log.create_topic(&topics.firehose(), &TopicSpec::kept(PARTITIONS)).await?;
+    let control = Control::open(Arc::clone(&log), topics.clone(), "bench").await?;
+    let context = Context {
+        log,
+        topics,
+        control,
+        board: Arc::new(Board::default()),
+        clock: Arc::new(WallClock),
+        node: "bench".into(),
+    };
+    let shutdown = CancellationToken::new();
+    let (follows, until) = (Arc::clone(&context.control), shutdown.clone());
+    let (restored, wait) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let follower = follows.restore().await?;
+        let _nobody_waits = restored.send(());
+        follower.follow(&until).await
+    });
+    wait.await?;
+    for number in 0..POOLS {
+        subscribe(&context, number).await?;
+    }
+    let (threads, memory) = (status("Threads:")?, status("VmRSS:")?);
+    println!("with the log and {POOLS} subscriptions: {threads} threads, {} MB", memory / 1000);
+
+    let began = Instant::now();
+    let mut running = Vec::new();
+    for number in 0..POOLS {
+        let pool = PoolId::of_tenant(&tenant(number)?);
+        let config = fpaas_router::Config::default();
+        let holding = Arc::clone(&config.holding);
+        running.push(tokio::spawn(fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone())));
+        let endpoints =
+            fpaas_dispatcher::Config { reach: fpaas_dispatcher::Reach::global(), version: "bench".to_owned() };
+        tokio::spawn(fpaas_dispatcher::run(context.clone(), pool, endpoints, shutdown.clone()));
+        running.push(tokio::spawn(async move {
+            holding.notified().await;
+            Ok(())
+        }));
+    }
+    let (mut scans, mut first) = (Vec::new(), None);
+    for (number, task) in running.into_iter().enumerate() {
+        if number % 2 == 0 {
+            scans.push(task);
+            continue;
+        }
+        tokio::time::timeout(LONG, task).await.context("a pool has no slots")???;
+        first.get_or_insert_with(|| began.elapsed());
+    }
+    ensure!(scans.iter().all(|scan| !scan.is_finished()), "a router has ended");
+    println!("all have their slots after {:.1?}", began.elapsed());
+
+    tokio::time::sleep(IDLE / 2).await;
+    let before = cpu_of("self");
+    tokio::time::sleep(IDLE).await;
+    let idle = cpu_of("self").saturating_sub(before).as_secs_f64() / IDLE.as_secs_f64();
+    let (all, resident) = (status("Threads:")?, status("VmRSS:")?);
+    let each = |all: u64, before: u64| (all.saturating_sub(before)) as f64 / POOLS as f64;
+    println!(
+        "each: {:.1} threads, {:.1} MB; idle, all of them: {:.1} % of a core",
+        each(all, threads),
+        each(resident, memory) / 1000.0,
+        idle * 100.0
+    );
+    println!("in all: {all} threads, {} MB", resident / 1000);
+    shutdown.cancel();
+    Ok(())
+}
+
+fn tenant(number: usize) -> Result<TenantId> {
+    Ok(TenantId::parse(&format!("tenant-{number}"))?)
+}
+
+async fn subscribe(context: &Context, number: usize) -> Result<()> {
+    let subscription: Subscription = serde_json::from_value(json!({
+        "filter": {"collections": ["app.bsky.feed.like"]},
+        "processor": {"webhook": {"url": "https://example.com/"}},
+    }))?;
+    let change = Change::PutSubscription {
+        id: SubscriptionId::parse("likes")?,
+        subscription,
+        secret: Secret::from_bytes(&[7; 24])?,
+        starts: vec![Offset::ZERO; PARTITIONS as usize],
+    };
+    let command = Command::new(format!("command-{number}"), context.clock.now(), tenant(number)?, change);
+    context.control.submit(command).await?;
+    Ok(())
+}
+
+/// A number of this process, from /proc (Linux).
+fn status(name: &str) -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context("the system does not say")?;
+    Ok(line.split_whitespace().next().context("no number")?.parse()?)
+}
