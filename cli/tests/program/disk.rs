@@ -106,8 +106,14 @@ async fn a_full_disk_of_the_broker_is_waited_out_and_costs_nothing() -> Result<(
     std::fs::remove_file(disk.join("filler"))?;
     broker.start_again().await?;
 
-    let mut tail = running.api.tail("like-results", "from=earliest").await?;
     let read = async {
+        // Until the broker leads its partitions again the API says so.
+        let mut tail = loop {
+            match running.api.tail("like-results", "from=earliest").await {
+                Ok(tail) => break tail,
+                Err(error) => ensure!(format!("{error:#}").contains("503"), "{error:#}"),
+            }
+        };
         for _ in 0..719 {
             tail.next().await?;
         }
