@@ -34,8 +34,9 @@ test: build ## Every test (at most 15 minutes after the build)
 test-crash: build ## The crash test in its long form: FPAAS_CRASH_ROUNDS=200 kills
 	@FPAAS_CRASH_ROUNDS=$(FPAAS_CRASH_ROUNDS) bash scripts/test.sh --test crash -- --nocapture --test-threads 1
 
-test-nodes: build ## Three nodes on Kafka under FPAAS_FAULT_ROUNDS=100 faults of every kind, those with open bugs too
-	@FPAAS_FAULT_ROUNDS=$(FPAAS_FAULT_ROUNDS) FPAAS_FAULTS=all bash scripts/test.sh --test crash -- --nocapture faults
+test-nodes: build ## Nodes on Kafka: FPAAS_FAULT_ROUNDS=100 faults of every kind, brokers lost, how long a takeover takes
+	@FPAAS_FAULT_ROUNDS=$(FPAAS_FAULT_ROUNDS) FPAAS_FAULTS=all bash scripts/test.sh --test crash -- \
+		--nocapture --include-ignored --test-threads 1 takeover leader faults
 
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh

@@ -136,18 +136,19 @@ async fn check_cut_short(arguments: &[&str], signal: Signal, code: Option<i32>) 
     ensure!(broker.is_some() == arguments.contains(&"kafka"), "{:?}", demo.lines());
     kill_process(pid, signal)?;
     ensure!(demo.wait(LONG).await?.code() == code, "{:?}", demo.lines());
-    // Killed, it can tell nobody when its guards are done.
-    for _ in 0..600 {
-        let left = children.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists())
-            || broker.is_some_and(|broker| TcpStream::connect(broker).is_ok())
-            || std::fs::read_dir(folder.path())?.next().is_some();
-        if !left {
+    // Its guards end after it. Killed, it has left all of the work to them.
+    let (looks, mut left) = (if signal == Signal::KILL { 600 } else { 40 }, Vec::new());
+    for _ in 0..looks {
+        let processes = children.iter().filter(|pid| Path::new(&format!("/proc/{pid}")).exists());
+        left = processes.map(|pid| format!("the process {pid}")).collect();
+        left.extend(broker.filter(|broker| TcpStream::connect(broker).is_ok()).map(|at| format!("a broker at {at}")));
+        left.extend(std::fs::read_dir(folder.path())?.flatten().map(|entry| entry.path().display().to_string()));
+        if left.is_empty() {
             return Ok(());
         }
-        ensure!(signal == Signal::KILL, "something is left behind");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("something is left behind")
+    anyhow::bail!("{} left behind", left.join(", "))
 }
 
 #[tokio::test]

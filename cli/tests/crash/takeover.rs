@@ -28,6 +28,7 @@ enum End {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes long: make test-nodes"]
 async fn the_work_of_a_node_that_goes_away_is_taken_over() -> Result<()> {
     let Some(kafka) = On::kafka().await else { return Ok(()) };
     taken_over(&kafka, 3000, End::Stop).await?;
