@@ -38,13 +38,11 @@ impl Fleet {
     /// How node `node` is started.
     pub(crate) fn plan(&self, node: usize) -> Result<Dev> {
         let folder = self.job.folder.path().join(format!("node{node}"));
-        let heartbeat = (self.session / 6).as_millis();
         let session = self.session.as_millis();
         let dev = self.job.on(Dev::new(&folder, KEY)?.serving());
         Ok(["--allow-webhook-cidr", "127.0.0.0/8", "--node-id", &format!("node{node}")]
             .into_iter()
             .chain(["--kafka-property", &format!("session.timeout.ms={session}")])
-            .chain(["--kafka-property", &format!("heartbeat.interval.ms={heartbeat}")])
             .fold(dev, |dev, argument| dev.arg(argument)))
     }
 

@@ -240,8 +240,8 @@ impl KafkaConfig {
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("session.timeout.ms", self.session.as_millis().to_string().as_str()),
-            // A third of the shortest session.
-            ("heartbeat.interval.ms", (self.session.as_millis() / 6).clamp(100, 2000).to_string().as_str()),
+            // So late the members hear that one has gone: most of a takeover after a stop.
+            ("heartbeat.interval.ms", (self.session.as_millis() / 6).clamp(100, 1000).to_string().as_str()),
             // Our thread polls all the time, except while a revocation is waited for.
             ("max.poll.interval.ms", "60000"),
         ] {
