@@ -13,7 +13,7 @@ mod messages;
 
 pub(super) use admin::{GroupOffsets, Rights, alter_configs, group_offsets, list_offsets, rights};
 pub(super) use brokers::{add_brokers, knows_brokers};
-pub(super) use events::{hear, serve_tokens};
+pub(super) use events::{Delivered, deliveries, hear, serve_tokens};
 pub(super) use group::{GroupMetadata, NotTaken, send_offsets};
 pub(super) use messages::{Arrival, Inbox, Raw, Waker, What};
 

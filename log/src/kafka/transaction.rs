@@ -12,7 +12,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -20,14 +20,14 @@ use super::batches::{Batches, Sent};
 use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::Quiet;
 use super::error::Failure;
-use super::ffi::{self, GroupMetadata, NotTaken};
+use super::ffi::{self, Delivered, GroupMetadata, NotTaken};
 use super::offsets::Offsets;
 use super::record;
 use crate::{Append, Position};
 
-/// How long the producer's queue is served at a time. The crate's own commit serves it in steps of 100 ms, and every
-/// transaction then takes as long.
-const SERVE: Duration = Duration::from_millis(1);
+/// How long what comes to the producer is waited for at a time; it is served as it comes. The crate's own commit serves
+/// it in steps of 100 ms, and every transaction then takes as long.
+const SERVE: Duration = Duration::from_millis(10);
 
 /// How long the reports of an aborted transaction are waited for.
 const BLAME: Duration = Duration::from_secs(1);
@@ -141,7 +141,7 @@ impl Transactional {
         }
         let deadline = Instant::now() + BLAME;
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            self.producer.poll(SERVE);
+            self.serve();
         }
         self.reports().culprit().map_or(undone, |(index, code)| Undone::Record(index, code))
     }
@@ -170,12 +170,17 @@ impl Transactional {
     /// Waits until nothing is in flight.
     fn arrive(&self, deadline: Instant) -> Step<()> {
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(SERVE);
+            self.serve();
             if Instant::now() > deadline {
                 return Err(Undone::Later(Failure::of(Code::MessageTimedOut)));
             }
         }
         Ok(())
+    }
+
+    /// Takes what came, or waits a moment for it.
+    fn serve(&self) {
+        ffi::deliveries(self.producer.client(), SERVE, |delivered| self.reports().note(delivered));
     }
 
     fn reports(&self) -> &Reports {
@@ -194,7 +199,7 @@ impl Transactional {
             match self.producer.send(given) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), again)) if Instant::now() < deadline => {
-                    self.producer.poll(SERVE);
+                    self.serve();
                     given = again;
                 }
                 Err((error, _)) => return Err(refused(index, &error)),
@@ -335,6 +340,17 @@ impl Reports {
         of.0
     }
 
+    fn note(&self, (opaque, report): Delivered) {
+        let (epoch, index) = ((opaque >> 32) as u32, opaque & 0xffff_ffff);
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if of.0 != epoch {
+            return;
+        }
+        if let Some(found) = of.1.get_mut(index) {
+            *found = Some(report);
+        }
+    }
+
     /// The first record that could not be appended. One that was purged because another one failed is not it; one that
     /// waited in vain while others were taken is: its partition is not well, and theirs are.
     fn culprit(&self) -> Option<(usize, Code)> {
@@ -379,17 +395,6 @@ impl ClientContext for Reports {
 impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let (epoch, index) = ((opaque >> 32) as u32, opaque & 0xffff_ffff);
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if of.0 != epoch {
-            return;
-        }
-        if let Some(report) = of.1.get_mut(index) {
-            *report = Some(match result {
-                Ok(message) => Ok(message.offset()),
-                Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
-            });
-        }
-    }
+    /// Of a producer that is given back: nobody asks any more.
+    fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
 }

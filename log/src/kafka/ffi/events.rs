@@ -8,12 +8,26 @@ use rdkafka::bindings as sys;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
-use super::{Queue, code, text};
+use super::{Queue, code, failure, text};
+
+/// What became of a record: its opaque, and the offset or why there is none.
+pub(in crate::kafka) type Delivered = (usize, Result<i64, RDKafkaErrorCode>);
 
 /// Gives the client's context what librdkafka logged and what went wrong with connections; waits at most `wait` for
 /// the first of it. For a client whose own poll nobody calls: what is said would pile up.
 pub(in crate::kafka) fn hear<C: ClientContext>(client: &Client<C>, wait: Duration) {
+    deliveries(client, wait, |_| {});
+}
+
+/// The same, and for each record of a producer what became of it. The crate's own poll looks for as long as it is told
+/// to, whatever comes, and does not sleep for less than a millisecond: it takes a core while anything is in flight.
+pub(in crate::kafka) fn deliveries<C: ClientContext>(
+    client: &Client<C>,
+    wait: Duration,
+    mut delivered: impl FnMut(Delivered),
+) {
     // SAFETY: the client is alive; the queue has a reference count of its own.
     let Some(queue) = Queue::from_ptr(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) }) else { return };
     let mut wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
@@ -24,15 +38,28 @@ pub(in crate::kafka) fn hear<C: ClientContext>(client: &Client<C>, wait: Duratio
             return;
         }
         wait = 0;
-        // SAFETY: the event is alive until it is destroyed, and so are its texts.
+        // SAFETY: the event is alive until it is destroyed, and so are its texts and messages.
         unsafe {
-            if i64::from(sys::rd_kafka_event_type(event)) == i64::from(sys::RD_KAFKA_EVENT_ERROR) {
-                let error = KafkaError::Global(code(sys::rd_kafka_event_error(event)));
-                client.context().error(error, text(sys::rd_kafka_event_error_string(event)).trim());
+            match sys::rd_kafka_event_type(event) {
+                sys::RD_KAFKA_EVENT_ERROR => {
+                    let error = KafkaError::Global(code(sys::rd_kafka_event_error(event)));
+                    client.context().error(error, text(sys::rd_kafka_event_error_string(event)).trim());
+                }
+                sys::RD_KAFKA_EVENT_DR => reports(event, &mut delivered),
+                _ => log(client, event),
             }
-            log(client, event);
             sys::rd_kafka_event_destroy(event);
         }
+    }
+}
+
+/// # Safety
+/// `event` is alive, and holds reports of deliveries.
+unsafe fn reports(event: *mut sys::rd_kafka_event_t, delivered: &mut impl FnMut(Delivered)) {
+    loop {
+        // SAFETY: the caller's promise; a message lives as long as its event.
+        let Some(message) = (unsafe { sys::rd_kafka_event_message_next(event).as_ref() }) else { return };
+        delivered((message._private as usize, failure(message.err).map_or(Ok(message.offset), |it| Err(it.code))));
     }
 }
 
