@@ -55,6 +55,7 @@ use admin::Admin;
 use context::Trouble;
 use fetcher::Fetcher;
 use member::{Joining, Member, Seat};
+use offsets::Stuck;
 use writer::{Known, Writer, Writing};
 
 /// A log on a Kafka cluster.
@@ -239,6 +240,7 @@ impl Log for Kafka {
             trouble: self.trouble.clone(),
             owners: Arc::clone(&self.owners),
             mark: fence::mark(&id, random()?),
+            stuck: Stuck::default(),
             id,
             member,
             replaced,

@@ -28,6 +28,11 @@ pub(crate) async fn watch(
 ) -> Infallible {
     loop {
         let topics: Vec<Arc<str>> = roster.borrow().topics().cloned().collect();
+        // One that nobody reads any more may be made anew, with fewer.
+        counts.send_if_modified(|counts| {
+            counts.retain(|topic, _| topics.contains(topic));
+            false
+        });
         for topic in topics {
             match log.describe_topic(&topic).await {
                 Ok(Some(spec)) => drop(counts.send_if_modified(|counts| note(counts, &topic, spec.partitions))),

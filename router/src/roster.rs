@@ -126,6 +126,12 @@ impl Roster {
         self.sources.keys()
     }
 
+    /// True of a partition that its source was given after all who read it had begun.
+    pub(crate) fn is_added(&self, at: &TopicPartition) -> bool {
+        let source = self.source(&at.topic);
+        source.members().iter().all(|member| member.entry.starts.len() <= at.partition.0 as usize)
+    }
+
     /// Every source partition that a member starts in, or that its source has by now.
     pub(crate) fn partitions<'r>(&'r self, counts: &'r Counts) -> impl Iterator<Item = TopicPartition> + 'r {
         self.sources.iter().flat_map(|(topic, source)| {

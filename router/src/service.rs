@@ -208,6 +208,8 @@ impl Service {
         let slot = self.running.remove(&source).map(|(slot, _)| slot);
         match ended? {
             Ended::Stopped | Ended::Done => {}
+            // Brokers may not agree yet whether a partition that was added is there.
+            Ended::Halted if self.roster.borrow().is_added(&source) => drop(self.refused.insert(source)),
             Ended::Halted => drop(self.halted.insert(source)),
             Ended::Refused => drop(self.refused.insert(source)),
             Ended::Unknown => self.unsure = true,

@@ -168,6 +168,12 @@ impl KafkaConfig {
         config
     }
 
+    /// How long a member may be silent, whoever has said so.
+    pub(super) fn session(&self) -> Duration {
+        let set = self.property(&["session.timeout.ms"]).and_then(|text| text.parse().ok());
+        set.map_or(self.session, Duration::from_millis)
+    }
+
     /// What is set of a property, under any of its names.
     pub(super) fn property(&self, names: &[&str]) -> Option<&str> {
         let mut found = self.properties.iter().rev().filter(|(name, _)| names.contains(&name.as_str()));

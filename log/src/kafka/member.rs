@@ -25,8 +25,9 @@ use super::config::KafkaConfig;
 use super::context::{self, Trouble};
 use super::error::Failure;
 use super::ffi::GroupMetadata;
+use super::ghost::Place;
 use super::leases::{Leases, WRITERS};
-use super::{fence, ffi, ghost};
+use super::{fence, ffi};
 use crate::{Ack, Error, Lease, LeaveGuard, Membership, MembershipEvent, Result};
 
 /// How long the thread waits for the group at a time.
@@ -228,7 +229,8 @@ fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: A
         info!(%group, member = %name, ?over, "this member's place may be another's: asking whose it is");
         // Also whoever was replaced in this process.
         let given_up = || member.stopped() || !member.leases.is_open();
-        if given_up() || !ghost::is_ours(&joining.admin, group, name, &joining.client_id, given_up) {
+        let place = Place { group, name, client_id: &joining.client_id, session: joining.config.session() };
+        if given_up() || !place.is_ours(&joining.admin, given_up) {
             return info!(%group, member = %name, "another member of this name took its place");
         }
         match subscribe(member, joining, voice) {

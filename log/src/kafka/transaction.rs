@@ -21,7 +21,7 @@ use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::Quiet;
 use super::error::Failure;
 use super::ffi::{self, Delivered, GroupMetadata, NotTaken};
-use super::offsets::Offsets;
+use super::offsets::{Offsets, Stuck};
 use super::record;
 use crate::{Append, Position};
 
@@ -94,12 +94,13 @@ pub(super) type Moves = (Vec<(TopicPartition, Position)>, GroupMetadata);
 
 impl Transactional {
     /// Initialises `id`: whatever its predecessor left open is ended, and the predecessor is fenced.
-    pub(super) fn open(config: &KafkaConfig, id: &str, context: Quiet) -> Result<Self, Failure> {
+    pub(super) fn open(config: &KafkaConfig, id: &str, context: Quiet, stuck: &Stuck) -> Result<Self, Failure> {
         let producer: BaseProducer<Reports> = config.writer(id).create_with_context(Reports::new(context))?;
         ffi::serve_tokens(producer.client());
         producer.init_transactions(config.request_wait)?;
         let producer = Arc::new(producer);
-        Ok(Self { offsets: Offsets::of(&producer)?, producer, broken: AtomicBool::new(false) })
+        let offsets = Offsets::of(&producer, &config.brokers, stuck)?;
+        Ok(Self { offsets, producer, broken: AtomicBool::new(false) })
     }
 
     /// Commits these records and offsets; the offsets of the records.
@@ -254,7 +255,17 @@ impl Transactional {
         // Its end is written to every partition of it, and one of them may have nobody to write it: the broker goes on
         // by itself, and we with another producer.
         let wait = if undone.is_late() { BLAME } else { TRANSACTION_TIMEOUT };
-        let Err(error) = self.producer.abort_transaction(wait) else { return undone };
+        let deadline = Instant::now() + wait;
+        // What is in flight comes to an end only if it is served: this goes on where it was.
+        let error = loop {
+            match self.producer.abort_transaction(SERVE) {
+                Ok(()) => return undone,
+                Err(KafkaError::Transaction(failed)) if failed.is_retriable() && Instant::now() < deadline => {
+                    self.serve();
+                }
+                Err(error) => break error,
+            }
+        };
         // It would answer that this is still going on, for ever.
         self.broken.store(true, Ordering::SeqCst);
         match error {

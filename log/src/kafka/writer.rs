@@ -26,6 +26,7 @@ use super::error::{Failure, refusal};
 use super::fence::{self, Counted};
 use super::leases::Held;
 use super::member::Member;
+use super::offsets::Stuck;
 use super::rights::Want;
 use super::transaction::{Transactional, Undone};
 use crate::owners::Owners;
@@ -56,6 +57,7 @@ pub(super) struct Writing {
     pub(super) replaced: Arc<AtomicBool>,
     /// What its counters carry: the id, and a number that no other writer has (`fence::mark`).
     pub(super) mark: String,
+    pub(super) stuck: Stuck,
 }
 
 /// See the module's head. Dropping it ends the thread once what was given is decided.
@@ -117,7 +119,7 @@ impl crate::Writer for Writer {
 
 impl Writing {
     fn producer(&self) -> Result<Transactional, Failure> {
-        Transactional::open(&self.config, &self.id, Quiet(self.trouble.clone()))
+        Transactional::open(&self.config, &self.id, Quiet(self.trouble.clone()), &self.stuck)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::kafka::config::KafkaConfig;
 use crate::kafka::context::{Quiet, Trouble};
 use crate::kafka::error::{Failure, hint};
 use crate::kafka::ffi::{self, GroupMetadata};
+use crate::kafka::offsets::Stuck;
 use crate::kafka::transaction::{Transactional, Undone};
 use crate::{Append, Created, Error, Position, Record, Retention, TopicSpec};
 
@@ -120,7 +121,7 @@ impl Trial {
             .map_err(|failed| wrong("the topic's settings cannot be changed", &failed))?;
         let began = Instant::now();
         let id = format!("{}.check", self.config.prefix);
-        let producer = Transactional::open(&self.config, &id, Quiet(Trouble::default()))
+        let producer = Transactional::open(&self.config, &id, Quiet(Trouble::default()), &Stuck::default())
             .map_err(|failed| wrong(&format!("the transactional id {id} cannot be used"), &failed))?;
         let at = TopicPartition::new(self.name.as_str(), 0);
         let group = || Failure::of(Code::UnknownMemberId).saying("the group has no member");
