@@ -1,4 +1,5 @@
-//! Tells the program which commit it was built from, for `fpaas --version`.
+//! Tells the program which commit it was built from, for `fpaas --version`, and has a function of librdkafka replaced
+//! (`log/src/kafka/ffi/leaders.rs`).
 
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +15,9 @@ fn main() {
     let commit = || git(&["rev-parse", "--short=12", "HEAD"]);
     let commit = std::env::var("FPAAS_COMMIT").ok().or_else(commit).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=FPAAS_COMMIT={commit}");
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+        println!("cargo::rustc-link-arg-bins=-Wl,--wrap=rd_kafka_metadata_update_op");
+    }
 }
 
 /// What git prints, where there is a git and a repository. A linked worktree keeps its `HEAD` elsewhere.

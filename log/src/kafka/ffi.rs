@@ -9,12 +9,14 @@ mod admin;
 mod brokers;
 mod events;
 mod group;
+mod leaders;
 mod messages;
 
 pub(super) use admin::{GroupOffsets, Rights, alter_configs, group_offsets, list_offsets, rights};
 pub(super) use brokers::{add_brokers, knows_brokers};
 pub(super) use events::{Delivered, deliveries, hear, serve_tokens};
 pub(super) use group::{GroupMetadata, NotTaken, send_offsets};
+pub(super) use leaders::keep as keep_leaders;
 pub(super) use messages::{Arrival, Inbox, Raw, Waker, What};
 
 use std::ffi::CStr;

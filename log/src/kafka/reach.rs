@@ -40,6 +40,7 @@ impl Reached {
         let looked = tokio::task::spawn_blocking(move || look(&asked)).await;
         looked.map_err(|error| Error::Fatal(error.to_string()))?.map_err(|unseen| unseen.as_error(&config.brokers))?;
         let trouble = Trouble::default();
+        ffi::keep_leaders();
         let admin = Admin::open(&config, &trouble)?;
         let reached = Self { config, trouble, admin };
         for (topic, spec) in own(&reached.config) {
