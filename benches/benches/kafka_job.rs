@@ -1,6 +1,6 @@
-//! A topic of a Kafka broker in, something out, exactly once: through a filter into another topic, and through a filter,
-//! batches of 100 and a webhook. `fpaas serve` as a person runs it, a broker on the same cores, an endpoint that answers
-//! at once.
+//! A topic of a Kafka broker in, something out, exactly once: through a filter into another topic, and through a
+//! filter, batches of 100 and a webhook. `fpaas serve` as a person runs it, a broker on the same cores, an endpoint
+//! that answers at once.
 //!
 //! Everything is per event that comes in. The limit is a consumer that reads the same topic and only counts. The peers'
 //! figures for the same work are Bento's and Redpanda Connect's, which do it at least once.

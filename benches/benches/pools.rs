@@ -64,30 +64,7 @@ async fn main() -> Result<()> {
     println!("with the log and {POOLS} subscriptions: {threads} threads, {} MB", memory / 1000);
 
     let began = Instant::now();
-    let mut running = Vec::new();
-    for number in 0..POOLS {
-        let pool = PoolId::of_tenant(&tenant(number)?);
-        let config = fpaas_router::Config::default();
-        let holding = Arc::clone(&config.holding);
-        running.push(tokio::spawn(fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone())));
-        let endpoints =
-            fpaas_dispatcher::Config { reach: fpaas_dispatcher::Reach::global(), version: "bench".to_owned() };
-        tokio::spawn(fpaas_dispatcher::run(context.clone(), pool, endpoints, shutdown.clone()));
-        running.push(tokio::spawn(async move {
-            holding.notified().await;
-            Ok(())
-        }));
-    }
-    let (mut scans, mut first) = (Vec::new(), None);
-    for (number, task) in running.into_iter().enumerate() {
-        if number % 2 == 0 {
-            scans.push(task);
-            continue;
-        }
-        tokio::time::timeout(LONG, task).await.context("a pool has no slots")???;
-        first.get_or_insert_with(|| began.elapsed());
-    }
-    ensure!(scans.iter().all(|scan| !scan.is_finished()), "a router has ended");
+    start(&context, &shutdown).await?;
     println!("all have their slots after {:.1?}", began.elapsed());
 
     tokio::time::sleep(IDLE / 2).await;
@@ -104,6 +81,26 @@ async fn main() -> Result<()> {
     );
     println!("in all: {all} threads, {} MB", resident / 1000);
     shutdown.cancel();
+    Ok(())
+}
+
+/// Starts the stages of all pools; returns when each has its slots.
+async fn start(context: &Context, shutdown: &CancellationToken) -> Result<()> {
+    let mut waiting = Vec::new();
+    for number in 0..POOLS {
+        let pool = PoolId::of_tenant(&tenant(number)?);
+        let config = fpaas_router::Config::default();
+        let holding = Arc::clone(&config.holding);
+        let routes = tokio::spawn(fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone()));
+        let reach = fpaas_dispatcher::Reach::global();
+        let endpoints = fpaas_dispatcher::Config { reach, version: "bench".to_owned() };
+        tokio::spawn(fpaas_dispatcher::run(context.clone(), pool, endpoints, shutdown.clone()));
+        waiting.push((holding, routes));
+    }
+    for (holding, routes) in waiting {
+        tokio::time::timeout(LONG, holding.notified()).await.context("a pool has no slots")?;
+        ensure!(!routes.is_finished(), "a router has ended");
+    }
     Ok(())
 }
 

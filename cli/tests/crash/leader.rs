@@ -19,7 +19,6 @@ const PATIENT: Duration = Duration::from_secs(240);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes long: make test-nodes"]
-#[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-nodes")]
 async fn a_job_goes_on_without_each_of_three_brokers_in_turn() -> Result<()> {
     let options = Options::default().property("group.min.session.timeout.ms", "1000");
     let Some(cluster) = Cluster::start(3, &options).await else { return Ok(()) };

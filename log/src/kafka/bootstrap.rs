@@ -1,8 +1,8 @@
 //! A client that knows no broker any more is told again where the cluster is.
 //!
-//! A broker that the controller does not count as alive (KRaft, after a pause or while it starts) answers questions about
-//! topics with no brokers at all. librdkafka then forgets every broker, those it was given too, and asks nobody any more
-//! (2.12; confluentinc/librdkafka#5301).
+//! A broker that the controller does not count as alive (KRaft, after a pause or while it starts) answers questions
+//! about topics with no brokers at all. librdkafka then forgets every broker, those it was given too, and asks nobody
+//! any more (2.12; confluentinc/librdkafka#5301).
 
 use std::time::{Duration, Instant};
 

@@ -258,7 +258,7 @@ fn listen(member: &Member, consumer: &BaseConsumer<Rebalances>, mut bootstrap: B
 }
 
 /// True where the consumer joined again by itself, under another id, and kept what it had: librdkafka revokes nothing
-/// when it is told that it is unknown while it waits for something else (2.12, `rd_kafka_cgrp_revoke_all_rejoin_maybe`).
+/// when it is told that it is unknown while it waits for something else (`rd_kafka_cgrp_revoke_all_rejoin_maybe`).
 fn outlives(member: &Member, consumer: &BaseConsumer<Rebalances>) -> bool {
     let held = member.leases.read();
     !held.is_empty() && GroupMetadata::of(consumer.client()).is_some_and(|now| held.outlives(now.member_id()))

@@ -38,7 +38,7 @@ impl Node {
     }
 
     async fn event(&mut self) -> MembershipEvent {
-        tokio::time::timeout(kit::PATIENCE, self.membership.next()).await.expect("the group says something").unwrap()
+        tokio::time::timeout(kit::PATIENCE, self.membership.next()).await.unwrap().unwrap()
     }
 
     /// What it is assigned until it has `slots`; what is revoked meanwhile is let go of.
@@ -95,7 +95,7 @@ async fn what_was_granted_to_a_member_is_not_committed_by_the_one_that_joined_in
     proxy.hold(None);
     ack.acknowledge();
     let late = first.writer.commit(transaction(&kept, &at, "first", 20));
-    let late = tokio::time::timeout(Duration::from_secs(45), late).await.expect("it is answered");
+    let late = tokio::time::timeout(Duration::from_secs(45), late).await.unwrap();
     assert_eq!(late.map_err(|rejected| rejected.error), Err(Error::Abort(Culprit::Fenced)));
     let position = second.log.positions(GROUP, std::slice::from_ref(&at)).await.unwrap().remove(0);
     assert_eq!(position.map(|position| position.offset), Some(Offset(10)));
