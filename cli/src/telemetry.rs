@@ -14,6 +14,8 @@ pub(crate) fn install(args: &Args) {
         EnvFilter::new("info")
     });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines).with_target(false);
+    // Nobody may be there to read: that is said there, too, and a panic is all that comes of it.
+    let builder = builder.log_internal_errors(false);
     if args.messages_json {
         builder.json().init();
     } else {
