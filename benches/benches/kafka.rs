@@ -28,7 +28,7 @@ const SMALL: usize = 500;
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let Some(broker) = Broker::start(&Options::default()).await else { return };
+        let Some(broker) = Broker::start(&Options::default().for_speed()).await else { return };
         println!("load when it began: {}; {RECORDS} records of {BYTES} bytes\n", load());
         let log = Kafka::open(KafkaConfig::new(&broker.bootstrap(), &Topics::default())).await.expect("the log opens");
         for topic in ["raw", "ours"] {

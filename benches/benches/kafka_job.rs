@@ -30,7 +30,7 @@ const TOPIC: &str = "source";
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Some(broker) = Broker::start(&Options::default()).await else { return Ok(()) };
+    let Some(broker) = Broker::start(&Options::default().for_speed()).await else { return Ok(()) };
     println!("load when it began: {}; {EVENTS} events of 1 kB, of which {MATCHING} % match\n", load());
     let folder = tempfile::tempdir()?;
     let node = |only: &str| -> Result<Dev> {

@@ -34,7 +34,7 @@ impl Clock for WallClock {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Some(broker) = Broker::start(&Options::default()).await else { return Ok(()) };
+    let Some(broker) = Broker::start(&Options::default().for_speed()).await else { return Ok(()) };
     println!("load when it began: {}; {POOLS} pools\n", load());
     let topics = Topics::default();
     let log: Arc<dyn Log> = Kafka::open(KafkaConfig::new(&broker.bootstrap(), &topics)).await?;

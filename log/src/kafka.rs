@@ -40,6 +40,7 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fpaas_core::{Offset, Timestamp, TopicPartition};
@@ -48,6 +49,7 @@ pub use check::{Finding, Grade, Subject};
 pub use config::KafkaConfig;
 pub use reach::Reached;
 
+use crate::patient::patiently_within;
 use crate::{
     Created, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Result, Retention, TopicSpec, Watermarks,
 };
@@ -57,6 +59,9 @@ use fetcher::Fetcher;
 use member::{Joining, Member, Seat};
 use offsets::Stuck;
 use writer::{Known, Writer, Writing};
+
+/// How long a start waits for brokers that are not all there, or have much to do, at a time.
+const ALL_THERE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A log on a Kafka cluster.
 #[derive(Debug)]
@@ -93,11 +98,13 @@ impl Kafka {
 }
 
 impl Reached {
-    /// Makes the two topics that membership rests on, and opens the log.
+    /// Makes the two topics that membership rests on, and opens the log. Brokers that are not all there, or have much
+    /// to do, are waited for, for a minute or two: [`Error::Retry`] comes after that.
     pub async fn open(self) -> Result<Arc<Kafka>> {
         let Self { config, trouble, admin } = self;
         for (topic, spec) in reach::own(&config) {
-            if let Created::Different(found) = admin.create_topic(topic, &spec).await? {
+            let made = patiently_within(ALL_THERE_WITHIN, || admin.create_topic(topic, &spec)).await?;
+            if let Created::Different(found) = made {
                 reach::as_made(topic, &spec, &found)?;
             }
         }

@@ -4,6 +4,7 @@
 //! Whoever has somebody waiting (a request of the API) asks the log itself, and says that it does not answer.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,20 @@ where
             answer => return answer,
         }
     }
+}
+
+/// [`patiently`], but no longer than `limit`: then what was answered last is the answer.
+pub(crate) async fn patiently_within<T, F>(limit: Duration, ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let stop = CancellationToken::new();
+    let mut asking = pin!(patiently(&stop, ask));
+    if let Ok(answer) = tokio::time::timeout(limit, &mut asking).await {
+        return answer;
+    }
+    stop.cancel();
+    asking.await
 }
 
 /// The waits between attempts: longer each time, within `limits::LOG_RETRY`.

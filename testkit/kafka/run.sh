@@ -4,6 +4,8 @@
 set -e
 java=(/opt/java/bin/java -Dlog4j2.statusLoggerLevel=OFF -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
 java+=(-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info -cp '/opt/kafka/libs/*')
+read -ra flags <<<"${KAFKA_JVM_PERFORMANCE_OPTS:-}"
+java+=("${flags[@]}")
 export CLUSTER_ID="${CLUSTER_ID:-5L6g3nShT-eMCtK--X86sw}"
 
 # Formats the data folder too, and fails where that was done before, by an earlier start of this container.

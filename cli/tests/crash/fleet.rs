@@ -97,6 +97,23 @@ impl Fleet {
         self.api_but(None)
     }
 
+    /// The upstream's `seq` up to which all is committed, as the node knows it that ingests.
+    pub(crate) async fn cursor(&self) -> Result<u64> {
+        let known = async {
+            loop {
+                for node in 0..self.nodes.len() {
+                    let cursor = self.counted(node, &["fpaas_ingest_upstream_cursor"]).await.unwrap_or_default();
+                    if cursor >= 1.0 {
+                        return cursor as u64;
+                    }
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let waited = tokio::time::timeout(LONG, known).await;
+        waited.with_context(|| format!("no node ingests:\n{}", self.said()))
+    }
+
     /// What a node has counted under `names` so far.
     pub(crate) async fn counted(&self, node: usize, names: &[&str]) -> Result<f64> {
         let running = self.nodes.get(node).and_then(Option::as_ref).context("it does not run")?;

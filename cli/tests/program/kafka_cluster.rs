@@ -27,19 +27,6 @@ async fn applied(node: &Dev, file: &str) -> Result<()> {
     }
 }
 
-/// So is a start, which makes a topic of 129 partitions: who is told that its leaders take their time starts it again.
-async fn started(node: &Dev) -> Result<Running> {
-    let began = Instant::now();
-    loop {
-        match node.start().await {
-            Err(error) if format!("{error:#}").contains("its leaders do not serve it yet") => {
-                ensure!(began.elapsed() < PATIENT, "{error:#}");
-            }
-            started => return started,
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_job_runs_on_three_brokers_with_three_copies_and_is_read_without_one_of_them() -> Result<()> {
     // On a busy machine a broker may be silent for a while, and a topic takes all three.
@@ -59,7 +46,7 @@ async fn the_job_runs_on_three_brokers_with_three_copies_and_is_read_without_one
     let none = "ok     topics          none of the prefix fpaas yet";
     looked(0, &["3 of 3 accept", "3 of 3 answer", copies, "ok     auto creation   off", none]).await?;
 
-    let mut running = started(&node).await?;
+    let mut running = node.start().await?;
     applied(&node, &place.likes().display().to_string()).await?;
     let tail = running.api.tail("like-results", "from=earliest").await;
     let mut tail = tail.with_context(|| running.process.lines().join("\n"))?;

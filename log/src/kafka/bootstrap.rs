@@ -11,6 +11,8 @@ use tracing::info;
 
 use super::ffi;
 
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a client may know nobody: at first, and at most. What it is told stays in its memory.
 const ALONE: Duration = Duration::from_secs(2);
 const ALONE_MAX: Duration = Duration::from_secs(300);
@@ -19,6 +21,7 @@ const ALONE_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Bootstrap {
     brokers: String,
+    looked: Option<Instant>,
     alone: Option<Instant>,
     patience: Duration,
 }
@@ -26,11 +29,15 @@ pub(super) struct Bootstrap {
 impl Bootstrap {
     /// `brokers` are host and port each, with commas between them.
     pub(super) fn new(brokers: &str) -> Self {
-        Self { brokers: brokers.to_owned(), alone: None, patience: ALONE }
+        Self { brokers: brokers.to_owned(), looked: None, alone: None, patience: ALONE }
     }
 
-    /// Looks whether it knows any; to be called now and then.
+    /// Looks whether it knows any; to be called now and then, as often as one likes.
     pub(super) fn look<C: ClientContext>(&mut self, client: &Client<C>) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return;
+        }
+        self.looked = Some(Instant::now());
         if ffi::knows_brokers(client) {
             (self.alone, self.patience) = (None, ALONE);
             return;

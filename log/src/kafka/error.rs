@@ -48,7 +48,7 @@ impl Failure {
             }
             code if is_of_topic(code) => Error::Refused(format!("{topic}: {self}{}", hint(code))),
             code if is_lasting(code) => Error::Fatal(format!("{topic}: {self}{}", hint(code))),
-            _ => Error::Retry(format!("{topic}: {self}")),
+            code => Error::Retry(format!("{topic}: {self}{}", hint(code))),
         }
     }
 
@@ -91,7 +91,6 @@ const fn is_of_topic(code: Code) -> bool {
             | Code::PolicyViolation
             | Code::InvalidConfig
             | Code::InvalidPartitions
-            | Code::InvalidReplicationFactor
             | Code::InvalidTopic
     )
 }
@@ -110,7 +109,6 @@ const fn is_lasting(code: Code) -> bool {
             | Code::UnsupportedFeature
             | Code::InvalidConfig
             | Code::InvalidArgument
-            | Code::InvalidReplicationFactor
             | Code::InvalidPartitions
             | Code::InvalidTransactionTimeout
             | Code::InvalidSessionTimeout
@@ -134,7 +132,7 @@ pub(super) const fn hint(code: Code) -> &'static str {
         }
         Code::UnsupportedVersion | Code::UnsupportedFeature => "; the brokers must be Kafka 2.5 or later",
         Code::PolicyViolation => "; the cluster's policy for topics must admit those of this prefix",
-        Code::InvalidReplicationFactor => "; there are fewer brokers than the cluster's default replication asks for",
+        Code::InvalidReplicationFactor => "; there are fewer brokers than a topic gets copies",
         Code::InvalidTransactionTimeout => "; the brokers' transaction.max.timeout.ms must be at least 8000",
         Code::InvalidSessionTimeout => "; the brokers' group session timeouts must admit 10000",
         _ => "",

@@ -114,6 +114,9 @@ impl Container {
             request = request.with_env_var(variable(&property), value);
         }
         request = request.with_env_var("CLUSTER_ID", CLUSTER_ID).with_env_var("KAFKA_HEAP_OPTS", HEAP);
+        if !options.java.is_empty() {
+            request = request.with_env_var("KAFKA_JVM_PERFORMANCE_OPTS", options.java);
+        }
         let container = apart(async move { Ok(request.start().await?) }).await?;
         Ok(Self { name, container: Some(Arc::new(container)), _guard: guard })
     }

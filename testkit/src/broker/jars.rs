@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::node::{CLUSTER_ID, HEAP, Node};
-use super::options::Options;
+use super::options::{Options, SOON};
 use crate::guard::Guard;
 
 /// How long a broker may take to stop by itself.
@@ -35,6 +35,7 @@ pub(super) struct Java {
 #[derive(Debug)]
 pub(super) struct Jars {
     java: Java,
+    flags: &'static str,
     folder: PathBuf,
     child: Mutex<Option<Child>>,
     // Dropped last: it removes what the others use.
@@ -46,7 +47,7 @@ impl Jars {
     pub(super) async fn create(java: &Java, node: &Node, options: &Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("fpaas-kafka-").tempdir()?.keep();
         let guard = Guard::new(CLEAN_UP, &folder.display().to_string())?;
-        let jars = Self { java: java.clone(), folder, child: Mutex::new(None), guard };
+        let jars = Self { java: java.clone(), flags: options.java, folder, child: Mutex::new(None), guard };
         let logs = jars.folder.join("data").display().to_string();
         let line = |(name, value): (String, String)| format!("{name}={value}\n");
         let properties: String = node.properties("127.0.0.1", &logs, options).into_iter().map(line).collect();
@@ -57,7 +58,7 @@ impl Jars {
     }
 
     async fn format(&self, options: &Options) -> Result<()> {
-        let mut format = self.java("kafka.tools.StorageTool");
+        let mut format = self.java("kafka.tools.StorageTool", SOON);
         format.args(["format", "--cluster-id", CLUSTER_ID, "--config"]).arg(self.properties());
         for (user, password) in &options.scram {
             for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
@@ -71,7 +72,7 @@ impl Jars {
     }
 
     pub(super) async fn tool(&self, class: &str, bootstrap: &str, arguments: &[&str]) -> Result<()> {
-        let mut tool = self.java(class);
+        let mut tool = self.java(class, SOON);
         tool.args(["--bootstrap-server", bootstrap]).args(arguments);
         let output = tokio::process::Command::from(tool).output().await?;
         let said = [output.stdout, output.stderr].concat();
@@ -82,7 +83,7 @@ impl Jars {
     pub(super) async fn start(&self) -> Result<()> {
         ensure!(!self.runs(), "the broker runs already");
         let log = std::fs::File::options().append(true).create(true).open(self.log())?;
-        let mut broker = self.java("kafka.Kafka");
+        let mut broker = self.java("kafka.Kafka", self.flags);
         // A group of its own: Ctrl-C is for the tests, and the guard is told by their end.
         broker.arg(self.properties()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = broker.spawn().context("java cannot be started")?;
@@ -153,9 +154,15 @@ impl Jars {
         }
     }
 
-    fn java(&self, class: &str) -> Command {
+    fn java(&self, class: &str, flags: &str) -> Command {
         let mut command = Command::new(&self.java.program);
-        command.args(HEAP.split(' ')).args(LOGGING).arg("-cp").arg(self.java.jars.join("*")).arg(class);
+        command
+            .args(flags.split_whitespace())
+            .args(HEAP.split(' '))
+            .args(LOGGING)
+            .arg("-cp")
+            .arg(self.java.jars.join("*"))
+            .arg(class);
         command.stdin(Stdio::null()).current_dir(&self.folder);
         command
     }
