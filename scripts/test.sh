@@ -8,6 +8,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # A broken invariant stops a test instead of being counted.
 export FPAAS_INVARIANTS=panic
 export FPAAS_BIN="${FPAAS_BIN:-$PROGRAMS/fpaas}"
+# The longest of them wait most of the time: for a broker, a session, a retry.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
 
 if [ $# -gt 0 ]; then
     exec cargo test "${flags[@]}" "$@"

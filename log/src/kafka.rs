@@ -61,7 +61,7 @@ use offsets::Stuck;
 use writer::{Known, Writer, Writing};
 
 /// How long a start waits for brokers that are not all there, or have much to do, at a time.
-const ALL_THERE_WITHIN: Duration = Duration::from_secs(60);
+const ALL_THERE_WITHIN: Duration = Duration::from_secs(150);
 
 /// A log on a Kafka cluster.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Kafka {
 
 impl Reached {
     /// Makes the two topics that membership rests on, and opens the log. Brokers that are not all there, or have much
-    /// to do, are waited for, for a minute or two: [`Error::Retry`] comes after that.
+    /// to do, are waited for, for some minutes: [`Error::Retry`] comes after that.
     pub async fn open(self) -> Result<Arc<Kafka>> {
         let Self { config, trouble, admin } = self;
         for (topic, spec) in reach::own(&config) {

@@ -94,7 +94,12 @@ impl Reached {
                 Ok(Backend::Embedded(opened.map_err(|error| Failure::Folder(error.to_string()))?))
             }
             Self::Kafka(reached, topics) => {
-                let opened = reached.open().await.map_err(unopened)?;
+                let opened = reached.open().await.map_err(|error| match error {
+                    Error::Retry(why) => {
+                        Failure::Unreachable(format!("{why}; `fpaas kafka check` says how the cluster is"))
+                    }
+                    error => unopened(error),
+                })?;
                 mark::refuse_cluster(&*opened, &topics).await?;
                 Ok(Backend::Kafka(opened, topics))
             }

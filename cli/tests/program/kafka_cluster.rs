@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::broker::Options;
-use fpaas_testkit::dev::Running;
 use fpaas_testkit::{Cluster, Dev};
 use tokio::time::Instant;
 
