@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fpaas_core::{SubscriptionId, TopicName, limits};
-use fpaas_state::{Change, Command, Context, Outcome, Standings, SubscriptionEntry};
+use fpaas_state::{Applied, Change, Command, Context, Expects, Outcome, Standings, SubscriptionEntry};
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::config::Config;
@@ -79,11 +79,16 @@ impl App {
         Ok(Readable { topic: topic.into(), partitions })
     }
 
-    /// Asks for a change and waits until it is applied and durable.
-    pub(crate) async fn submit(&self, change: Change) -> Result<Outcome, Problem> {
+    /// Asks for a change of a resource that is as expected, and waits until it is applied and durable.
+    pub(crate) async fn submit(&self, expects: Expects, change: Change) -> Result<Applied, Problem> {
         let id: String = random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
         let command = Command::new(id, self.context.clock.now(), self.config.tenant.clone(), change);
-        Ok(self.context.control.submit(command).await?)
+        let applied = self.context.control.submit(command.expecting(expects)).await?;
+        match applied.outcome {
+            Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
+            Outcome::Unexpected(revision) => Err(Problem::unexpected(revision)),
+            Outcome::Created | Outcome::Replaced | Outcome::Deleted | Outcome::NotFound => Ok(applied),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tracing::error;
 
+use crate::conditions;
+
 /// What the `type` of every problem starts with.
 pub(crate) const TYPE_PREFIX: &str = "urn:fpaas:problem:";
 
@@ -61,6 +63,8 @@ kinds! {
     RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to arrive";
     /// It cannot be so beside what is there.
     Conflict = "conflict", CONFLICT, "The request conflicts with what is there";
+    /// The resource is in another revision than the request expects, or is there, or is not; `ETag` is what it is in.
+    PreconditionFailed = "precondition-failed", PRECONDITION_FAILED, "The resource is not as the request expects";
     /// The body is above the limit.
     ContentTooLarge = "content-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// The body is not said to be JSON, or is compressed.
@@ -79,6 +83,8 @@ pub(crate) struct Problem {
     kind: Kind,
     detail: String,
     errors: Vec<Violation>,
+    /// The revision that is there.
+    revision: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -94,7 +100,7 @@ struct Body<'a> {
 impl Problem {
     /// With a sentence for the person who asked.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new() }
+        Self { kind, detail: detail.into(), errors: Vec::new(), revision: None }
     }
 
     /// What is wrong, field by field. It is `not-supported-yet` when nothing else is wrong.
@@ -107,6 +113,15 @@ impl Problem {
     /// What cannot be, field by field.
     pub(crate) fn conflict(errors: Vec<Violation>) -> Self {
         Self::with_errors(Kind::Conflict, errors)
+    }
+
+    /// It is in this revision, or not there, and something else was expected.
+    pub(crate) fn unexpected(revision: Option<u64>) -> Self {
+        let detail = match revision {
+            Some(revision) => format!("it is there, in the revision \"{revision}\": read it again, and decide again"),
+            None => "it is not there".to_owned(),
+        };
+        Self { revision, ..Self::new(Kind::PreconditionFailed, detail) }
     }
 
     /// There is no `what` of that name.
@@ -130,7 +145,7 @@ impl Problem {
             [one] => sentence(one),
             several => format!("{} fields are wrong", several.len()),
         };
-        Self { kind, detail, errors }
+        Self { kind, detail, errors, revision: None }
     }
 }
 
@@ -147,6 +162,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(revision) = self.revision {
+            headers.insert(header::ETAG, conditions::tag(revision));
+        }
         match self.kind {
             Kind::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"fpaas\""));

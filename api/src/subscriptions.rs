@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::app::{self, App};
 use crate::list::{Page, Wanted};
 use crate::params::{Name, Params};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::strict::Parsed;
 use crate::{body, conditions, quota, starts};
 
@@ -40,18 +40,18 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     params.not_yet("dryRun");
     params.finish()?;
-    conditions::refuse(request.headers())?;
+    let expects = conditions::expects(request.headers())?;
     let (id, subscription) = read(&app, &name, &body::read(request).await?)?;
     refuse_conflicts(&app, &id, &subscription)?;
     quota::check_subscription(&app, &id, &subscription)?;
     let source = app.readable(subscription.source.topic.as_str()).await?;
     let starts = starts::of_subscription(&app, &source, &subscription.start_from).await?;
     let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
-    match app.submit(Change::PutSubscription { id, subscription, secret, starts }).await? {
-        Outcome::Created => answer_put(&app, &name, StatusCode::CREATED),
-        Outcome::Replaced => answer_put(&app, &name, StatusCode::OK),
-        Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
-        outcome => Err(app::unexpected(&outcome)),
+    let applied = app.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await?;
+    match (&applied.outcome, &applied.subscription) {
+        (Outcome::Created, Some(entry)) => Ok(created(entry)),
+        (Outcome::Replaced, Some(entry)) => Ok(shown(entry, None)),
+        (outcome, _) => Err(app::unexpected(outcome)),
     }
 }
 
@@ -106,31 +106,28 @@ fn source_violation(app: &App, name: &str, subscription: &Subscription) -> Optio
     (!app.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
 }
 
-fn answer_put(app: &App, name: &str, status: StatusCode) -> Result<Response, Problem> {
-    let Ok(entry) = app.subscription(name) else {
-        let detail = format!("the subscription {name} was deleted by somebody else in the same moment");
-        return Err(Problem::new(Kind::Conflict, detail));
-    };
-    let new = status == StatusCode::CREATED;
-    let secret = new.then(|| entry.secret.reveal());
-    let mut response = (status, shown(&entry, secret)).into_response();
-    if new && let Ok(location) = HeaderValue::try_from(format!("/v1/subscriptions/{}", entry.id)) {
+fn created(entry: &SubscriptionEntry) -> Response {
+    let mut response = (StatusCode::CREATED, shown(entry, Some(entry.secret.reveal()))).into_response();
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/subscriptions/{}", entry.id)) {
         response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
-}
-
-fn shown(entry: &SubscriptionEntry, secret: Option<String>) -> Response {
-    let mut response = Json(Shown { config: &entry.config, secret }).into_response();
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", entry.revision)) {
-        response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }
 
-pub(crate) async fn get(State(app): State<Arc<App>>, Name(name): Name, params: Params) -> Result<Response, Problem> {
+fn shown(entry: &SubscriptionEntry, secret: Option<String>) -> Response {
+    let tag = [(header::ETAG, conditions::tag(entry.revision))];
+    (tag, Json(Shown { config: &entry.config, secret })).into_response()
+}
+
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     params.finish()?;
-    Ok(shown(&*app.subscription(&name)?, None))
+    let entry = app.subscription(&name)?;
+    conditions::answer(&headers, entry.revision, || shown(&entry, None))
 }
 
 pub(crate) async fn delete(
@@ -140,9 +137,9 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     params.finish()?;
-    conditions::refuse(&headers)?;
+    let expects = conditions::expects(&headers)?;
     let id = app.subscription(&name)?.id.clone();
-    match app.submit(Change::DeleteSubscription { id }).await? {
+    match app.submit(expects, Change::DeleteSubscription { id }).await?.outcome {
         Outcome::Deleted => Ok(StatusCode::NO_CONTENT),
         Outcome::NotFound => Err(Problem::not_found("subscription", &name)),
         outcome => Err(app::unexpected(&outcome)),

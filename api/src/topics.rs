@@ -11,7 +11,7 @@ use fpaas_core::topic::TopicSettings;
 use fpaas_core::{TopicName, Violation};
 use fpaas_log::TopicSpec;
 use fpaas_state::{Change, Outcome};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::app::{self, App};
@@ -75,13 +75,12 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     params.finish()?;
-    conditions::refuse(request.headers())?;
+    let expects = conditions::expects(request.headers())?;
     let (name, settings) = read(&name, &body::read(request).await?)?;
     quota::check_topic(&app, &name)?;
-    match app.submit(Change::PutTopic { name: name.clone(), settings }).await? {
+    match app.submit(expects, Change::PutTopic { name: name.clone(), settings }).await?.outcome {
         Outcome::Created => answer_put(&app, name, StatusCode::CREATED).await,
         Outcome::Replaced => answer_put(&app, name, StatusCode::OK).await,
-        Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
         outcome => Err(app::unexpected(&outcome)),
     }
 }
@@ -112,7 +111,20 @@ fn name_violation(path: Option<&TopicName>, given: Option<&TopicName>) -> Option
 }
 
 async fn answer_put(app: &App, name: TopicName, status: StatusCode) -> Result<Response, Problem> {
-    Ok((status, Json(shown(app, name).await?)).into_response())
+    let revision = revision(app, &name);
+    Ok((status, tagged(revision, shown(app, name).await?)).into_response())
+}
+
+/// The built-in source has none: it is nobody's to change.
+fn revision(app: &App, name: &TopicName) -> Option<u64> {
+    Some(app.context.control.view().topic(&app.config.tenant, name)?.revision)
+}
+
+fn tagged(revision: Option<u64>, topic: Topic) -> Response {
+    match revision {
+        Some(revision) => ([(header::ETAG, conditions::tag(revision))], Json(topic)).into_response(),
+        None => Json(topic).into_response(),
+    }
 }
 
 async fn shown(app: &App, name: TopicName) -> Result<Topic, Problem> {
@@ -125,9 +137,20 @@ async fn shown(app: &App, name: TopicName) -> Result<Topic, Problem> {
     Ok(Topic::described(name, &spec.ok_or(fpaas_log::Error::NoSuchTopic(topic))?))
 }
 
-pub(crate) async fn get(State(app): State<Arc<App>>, Name(name): Name, params: Params) -> Result<Json<Topic>, Problem> {
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     params.finish()?;
-    Ok(Json(shown(&app, app.topic_name(&name)?).await?))
+    let name = app.topic_name(&name)?;
+    let (revision, topic) = (revision(&app, &name), shown(&app, name).await?);
+    let whole = || tagged(revision, topic);
+    match revision {
+        Some(revision) => conditions::answer(&headers, revision, whole),
+        None => Ok(whole()),
+    }
 }
 
 /// The tenant's topics and the built-in source, by name.

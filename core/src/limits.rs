@@ -121,6 +121,8 @@ pub const API_BODY_WAIT: Duration = Duration::from_secs(30);
 pub const API_WRITE_WAIT: Duration = Duration::from_secs(30);
 /// What is wrong with one request: more is not looked for.
 pub const API_VIOLATIONS_MAX: usize = 50;
+/// How many entity tags `If-Match` and `If-None-Match` may name.
+pub const API_TAGS_MAX: usize = 32;
 /// A page ends with the record that reaches it.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The deepest nesting of a record's value that is shown as JSON: most parsers give up at 128.

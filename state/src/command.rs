@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-const VERSION: u8 = 1;
+/// What is written.
+const VERSION: u8 = 2;
+/// What is read, too: it had no `expects`.
+const OLDEST: u8 = 1;
 
 /// One change that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +27,47 @@ pub struct Command {
     pub time: Timestamp,
     /// Whose resource it changes.
     pub tenant: TenantId,
+    /// What must hold of the resource when the command is applied; else it changes nothing.
+    #[serde(default, skip_serializing_if = "Expects::is_anything")]
+    pub expects: Expects,
     /// What is asked for.
     pub change: Change,
+}
+
+/// A precondition on the resource's revision (RFC 9110 section 13), decided where the command is applied: of two who
+/// write the same revision at once, one wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Expects {
+    /// Nothing.
+    #[default]
+    Anything,
+    /// That it is not there.
+    Absent,
+    /// That it is there.
+    Present,
+    /// That it is there in one of these revisions.
+    OneOf(Vec<u64>),
+    /// That it is in none of these revisions, there or not.
+    NoneOf(Vec<u64>),
+}
+
+impl Expects {
+    /// True of `current`, the resource's revision if it is there.
+    pub fn holds(&self, current: Option<u64>) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Absent => current.is_none(),
+            Self::Present => current.is_some(),
+            Self::OneOf(revisions) => current.is_some_and(|current| revisions.contains(&current)),
+            Self::NoneOf(revisions) => current.is_none_or(|current| !revisions.contains(&current)),
+        }
+    }
+
+    /// True where nothing is expected.
+    pub fn is_anything(&self) -> bool {
+        *self == Self::Anything
+    }
 }
 
 /// What a command asks for.
@@ -71,12 +113,20 @@ pub enum Outcome {
     NotFound,
     /// It cannot be so beside what is there: 409.
     Conflict(Vec<Violation>),
+    /// The resource is not as expected, but in this revision, or not there: 412.
+    Unexpected(Option<u64>),
 }
 
 impl Command {
     /// A command of this version.
     pub const fn new(id: String, time: Timestamp, tenant: TenantId, change: Change) -> Self {
-        Self { v: VERSION, id, time, tenant, change }
+        Self { v: VERSION, id, time, tenant, expects: Expects::Anything, change }
+    }
+
+    /// The same, to be applied only where this holds.
+    #[must_use]
+    pub fn expecting(self, expects: Expects) -> Self {
+        Self { expects, ..self }
     }
 
     /// The resource it is about: the record's key.
@@ -101,8 +151,11 @@ impl Command {
             v: u8,
         }
         let versioned: Versioned = serde_json::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))?;
-        if versioned.v != VERSION {
-            return Err(corrupt(&format!("version {} is not {VERSION}", versioned.v)));
+        if !(OLDEST..=VERSION).contains(&versioned.v) {
+            return Err(corrupt(&format!(
+                "its version is {}, and this program knows {OLDEST} to {VERSION}",
+                versioned.v
+            )));
         }
         serde_json::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))
     }

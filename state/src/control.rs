@@ -15,8 +15,8 @@ use fpaas_log::{FetchBounds, Log, Record, TopicSpec, Transaction, Writer};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{Command, Outcome};
-use crate::view::View;
+use crate::command::{Change, Command, Outcome};
+use crate::view::{SubscriptionEntry, View};
 use crate::{Error, Result};
 
 mod provision;
@@ -26,6 +26,15 @@ use provision::Provisioner;
 /// How often topics of deleted subscriptions are looked at again until nobody uses them.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// What a command came to, as whoever asked for it is told.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The result.
+    pub outcome: Outcome,
+    /// The subscription that it was about, as it was right after it; later changes are not in it.
+    pub subscription: Option<Arc<SubscriptionEntry>>,
+}
+
 /// The control topic and the view that follows it.
 #[derive(Debug)]
 pub struct Control {
@@ -33,7 +42,7 @@ pub struct Control {
     at: TopicPartition,
     writer: Arc<dyn Writer>,
     views: watch::Sender<Arc<View>>,
-    waiting: Mutex<HashMap<String, Vec<oneshot::Sender<Outcome>>>>,
+    waiting: Mutex<HashMap<String, Vec<oneshot::Sender<Applied>>>>,
     names: Topics,
 }
 
@@ -59,7 +68,7 @@ impl Control {
     }
 
     /// Appends a command and waits until it is applied: then it is durable and what it needs is there.
-    pub async fn submit(&self, command: Command) -> Result<Outcome> {
+    pub async fn submit(&self, command: Command) -> Result<Applied> {
         let applied = self.wait_for(&command.id);
         let record = Record {
             key: Some(command.path().into()),
@@ -76,7 +85,7 @@ impl Control {
         }
         crashpoint::hit(Point::ControlAppended);
         match tokio::time::timeout(limits::API_APPLY_WAIT, applied).await {
-            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Ok(applied)) => Ok(applied),
             Ok(Err(_)) | Err(_) => Err(Error::NotApplied),
         }
     }
@@ -99,7 +108,7 @@ impl Control {
         Ok(follower)
     }
 
-    fn wait_for(&self, id: &str) -> oneshot::Receiver<Outcome> {
+    fn wait_for(&self, id: &str) -> oneshot::Receiver<Applied> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
@@ -107,11 +116,11 @@ impl Control {
         receiver
     }
 
-    fn answer(&self, id: &str, outcome: &Outcome) {
+    fn answer(&self, id: &str, applied: &Applied) {
         let senders = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         for sender in senders.into_iter().flatten() {
             // Whoever asked may have gone away; the change holds all the same.
-            drop(sender.send(outcome.clone()));
+            drop(sender.send(applied.clone()));
         }
     }
 }
@@ -154,23 +163,27 @@ impl Follower<'_> {
     }
 
     /// Applies what is there, waiting at most `wait` for it. Cancel-safe: nothing is applied before the fetch is done.
-    async fn step(&mut self, wait: Duration, answers: &mut Vec<(String, Outcome)>) -> Result<()> {
+    async fn step(&mut self, wait: Duration, answers: &mut Vec<(String, Applied)>) -> Result<()> {
         let fetched = self.control.log.fetch(&self.control.at, self.next, FetchBounds::waiting(wait)).await?;
         for stored in &fetched.records {
             let command = Command::decode(stored.record.value.as_deref().unwrap_or_default())?;
             let outcome = self.view.apply(&command);
-            answers.push((command.id, outcome));
+            let subscription = match &command.change {
+                Change::PutSubscription { id, .. } => self.view.subscription(&command.tenant, id).cloned(),
+                Change::DeleteSubscription { .. } | Change::PutTopic { .. } => None,
+            };
+            answers.push((command.id, Applied { outcome, subscription }));
         }
         self.next = fetched.next;
         Ok(())
     }
 
-    async fn publish(&mut self, answers: Vec<(String, Outcome)>) -> Result<()> {
+    async fn publish(&mut self, answers: Vec<(String, Applied)>) -> Result<()> {
         crashpoint::hit(Point::TopicsMissing);
         self.view.unmade = self.provisioner.make_topics(&self.view).await?;
         self.control.views.send_replace(Arc::new(self.view.clone()));
-        for (id, outcome) in answers {
-            self.control.answer(&id, &outcome);
+        for (id, applied) in answers {
+            self.control.answer(&id, &applied);
         }
         Ok(())
     }

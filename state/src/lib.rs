@@ -15,9 +15,9 @@ pub mod tables;
 pub mod view;
 
 pub use board::{Board, Counters, LastOutcome};
-pub use command::{Change, Command, Outcome};
+pub use command::{Change, Command, Expects, Outcome};
 pub use context::Context;
-pub use control::Control;
+pub use control::{Applied, Control};
 pub use dead_letter::{Cause, dead_letter};
 pub use error::{Error, Result};
 pub use standings::Standings;

@@ -107,7 +107,9 @@ impl View {
         if let Some(outcome) = self.results.get(&command.id) {
             return outcome.clone();
         }
+        let current = self.current(command);
         let outcome = match &command.change {
+            _ if !command.expects.holds(current) => Outcome::Unexpected(current),
             Change::PutSubscription { id, subscription, secret, starts } => {
                 self.put_subscription(command, id, subscription, secret, starts)
             }
@@ -116,6 +118,16 @@ impl View {
         };
         self.remember(&command.id, &outcome);
         outcome
+    }
+
+    /// The revision of what a command is about, if it is there.
+    fn current(&self, command: &Command) -> Option<u64> {
+        match &command.change {
+            Change::PutSubscription { id, .. } | Change::DeleteSubscription { id } => {
+                Some(self.subscription(&command.tenant, id)?.revision)
+            }
+            Change::PutTopic { name, .. } => Some(self.topic(&command.tenant, name)?.revision),
+        }
     }
 
     fn put_subscription(
@@ -269,6 +281,7 @@ fn take_secret(config: &mut Subscription) -> Option<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Expects;
 
     fn tenant() -> TenantId {
         TenantId::parse("local").unwrap()
@@ -377,9 +390,33 @@ mod tests {
         assert_eq!(view(&commands), view(&commands));
     }
 
+    /// As version 1 wrote it: it stays readable.
+    const VERSION_1: &str = r#"{"v":1,"id":"a","time":5,"tenant":"local","change":{"putTopic":{"name":"out","settings":{"partitions":3,"retentionMs":null,"retentionBytes":null,"compacted":false}}}}"#;
+
     #[test]
-    fn a_command_of_another_version_is_refused() {
-        let bytes = String::from_utf8(put("a", "{}").encode().unwrap().to_vec()).unwrap();
-        assert!(Command::decode(bytes.replace(r#""v":1"#, r#""v":2"#).as_bytes()).is_err());
+    fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
+        let old = Command::decode(VERSION_1.as_bytes()).unwrap();
+        let mut view = View::default();
+        assert_eq!(view.apply(&old), Outcome::Created);
+        assert_eq!(view.topics.values().next().unwrap().settings.partitions, 3);
+        let newer = VERSION_1.replace(r#""v":1"#, r#""v":3"#);
+        let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
+        assert!(refused.contains("its version is 3, and this program knows 1 to 2"), "{refused}");
+    }
+
+    #[test]
+    fn a_command_changes_only_what_is_as_it_expects() {
+        let mut view = View::default();
+        let mut apply = |id: &str, expects| view.apply(&put(id, "{}").expecting(expects));
+        assert_eq!(apply("a", Expects::Present), Outcome::Unexpected(None));
+        assert_eq!(apply("b", Expects::OneOf(vec![1])), Outcome::Unexpected(None));
+        assert_eq!(apply("c", Expects::Absent), Outcome::Created);
+        assert_eq!(apply("d", Expects::Absent), Outcome::Unexpected(Some(3)));
+        assert_eq!(apply("e", Expects::OneOf(vec![3])), Outcome::Replaced);
+        assert_eq!(apply("f", Expects::OneOf(vec![3])), Outcome::Unexpected(Some(5)));
+        assert_eq!(apply("g", Expects::NoneOf(vec![5])), Outcome::Unexpected(Some(5)));
+        // Repeated, it is what it was.
+        assert_eq!(apply("e", Expects::OneOf(vec![3])), Outcome::Replaced);
+        assert_eq!(likes(&view).revision, 5);
     }
 }

@@ -97,17 +97,6 @@ async fn a_query_that_nobody_reads_is_refused() {
 }
 
 #[tokio::test]
-async fn conditions_are_refused_until_they_are_kept() {
-    let world = World::new().await;
-    for (method, path) in [("PUT", LIKES), ("DELETE", LIKES), ("PUT", "/v1/topics/out")] {
-        world.subscribe("likes", "").await;
-        let mut request = request(method, path, Body::from("{}"));
-        request.headers_mut().insert("if-match", "\"1\"".parse().unwrap());
-        world.call(request).await.refused(400, "not-supported-yet", &[""]);
-    }
-}
-
-#[tokio::test]
 async fn a_body_that_is_not_said_to_be_json_is_refused() {
     let world = World::new().await;
     for (name, value) in

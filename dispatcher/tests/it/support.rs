@@ -142,7 +142,7 @@ impl World {
         self.commands += 1;
         let now = self.context.clock.now();
         let id = format!("{}-{}", now.as_millis(), self.commands);
-        self.context.control.submit(Command::new(id, now, tenant(), change)).await.unwrap()
+        self.context.control.submit(Command::new(id, now, tenant(), change)).await.unwrap().outcome
     }
 
     pub(crate) async fn put(&mut self, subscription: Subscription) -> Outcome {

@@ -168,7 +168,7 @@ impl Life {
     async fn submit(&self, change: Change) -> Outcome {
         static COMMANDS: AtomicU64 = AtomicU64::new(0);
         let command = COMMANDS.fetch_add(1, Ordering::SeqCst).to_string();
-        self.control.submit(Command::new(command, Timestamp::default(), tenant(), change)).await.unwrap()
+        self.control.submit(Command::new(command, Timestamp::default(), tenant(), change)).await.unwrap().outcome
     }
 
     pub(crate) async fn ends(&self) -> Vec<Offset> {
