@@ -19,6 +19,8 @@ pub(crate) struct App {
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) standings: Standings,
     pub(crate) requests: Requests,
+    /// Expressions that are evaluated for whoever asks: no more at once than keep others from being answered.
+    pub(crate) evaluations: Semaphore,
     /// Held by the scrape that has its turn.
     pub(crate) scrapes: Mutex<()>,
 }
@@ -42,6 +44,7 @@ impl App {
             tails,
             standings: Standings::default(),
             requests: Requests::default(),
+            evaluations: Semaphore::new(limits::EVALUATIONS_MAX),
             scrapes: Mutex::default(),
         }
     }

@@ -14,6 +14,7 @@ mod config;
 mod cursor;
 mod dead_letters;
 mod error;
+mod evaluate;
 mod family;
 mod health;
 mod item;
@@ -21,6 +22,7 @@ mod lag;
 mod list;
 mod metrics;
 mod params;
+mod patch;
 mod problem;
 mod quota;
 mod requests;
@@ -35,7 +37,7 @@ mod topics;
 
 use std::sync::Arc;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use fpaas_state::Context;
 use tokio::sync::watch;
@@ -54,7 +56,14 @@ pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) ->
     let app = Arc::new(App::new(context, config, ready));
     let v1 = Router::new()
         .route("/v1/subscriptions", get(subscriptions::list))
-        .route("/v1/subscriptions/{id}", get(subscriptions::get).put(subscriptions::put).delete(subscriptions::delete))
+        .route(
+            "/v1/subscriptions/{id}",
+            get(subscriptions::get)
+                .put(subscriptions::put)
+                .patch(subscriptions::patch)
+                .delete(subscriptions::delete)
+                .post(subscriptions::act),
+        )
         .route("/v1/subscriptions/{id}/status", get(status::get))
         .route("/v1/subscriptions/{id}/deadLetters", get(dead_letters::get))
         .route("/v1/subscriptions/{id}/secret", get(subscriptions::secret))
@@ -62,6 +71,7 @@ pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) ->
         .route("/v1/topics/{name}", get(topics::get).put(topics::put))
         .route("/v1/topics/{name}/records", get(topics::records))
         .route("/v1/topics/{name}/tail", get(tail::get))
+        .route("/v1/jmespath:evaluate", post(evaluate::post))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), auth::require));
     finish(v1.merge(open()), app)

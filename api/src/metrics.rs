@@ -69,6 +69,8 @@ fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::POST => "POST",
         Method::DELETE => "DELETE",
         _ => "other",
     }

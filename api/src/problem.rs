@@ -124,6 +124,11 @@ impl Problem {
         Self { revision, ..Self::new(Kind::PreconditionFailed, detail) }
     }
 
+    /// True of [`Self::unexpected`].
+    pub(crate) fn is_unexpected(&self) -> bool {
+        self.kind == Kind::PreconditionFailed
+    }
+
     /// There is no `what` of that name.
     pub(crate) fn not_found(what: &str, name: &str) -> Self {
         let shown: String = name.chars().take(100).collect();

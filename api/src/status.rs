@@ -13,6 +13,9 @@ use crate::lag::{self, Place, Standing};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 
+/// Why a paused one does not move, and what to do.
+const PAUSED: &str = "it is paused; it goes on where it stands once it is resumed";
+
 /// The answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -108,8 +111,13 @@ pub(crate) async fn get(
     };
     let counters = app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
     let reason = app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
+    let (state, reason) = match reason {
+        _ if entry.config.is_paused() => ("paused", Some(PAUSED.to_owned())),
+        Some(reason) => ("stopped", Some(reason)),
+        None => ("active", None),
+    };
     Ok(Json(Status {
-        state: if reason.is_some() { "stopped" } else { "active" },
+        state,
         reason,
         revision: entry.revision,
         created_at: rfc3339::format(entry.created),

@@ -1,4 +1,4 @@
-//! `/v1/subscriptions`: put, get, list, delete, and the secret.
+//! `/v1/subscriptions`: put, patch, get, list, delete, and the secret.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use bytes::Bytes;
 use fpaas_core::subscription::{Secret, Subscription};
 use fpaas_core::{SubscriptionId, Violation, limits};
 use fpaas_expression::Expression;
-use fpaas_state::{Change, Outcome, SubscriptionEntry};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::{self, App};
 use crate::list::{Page, Wanted};
 use crate::params::{Name, Params};
-use crate::problem::Problem;
+use crate::patch::Patch;
+use crate::problem::{self, Problem};
 use crate::strict::Parsed;
 use crate::{body, conditions, quota, starts};
 
@@ -41,13 +42,74 @@ pub(crate) async fn put(
     params.not_yet("dryRun");
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
-    let (id, subscription) = read(&app, &name, &body::read(request).await?)?;
-    refuse_conflicts(&app, &id, &subscription)?;
-    quota::check_subscription(&app, &id, &subscription)?;
+    let applied = change(&app, &name, &body::read(request).await?, expects).await?;
+    answer(&applied)
+}
+
+/// Changes what is given of it. Somebody else's change in the same moment is no reason to refuse, unless the request says
+/// so: the patch is then applied to that.
+pub(crate) async fn patch(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+    request: Request,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    let expects = conditions::expects(request.headers())?;
+    let patch = Patch::parse(&body::read(request).await?)?;
+    patched(&app, &name, &expects, &patch).await
+}
+
+/// `…/{id}:pause` and `…/{id}:resume`. Either does no harm where it is so already.
+pub(crate) async fn act(
+    State(app): State<Arc<App>>,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (name, state) = match name.rsplit_once(':') {
+        Some((name, "pause")) => (name, "paused"),
+        Some((name, "resume")) => (name, "active"),
+        Some((_, other)) => return Err(Problem::not_found("action", other)),
+        None => {
+            let allow = [(header::ALLOW, "GET,HEAD,PUT,PATCH,DELETE")];
+            return Ok((allow, problem::method_not_allowed(Method::POST).await).into_response());
+        }
+    };
+    params.finish()?;
+    patched(&app, name, &conditions::expects(&headers)?, &Patch::of("state", state)).await
+}
+
+async fn patched(app: &App, name: &str, expects: &Expects, patch: &Patch) -> Result<Response, Problem> {
+    let mut tries = 0;
+    loop {
+        let entry = app.subscription(name)?;
+        if !expects.holds(Some(entry.revision)) {
+            return Err(Problem::unexpected(Some(entry.revision)));
+        }
+        let mut whole = serde_json::to_value(&entry.config).map_err(|error| Problem::internal(&error))?;
+        patch.apply(&mut whole);
+        let bytes = serde_json::to_vec(&whole).map_err(|error| Problem::internal(&error))?;
+        tries += 1;
+        match change(app, name, &bytes.into(), Expects::OneOf(vec![entry.revision])).await {
+            Err(problem) if problem.is_unexpected() && tries < limits::API_PATCH_TRIES => {}
+            applied => return answer(&applied?),
+        }
+    }
+}
+
+/// Puts what `bytes` say.
+async fn change(app: &App, name: &str, bytes: &Bytes, expects: Expects) -> Result<Applied, Problem> {
+    let (id, subscription) = read(app, name, bytes)?;
+    refuse_conflicts(app, &id, &subscription)?;
+    quota::check_subscription(app, &id, &subscription)?;
     let source = app.readable(subscription.source.topic.as_str()).await?;
-    let starts = starts::of_subscription(&app, &source, &subscription.start_from).await?;
+    let starts = starts::of_subscription(app, &source, &subscription.start_from).await?;
     let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
-    let applied = app.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await?;
+    app.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await
+}
+
+fn answer(applied: &Applied) -> Result<Response, Problem> {
     match (&applied.outcome, &applied.subscription) {
         (Outcome::Created, Some(entry)) => Ok(created(entry)),
         (Outcome::Replaced, Some(entry)) => Ok(shown(entry, None)),

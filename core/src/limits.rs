@@ -123,6 +123,11 @@ pub const API_WRITE_WAIT: Duration = Duration::from_secs(30);
 pub const API_VIOLATIONS_MAX: usize = 50;
 /// How many entity tags `If-Match` and `If-None-Match` may name.
 pub const API_TAGS_MAX: usize = 32;
+/// How often a patch is tried on what somebody else has changed meanwhile.
+pub const API_PATCH_TRIES: u32 = 8;
+/// How many events an expression is tried on at once, and how many such requests have their turn at a time.
+pub const EVALUATE_EVENTS_MAX: usize = 100;
+pub const EVALUATIONS_MAX: usize = 2;
 /// A page ends with the record that reaches it.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The deepest nesting of a record's value that is shown as JSON: most parsers give up at 128.

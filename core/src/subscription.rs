@@ -86,6 +86,11 @@ impl Subscription {
         }
     }
 
+    /// True while it is to stand still.
+    pub fn is_paused(&self) -> bool {
+        self.state == State::Paused
+    }
+
     /// What is wrong with it, all of it at once. `allow_http` is true in dev.
     pub fn violations(&self, allow_http: bool) -> Vec<Violation> {
         check::violations(self, allow_http)

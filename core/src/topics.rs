@@ -9,6 +9,7 @@
 //! | `fpaas.firehose` | DID | event JSON | ingest |
 //! | `fpaas.ingest` | upstream | cursor | ingest; compacted |
 //! | `fpaas.control` | resource path | command | api; one partition, kept for ever |
+//! | `fpaas.control.snapshot` | revision | what all commands up to it add up to, in parts | api; trimmed |
 //! | `fpaas.<tenant>.t.<name>` | user's key | user's bytes | dispatcher, router |
 //! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed |
 //! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher |
@@ -86,6 +87,11 @@ impl Topics {
     /// Commands, one partition, never compacted, never expired.
     pub fn control(&self) -> String {
         format!("{}.control", self.prefix)
+    }
+
+    /// What commands add up to, now and then, so that a start does not replay all of them; one partition, trimmed.
+    pub fn control_snapshot(&self) -> String {
+        format!("{}.control.snapshot", self.prefix)
     }
 
     /// A tenant's topic, or the built-in source.

@@ -100,8 +100,12 @@ impl Lane {
             // The connection was kept from an earlier call and may have been stale: one try on a new one.
             return Ok(None);
         }
-        let policy = self.current().config.retry;
-        let next = retry::next(&policy, &failure, attempts.made, now.since(batch.row.frozen_at), jitter());
+        let entry = self.current();
+        let policy = entry.config.retry;
+        // What it stood still for is no time of the endpoint's.
+        let since = batch.row.frozen_at.max(entry.active_since);
+        drop(entry);
+        let next = retry::next(&policy, &failure, attempts.made, now.since(since), jitter());
         let Next::Again(wait) = next else {
             let given_up = GivenUp::new(failure, attempts.made, first_failed, now);
             return Ok(Some(given_up.finish(policy.on_exhausted)));
@@ -111,7 +115,7 @@ impl Lane {
             self.renew(position).await?;
         }
         crashpoint::hit(Point::LaneInBackoff);
-        self.pause(wait).await.map(|()| None)
+        self.wait(wait).await.map(|()| None)
     }
 
     /// One call and what its answer means.

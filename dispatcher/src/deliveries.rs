@@ -17,7 +17,7 @@ use tracing::error;
 
 use crate::batch::Batcher;
 use crate::body::Delivery;
-use crate::error::Step;
+use crate::error::{Halt, Step};
 use crate::lane::ask;
 
 /// The deliveries of one lane from a position on.
@@ -84,7 +84,15 @@ impl Deliveries {
         let mut batcher = Batcher::new(entry.borrow().config.collector);
         let mut backlog = None;
         loop {
-            batcher.set_policy(entry.borrow_and_update().config.collector);
+            let (policy, paused) = {
+                let now = entry.borrow_and_update();
+                (now.config.collector, now.config.is_paused())
+            };
+            if paused {
+                // What was collected is found again where the lane stands.
+                return Err(Halt::Paused);
+            }
+            batcher.set_policy(policy);
             batcher.fill(&mut self.waiting, Instant::now());
             if batcher.is_full() {
                 return Ok(batcher.into_events());

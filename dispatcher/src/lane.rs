@@ -82,6 +82,7 @@ impl Lane {
     pub(crate) async fn stand_still(&mut self, halt: Halt) -> Step<()> {
         let (why, wait) = match halt {
             Halt::Stopped | Halt::Fenced | Halt::Failed(_) => return Err(halt),
+            Halt::Paused => return self.stand_by(None).await,
             // Usually its subscription was deleted, and nobody reads this.
             Halt::Gone => (Cow::Borrowed("its topics are gone"), None),
             Halt::Stuck(why) => (why, None),
@@ -89,6 +90,13 @@ impl Lane {
         };
         warn!(lane = %self.at, %why, "a lane stands still");
         self.counters.note_stopped(Stage::Dispatcher, self.at.partition, &*why);
+        self.stand_by(wait).await?;
+        self.counters.note_moving(Stage::Dispatcher, self.at.partition);
+        Ok(())
+    }
+
+    /// Waits for a change of its subscription, or so long.
+    async fn stand_by(&mut self, wait: Option<Duration>) -> Step<()> {
         if self.shared.draining {
             // What is frozen stays so, and is said to be left.
             return Err(Halt::Stopped);
@@ -101,16 +109,14 @@ impl Lane {
                 () = self.stop.cancelled() => return Err(Halt::Stopped),
                 // Its other side goes with the stage.
                 changed = self.entry.changed() => match changed {
-                    Ok(()) => break,
+                    Ok(()) => return Ok(()),
                     Err(_) => return Err(Halt::Stopped),
                 },
-                () = until(again) => break,
+                () = until(again) => return Ok(()),
                 () = until(due) => {}
             }
             self.renew_if_old().await?;
         }
-        self.counters.note_moving(Stage::Dispatcher, self.at.partition);
-        Ok(())
     }
 
     /// A position that cannot be renewed now is not tried again at once.
@@ -130,6 +136,7 @@ impl Lane {
             if self.stop.is_cancelled() {
                 return Err(Halt::Stopped);
             }
+            self.refuse_paused()?;
             let batch = match frozen.take() {
                 Some(batch) => batch,
                 None if self.shared.draining => return Err(Halt::Stopped),
@@ -199,9 +206,23 @@ impl Lane {
         Arc::clone(&self.entry.borrow())
     }
 
-    /// Waits, or stops.
-    pub(crate) async fn pause(&self, wait: Duration) -> Step<()> {
-        pause(&self.stop, wait).await
+    /// Waits before the next attempt, or stops, or is paused.
+    pub(crate) async fn wait(&mut self, wait: Duration) -> Step<()> {
+        let due = Instant::now() + wait;
+        loop {
+            self.refuse_paused()?;
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Halt::Stopped),
+                Ok(()) = self.entry.changed() => {}
+                () = tokio::time::sleep_until(due) => return Ok(()),
+            }
+        }
+    }
+
+    /// A paused subscription's endpoint is not called; what is frozen stays so.
+    pub(crate) fn refuse_paused(&mut self) -> Step<()> {
+        if self.entry.borrow_and_update().config.is_paused() { Err(Halt::Paused) } else { Ok(()) }
     }
 
     /// Before the log is asked again.
@@ -258,13 +279,5 @@ async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-async fn pause(stop: &CancellationToken, wait: Duration) -> Step<()> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => Err(Halt::Stopped),
-        () = tokio::time::sleep(wait) => Ok(()),
     }
 }

@@ -33,6 +33,15 @@ impl Expression {
         Ok(result.is_truthy())
     }
 
+    /// The result as JSON text, paid for as it is measured: values share their parts, so that a small one may be an
+    /// endless text.
+    pub fn evaluate(&self, document: &Document) -> Result<String, EvaluationError> {
+        let mut evaluation = Evaluation::new(&self.0.text);
+        let result = evaluation.evaluate(&document.0, &self.0.tree)?;
+        evaluation.budget.pay_value(&result)?;
+        serde_json::to_string(&*result).map_err(|error| EvaluationError::Failed(error.to_string()))
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0.text

@@ -143,7 +143,7 @@ impl Scan {
                 Event::Fetched(fetched) => self.step(fetched, stop).await?,
                 Event::Roster => ControlFlow::Continue(self.refresh(stop)?),
                 Event::Lane(LaneEvent::Joins(join)) => self.take_in(join).await,
-                Event::Lane(LaneEvent::Ended(key, ended)) => self.lane_ended(&key, ended?),
+                Event::Lane(LaneEvent::Ended(key, ended)) => self.lane_ended(&key, ended?, stop)?,
                 Event::SourceGone(reason) => ControlFlow::Break(halt(&self.source, &self.own.source, &reason)),
                 Event::SourceRefused(reason) => {
                     halt(&self.source, &self.own.source, &reason);
@@ -349,7 +349,8 @@ impl Scan {
     /// carries the subscription from here on.
     async fn take_in(&mut self, join: Join) -> Flow {
         let key = Arc::clone(&join.lane.key);
-        if self.source.number(&key).is_some() && self.lanes.take_in(join, self.position).await {
+        let wanted = self.source.number(&key).is_some() && self.standings.may_join(&key);
+        if wanted && self.lanes.take_in(join, self.position).await {
             crashpoint::hit(Point::ScanJoining);
             info!(subscription = %key, source = %self.own.source, at = %self.position, "caught up");
             self.standings.join(&self.source, &key, self.position);
@@ -357,12 +358,14 @@ impl Scan {
         ControlFlow::Continue(())
     }
 
-    fn lane_ended(&mut self, key: &Key, ended: Ended) -> Flow {
+    fn lane_ended(&mut self, key: &Key, ended: Ended, stop: &CancellationToken) -> Result<Flow> {
         if matches!(ended, Ended::Fenced | Ended::Unknown) {
-            return ControlFlow::Break(ended);
+            return Ok(ControlFlow::Break(ended));
         }
-        self.standings.lane_ended(&self.source, key);
-        ControlFlow::Continue(())
+        if self.standings.lane_ended(&self.source, key) {
+            self.refresh(stop)?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn is_done(&self) -> bool {

@@ -7,6 +7,8 @@
 //!  ─────────────────────────────┼───────────────────────────────────────
 //! ```
 //!
+//! Who is paused stands out: its row says where it goes on, as that of a lane does, and no lane is opened.
+//!
 //! `next` is what the row says, and where there is no row, the subscription's start. So whatever was under way when a
 //! process died, the rows and S alone say where each subscription goes on.
 
@@ -42,7 +44,9 @@ struct Place {
 enum Standing {
     InScan(Offset),
     InLane,
-    /// Its deliveries were refused at this revision: it waits for another one.
+    /// In a lane that was asked to stop, since it is paused.
+    Pausing,
+    /// It is paused, or its deliveries were refused at this revision: it waits for another one.
     Out(u64),
 }
 
@@ -60,7 +64,7 @@ pub(crate) struct Changed {
     pub(crate) position: Offset,
     /// Lanes to open, and where.
     pub(crate) opened: Vec<(Arc<Member>, Offset)>,
-    /// Lanes to close: their subscriptions are gone.
+    /// Lanes to close: their subscriptions are gone, or paused.
     pub(crate) closed: Vec<Key>,
 }
 
@@ -97,8 +101,13 @@ impl Standings {
         position: Offset,
         row: impl Fn(&Member) -> Result<Option<ScanRow>>,
     ) -> Result<Changed> {
-        let closed = self.drop_gone(source);
+        let mut closed = self.drop_gone(source);
+        closed.extend(self.pause(source, position));
         let newcomers = self.newcomers(source, row)?;
+        let (paused, newcomers): (Vec<_>, Vec<_>) =
+            newcomers.into_iter().partition(|newcomer| newcomer.member.entry.config.is_paused());
+        // Before the scan may be taken elsewhere: who was in it has had everything up to here.
+        paused.iter().for_each(|newcomer| self.place_outside(newcomer, position));
         let position = self.seek(position, &newcomers);
         let mut opened = Vec::new();
         for newcomer in &newcomers {
@@ -134,13 +143,25 @@ impl Standings {
         self.number(source);
     }
 
-    /// A lane has ended: it was closed because its subscription is gone, or it stands out.
-    pub(crate) fn lane_ended(&mut self, source: &Source, key: &Key) {
-        if source.number(key).is_some() {
+    /// A lane has ended: it was closed because its subscription is gone or paused, or it stands out. True where the
+    /// roster has to be followed again: it may have been paused and go on by now.
+    pub(crate) fn lane_ended(&mut self, source: &Source, key: &Key) -> bool {
+        let paused = self.places.get(key).is_some_and(|place| place.standing == Standing::Pausing);
+        if source.number(key).is_none() {
+            if let Some(place) = self.places.remove(key) {
+                self.changes.insert(place.row_key, None);
+            }
+        } else if paused {
+            self.places.remove(key);
+        } else {
             self.set(key, out(source, key), None);
-        } else if let Some(place) = self.places.remove(key) {
-            self.changes.insert(place.row_key, None);
         }
+        paused
+    }
+
+    /// False of a lane that is to stop.
+    pub(crate) fn may_join(&self, key: &Key) -> bool {
+        self.places.get(key).is_some_and(|place| place.standing == Standing::InLane)
     }
 
     fn set(&mut self, key: &Key, standing: Standing, row: Option<ScanRow>) {
@@ -154,11 +175,31 @@ impl Standings {
     /// Rows of lanes are removed when the lane has ended, so that it cannot write them again.
     fn drop_gone(&mut self, source: &Source) -> Vec<Key> {
         let gone = self.places.iter().filter(|(key, _)| source.number(key).is_none());
-        let (in_lane, others): (Vec<_>, Vec<_>) = gone.partition(|(_, place)| place.standing == Standing::InLane);
+        let (in_lane, others): (Vec<_>, Vec<_>) =
+            gone.partition(|(_, place)| matches!(place.standing, Standing::InLane | Standing::Pausing));
         let closed = in_lane.into_iter().map(|(key, _)| Arc::clone(key)).collect();
         let others: Vec<Key> = others.into_iter().map(|(key, _)| Arc::clone(key)).collect();
         for place in others.iter().filter_map(|key| self.places.remove(key)) {
             self.changes.insert(place.row_key, None);
+        }
+        closed
+    }
+
+    /// Who is paused by now leaves the scan at `position`. Answers the lanes that are to stop for it.
+    fn pause(&mut self, source: &Source, position: Offset) -> Vec<Key> {
+        let mut closed = Vec::new();
+        for member in source.members().iter().filter(|member| member.entry.config.is_paused()) {
+            match self.places.get(&member.key).map(|place| place.standing) {
+                Some(Standing::InScan(from)) => {
+                    let row = ScanRow { position: position.max(from), in_scan: false };
+                    self.set(&member.key, Standing::Out(member.entry.revision), Some(row));
+                }
+                Some(Standing::InLane) => {
+                    self.set(&member.key, Standing::Pausing, None);
+                    closed.push(Arc::clone(&member.key));
+                }
+                Some(Standing::Pausing | Standing::Out(_)) | None => {}
+            }
         }
         closed
     }
@@ -183,7 +224,7 @@ impl Standings {
 
     fn is_settled(&self, member: &Member) -> bool {
         self.places.get(&member.key).is_some_and(|place| match place.standing {
-            Standing::InScan(_) | Standing::InLane => true,
+            Standing::InScan(_) | Standing::InLane | Standing::Pausing => true,
             Standing::Out(revision) => revision == member.entry.revision,
         })
     }
@@ -200,6 +241,19 @@ impl Standings {
     fn skip(&self, position: Offset) -> Offset {
         let wanted = self.from.iter().copied().filter(|from| *from != NOBODY).min();
         wanted.map_or(position, |from| from.max(position))
+    }
+
+    /// Who is paused stands out where it is. In the scan, that is where the scan is, or its start beyond.
+    fn place_outside(&mut self, newcomer: &Newcomer<'_>, position: Offset) {
+        let Newcomer { member, row, next } = newcomer;
+        let row_key = rows::scan_key(&member.entry, &self.at);
+        if row.as_ref().is_some_and(|row| row.in_scan) {
+            let row = ScanRow { position: position.max(*next), in_scan: false };
+            self.changes.insert(row_key.clone(), Some(row));
+        }
+        let place = Place { row_key, standing: Standing::Out(member.entry.revision) };
+        self.places.insert(Arc::clone(&member.key), place);
+        member.counters.note_moving(Stage::Router, self.at.partition);
     }
 
     /// Into the scan, or into a lane that is to be opened.
@@ -221,7 +275,7 @@ impl Standings {
     fn number(&mut self, source: &Source) {
         let from = source.members().iter().map(|member| match self.places.get(&member.key)?.standing {
             Standing::InScan(from) => Some(from),
-            Standing::InLane | Standing::Out(_) => None,
+            Standing::InLane | Standing::Pausing | Standing::Out(_) => None,
         });
         self.from = from.map(|from| from.unwrap_or(NOBODY)).collect();
     }

@@ -21,6 +21,7 @@ pub(crate) fn entry(id: &str, incarnation: u64, filter: Filter, starts: &[u64]) 
         revision: incarnation,
         created: Timestamp::default(),
         updated: Timestamp::default(),
+        active_since: Timestamp::default(),
         config: Subscription { filter, ..Subscription::default() },
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
         starts: starts.iter().copied().map(Offset).collect(),

@@ -101,7 +101,8 @@ pub enum Change {
 }
 
 /// What a command came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// It is new.
     Created,
@@ -144,20 +145,23 @@ impl Command {
         serde_json::to_vec(self).map(Bytes::from).map_err(|error| corrupt(&error.to_string()))
     }
 
-    /// From the control topic. Another version is refused: this program must not guess what it says.
+    /// From the control topic. A version that this program does not know is refused: it must not guess what it says.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct Versioned {
             v: u8,
         }
-        let versioned: Versioned = serde_json::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))?;
-        if !(OLDEST..=VERSION).contains(&versioned.v) {
-            return Err(corrupt(&format!(
-                "its version is {}, and this program knows {OLDEST} to {VERSION}",
-                versioned.v
-            )));
+        let wrong = |error: serde_json::Error| corrupt(&error.to_string());
+        let read = serde_json::from_slice::<Self>(bytes);
+        let v = match &read {
+            Ok(command) => command.v,
+            // What a newer version says may be anything.
+            Err(_) => serde_json::from_slice::<Versioned>(bytes).map_err(wrong)?.v,
+        };
+        if !(OLDEST..=VERSION).contains(&v) {
+            return Err(corrupt(&format!("its version is {v}, and this program knows {OLDEST} to {VERSION}")));
         }
-        serde_json::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))
+        read.map_err(wrong)
     }
 }
 

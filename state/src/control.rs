@@ -10,16 +10,19 @@ use std::time::Duration;
 
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Topics;
-use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Log, Record, TopicSpec, Transaction, Writer};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::command::{Change, Command, Outcome};
+use crate::machine::Machine;
 use crate::view::{SubscriptionEntry, View};
 use crate::{Error, Result};
 
 mod provision;
+mod snapshot;
 
 use provision::Provisioner;
 
@@ -35,11 +38,16 @@ pub struct Applied {
     pub subscription: Option<Arc<SubscriptionEntry>>,
 }
 
+/// A snapshot is written after so many commands, or as many as there are resources, and by whom it is one of. The others
+/// write theirs with their own next one: what two nodes write is the same.
+const SNAPSHOT_EVERY: u64 = 1000;
+
 /// The control topic and the view that follows it.
 #[derive(Debug)]
 pub struct Control {
     log: Arc<dyn Log>,
     at: TopicPartition,
+    snapshots: TopicPartition,
     writer: Arc<dyn Writer>,
     views: watch::Sender<Arc<View>>,
     waiting: Mutex<HashMap<String, Vec<oneshot::Sender<Applied>>>>,
@@ -53,8 +61,10 @@ impl Control {
         log.create_topic(&topic, &TopicSpec::kept(1)).await?;
         let writer = log.writer(&format!("{node}.control"), None).await?;
         let (views, _) = watch::channel(Arc::default());
-        let at = TopicPartition::new(topic, 0);
-        Ok(Arc::new(Self { log, at, writer, views, waiting: Mutex::default(), names }))
+        let snapshots = names.control_snapshot();
+        log.create_topic(&snapshots, &TopicSpec::kept(1)).await?;
+        let (at, snapshots) = (TopicPartition::new(topic, 0), TopicPartition::new(snapshots, 0));
+        Ok(Arc::new(Self { log, at, snapshots, writer, views, waiting: Mutex::default(), names }))
     }
 
     /// The view as it stands.
@@ -92,19 +102,28 @@ impl Control {
 
     /// Brings the view up to what the log holds now and makes the topics it names. Run before the stages start.
     pub async fn restore(&self) -> Result<Follower<'_>> {
+        let found = snapshot::read(&*self.log, &self.snapshots).await?;
+        let (machine, next) = found.unwrap_or_default();
+        let end = self.log.watermarks(&self.at).await?.end;
+        if next > end {
+            let why = format!("it follows offset {next} of {}, which ends at {end}: that topic is another", self.at);
+            return Err(Error::Corrupt { what: "a snapshot of the control topic".to_owned(), why });
+        }
         let mut follower = Follower {
             control: self,
-            next: Offset::ZERO,
-            view: View::default(),
+            next,
+            snapshot: machine.view.revision,
+            time: Timestamp::default(),
+            machine,
             provisioner: Provisioner::new(Arc::clone(&self.log), self.names.clone()),
         };
-        let end = self.log.watermarks(&self.at).await?.end;
         let mut answers = Vec::new();
         while follower.next < end {
             follower.step(Duration::ZERO, &mut answers).await?;
         }
-        follower.provisioner.remove_orphans(&follower.view).await?;
+        follower.provisioner.remove_orphans(&follower.machine.view).await?;
         follower.publish(answers).await?;
+        follower.keep().await?;
         Ok(follower)
     }
 
@@ -114,6 +133,10 @@ impl Control {
         waiting.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
         waiting.entry(id.to_owned()).or_default().push(sender);
         receiver
+    }
+
+    fn waits_for(&self, id: &str) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
     }
 
     fn answer(&self, id: &str, applied: &Applied) {
@@ -130,7 +153,11 @@ impl Control {
 pub struct Follower<'a> {
     control: &'a Control,
     next: Offset,
-    view: View,
+    machine: Machine,
+    /// The revision of the last snapshot that was read or written here.
+    snapshot: u64,
+    /// Of the last command.
+    time: Timestamp,
     provisioner: Provisioner,
 }
 
@@ -154,7 +181,11 @@ impl Follower<'_> {
             stepped = self.step(SWEEP, &mut answers) => stepped?,
         }
         if !answers.is_empty() {
+            let ours = answers.iter().any(|(id, _)| self.control.waits_for(id));
             self.publish(answers).await?;
+            if ours {
+                self.keep().await?;
+            }
         }
         if self.provisioner.is_due() {
             self.publish(Vec::new()).await?;
@@ -167,9 +198,10 @@ impl Follower<'_> {
         let fetched = self.control.log.fetch(&self.control.at, self.next, FetchBounds::waiting(wait)).await?;
         for stored in &fetched.records {
             let command = Command::decode(stored.record.value.as_deref().unwrap_or_default())?;
-            let outcome = self.view.apply(&command);
+            self.time = command.time;
+            let outcome = self.machine.apply(&command);
             let subscription = match &command.change {
-                Change::PutSubscription { id, .. } => self.view.subscription(&command.tenant, id).cloned(),
+                Change::PutSubscription { id, .. } => self.machine.view.subscription(&command.tenant, id).cloned(),
                 Change::DeleteSubscription { .. } | Change::PutTopic { .. } => None,
             };
             answers.push((command.id, Applied { outcome, subscription }));
@@ -180,10 +212,27 @@ impl Follower<'_> {
 
     async fn publish(&mut self, answers: Vec<(String, Applied)>) -> Result<()> {
         crashpoint::hit(Point::TopicsMissing);
-        self.view.unmade = self.provisioner.make_topics(&self.view).await?;
-        self.control.views.send_replace(Arc::new(self.view.clone()));
+        self.machine.view.unmade = self.provisioner.make_topics(&self.machine.view).await?;
+        self.control.views.send_replace(Arc::new(self.machine.view.clone()));
         for (id, applied) in answers {
             self.control.answer(&id, &applied);
+        }
+        Ok(())
+    }
+
+    /// Writes a snapshot where one is due. That it cannot be written costs the next start some time, and nothing else.
+    async fn keep(&mut self) -> Result<()> {
+        let view = &self.machine.view;
+        let resources = view.subscriptions.len() + view.topics.len();
+        if view.revision - self.snapshot < SNAPSHOT_EVERY.max(resources as u64) {
+            return Ok(());
+        }
+        self.snapshot = view.revision;
+        let Control { log, writer, snapshots, .. } = self.control;
+        let time = self.time;
+        match snapshot::write((&**log, &**writer), snapshots, &self.machine, (self.next, time)).await {
+            Err(Error::Log(error)) if error.may_pass() => warn!(%error, "no snapshot of the control topic was written"),
+            written => written?,
         }
         Ok(())
     }

@@ -44,5 +44,5 @@ fn every_route_is_on_the_page_with_a_command() {
         assert!(called, "no command calls {route}");
         count += 1;
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 13);
 }

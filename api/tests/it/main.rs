@@ -5,8 +5,10 @@
 mod browse;
 mod conditions;
 mod docs;
+mod evaluate;
 mod lag;
 mod metrics;
+mod patch;
 mod problems;
 mod secrecy;
 mod server;

@@ -178,7 +178,6 @@ async fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let world = World::new().await;
     let cases = [
         (r#""ordering":"key""#, "/ordering"),
-        (r#""state":"paused""#, "/state"),
         (r#""throttle":{"eventsPerSecond":5}"#, "/throttle/eventsPerSecond"),
         (r#""retry":{"onFailure":"bisect"}"#, "/retry/onFailure"),
     ];
@@ -203,4 +202,31 @@ async fn of_many_who_create_at_once_one_does() {
         futures_util::future::join_all(puts).await.iter().map(|put| put.status.as_u16()).collect();
     statuses.sort_unstable_by(|one, other| other.cmp(one));
     assert_eq!((statuses[0], statuses[1], statuses[19]), (201, 200, 200));
+}
+
+#[tokio::test]
+async fn a_subscription_is_paused_and_resumed_by_its_state_or_by_an_action() {
+    let world = World::new().await;
+    world.post(&format!("{LIKES}:pause"), "").await.refused(404, "not-found", &[]);
+    world.subscribe("likes", "").await.json(201);
+    let state = async || {
+        let status = world.get(&format!("{LIKES}/status")).await.json(200);
+        (world.get(LIKES).await.json(200)["state"].clone(), status["state"].clone(), status["reason"].clone())
+    };
+    assert_eq!(state().await, (json!("active"), json!("active"), Value::Null));
+    for _ in 0..2 {
+        let paused = world.post(&format!("{LIKES}:pause"), "").await;
+        assert_eq!(paused.json(200), world.get(LIKES).await.json(200));
+        let reason = json!("it is paused; it goes on where it stands once it is resumed");
+        assert_eq!(state().await, (json!("paused"), json!("paused"), reason));
+    }
+    world.post(&format!("{LIKES}:resume"), "").await.json(200);
+    assert_eq!(state().await.0, "active");
+    world.subscribe("likes", r#""state":"paused""#).await.json(200);
+    assert_eq!(state().await.0, "paused");
+    // What is put again as it was written does what it says.
+    world.subscribe("likes", "").await.json(200);
+    assert_eq!(state().await.0, "active");
+    world.post(&format!("{LIKES}:dance"), "").await.refused(404, "not-found", &[]);
+    world.post(&format!("{LIKES}:pause?now=1"), "").await.refused(400, "invalid-request", &["/now"]);
 }

@@ -86,6 +86,14 @@ impl World {
         self.call(request("PUT", path, body.into())).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.call(request("PATCH", path, body.into())).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.call(request("POST", path, body.into())).await
+    }
+
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call(request("DELETE", path, Body::empty())).await
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{PoolId, TopicPartition};
 use fpaas_log::{Log, TopicSpec};
-use fpaas_state::{Command, View};
+use fpaas_state::{Command, Machine, View};
 
 use super::copy::{Pair, Reader};
 use crate::exit::Failure;
@@ -55,11 +55,11 @@ pub(super) struct Places {
 /// The control view as the log has it. Nothing is made or removed, so that it may be looked at again and again.
 pub(super) async fn view(log: &dyn Log, topics: &Topics) -> Result<View, Failure> {
     let at = TopicPartition::new(topics.control(), 0);
-    let (mut view, mut commands) = (View::default(), Reader::open(log, &at).await?);
+    let (mut machine, mut commands) = (Machine::default(), Reader::open(log, &at).await?);
     while let Some(stored) = commands.next().await? {
-        view.apply(&Command::decode(stored.record.value.as_deref().unwrap_or_default())?);
+        machine.apply(&Command::decode(stored.record.value.as_deref().unwrap_or_default())?);
     }
-    Ok(view)
+    Ok(machine.view)
 }
 
 impl Moving {
@@ -106,7 +106,8 @@ impl Places {
             .iter()
             .flat_map(|pool| [Stage::Router, Stage::Dispatcher].map(|stage| self.before.tables(pool, stage)));
         let mut known: BTreeSet<String> = self.topics.iter().map(|topic| topic.source.clone()).chain(tables).collect();
-        known.extend([self.before.control(), self.before.ingest()]);
+        // Snapshots stay: they say offsets of the topic they were taken of.
+        known.extend([self.before.control(), self.before.control_snapshot(), self.before.ingest()]);
         match found.into_iter().find(|topic| !known.contains(topic)) {
             None => Ok(()),
             Some(unknown) => Err(Failure::Failed(format!(

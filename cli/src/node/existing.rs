@@ -30,12 +30,13 @@ pub(super) async fn check(reached: &Reached, topics: &Topics, partitions: Option
     Ok(())
 }
 
-fn all(topics: &Topics, pool: &PoolId) -> [Expected; 5] {
+fn all(topics: &Topics, pool: &PoolId) -> [Expected; 6] {
     let expected = |topic, partitions, compacted| Expected { topic, partitions, compacted };
     [
         expected(topics.firehose(), None, false),
         expected(topics.ingest(), Some(1), true),
         expected(topics.control(), Some(1), false),
+        expected(topics.control_snapshot(), Some(1), false),
         expected(topics.tables(pool, Stage::Router), Some(SLOTS), true),
         expected(topics.tables(pool, Stage::Dispatcher), Some(SLOTS), true),
     ]

@@ -31,7 +31,8 @@ pub(super) async fn reached(context: &Context, status: &fpaas_ingest::Status) ->
 /// The ends of everything that is read, or `None` while somebody is behind.
 async fn settled(context: &Context, standings: &Standings) -> Result<Option<Vec<Offset>>, Failure> {
     let mut ends = Vec::new();
-    for entry in context.control.view().subscriptions.values() {
+    // Who is paused has nothing to do.
+    for entry in context.control.view().subscriptions.values().filter(|entry| !entry.config.is_paused()) {
         let source = context.topics.of_tenant(&entry.tenant, &entry.config.source.topic);
         let deliveries = context.topics.deliveries(&entry.tenant, &entry.id, entry.incarnation);
         for (topic, stage) in [(source, Stage::Router), (deliveries, Stage::Dispatcher)] {

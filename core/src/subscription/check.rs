@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::{
-    Compression, Filter, Format, OnFailure, Ordering, Processor, StartFrom, State, Subscription, Url, Violation,
-    Webhook, limits,
+    Compression, Filter, Format, OnFailure, Ordering, Processor, StartFrom, Subscription, Url, Violation, Webhook,
+    limits,
 };
 use crate::event::Kind;
 
@@ -203,8 +203,5 @@ fn not_built_yet(subscription: &Subscription, found: &mut Vec<Violation>) {
     }
     if subscription.throttle.events_per_second.is_some() {
         found.push(not_yet("/throttle/eventsPerSecond", "a throttle"));
-    }
-    if subscription.state != State::Active {
-        found.push(not_yet("/state", "pausing"));
     }
 }

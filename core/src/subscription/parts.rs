@@ -262,6 +262,6 @@ pub enum State {
     /// It does.
     #[default]
     Active,
-    /// It keeps its place. Not built yet.
+    /// It keeps its place: nothing is read for it, and its endpoint is not called.
     Paused,
 }

@@ -1,6 +1,7 @@
 //! A subscription changes, goes and comes back while its lane is at work.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
@@ -89,5 +90,64 @@ async fn each_lane_goes_its_own_way() {
     assert_eq!(receiver.request().await.json()["batch"]["lane"], 1);
     assert_eq!(text(&world.read(&world.results(), 1).await[0].record), r#"{"n":9}"#);
     // A stop does not wait for the call that hangs for longer than it may.
+    world.stop().await;
+}
+
+/// Long enough for a call that should not come.
+const SILENCE: Duration = Duration::from_millis(300);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_subscription_calls_nobody_and_goes_on_with_the_same_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(folder.path()).await;
+    let mut receiver = Receiver::start([status(503), status(503), status(503)]).await;
+    let retry = json!({"retry": {"initialBackoffMs": 20, "maxBackoffMs": 20}});
+    let paused = json!({"state": "paused", "retry": {"initialBackoffMs": 20, "maxBackoffMs": 20}});
+    world.put(subscription(&receiver.url, &retry)).await;
+    world.deliver(0..2).await;
+    let first = receiver.request().await;
+    world.put(subscription(&receiver.url, &paused)).await;
+    // One may be on its way.
+    tokio::time::sleep(SILENCE).await;
+    receiver.requests();
+    world.deliver(2..4).await;
+    tokio::time::sleep(SILENCE).await;
+    assert!(receiver.requests().is_empty(), "it was called while it was paused");
+    // Also not by whoever takes it over.
+    world.stop().await;
+    let mut world = World::open(folder.path()).await;
+    tokio::time::sleep(SILENCE).await;
+    assert!(receiver.requests().is_empty(), "it was called while it was paused");
+
+    world.put(subscription(&receiver.url, &retry)).await;
+    let mut repeat = receiver.request().await;
+    assert_eq!(repeat.headers["webhook-id"], first.headers["webhook-id"]);
+    assert_eq!(repeat.body, first.body);
+    while repeat.headers["webhook-id"] == first.headers["webhook-id"] {
+        repeat = receiver.request().await;
+    }
+    assert_eq!(repeat.events(), ["e2", "e3"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_a_pause_is_none_of_a_batchs_retries() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(folder.path()).await;
+    let mut receiver = Receiver::start((0..100).map(|_| status(503))).await;
+    let state = |state| {
+        let retry = json!({"maxElapsedMs": 3000, "initialBackoffMs": 3_600_000, "maxBackoffMs": 3_600_000});
+        json!({"retry": retry, "state": state})
+    };
+    world.put(subscription(&receiver.url, &state("active"))).await;
+    world.deliver(0..1).await;
+    let first = receiver.request().await;
+    world.put(subscription(&receiver.url, &state("paused"))).await;
+    tokio::time::sleep(Duration::from_millis(3200)).await;
+    world.put(subscription(&receiver.url, &state("active"))).await;
+    assert_eq!(receiver.request().await.headers["webhook-id"], first.headers["webhook-id"]);
+    // It waits for its next attempt, and is not given up on.
+    tokio::time::sleep(SILENCE).await;
+    assert_eq!(world.counters().dead_letters.get(), 0);
     world.stop().await;
 }

@@ -1,10 +1,10 @@
 //! Whatever happens in whatever order, each subscription gets each record from its start on once and in order: the
 //! standings against a model that knows no rows, only what each is to have next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fpaas_core::subscription::Filter;
+use fpaas_core::subscription::{Filter, State};
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_state::SubscriptionEntry;
 use fpaas_state::rows::{self, ScanRow};
@@ -22,6 +22,11 @@ enum Act {
     Delete(usize),
     /// A new revision: who stands out is looked at again.
     Change(usize),
+    /// Paused, or going on; the lane that is asked to stop for it does so now, or later.
+    Pause(usize, bool),
+    Resume(usize),
+    /// A lane that was asked to stop has stopped.
+    Stopped(usize),
     /// The scan takes so many records; what it changes is committed, or the process dies before or after that.
     Scan(u64, Fate),
     /// One record that does not fit for one subscription.
@@ -47,6 +52,9 @@ fn acts() -> impl Strategy<Value = Act> {
         3 => (0.0..=1.0, prop_oneof![Just(0), 1..9u64]).prop_map(|(share, beyond)| Act::Create(share, beyond)),
         1 => who().prop_map(Act::Delete),
         1 => who().prop_map(Act::Change),
+        2 => (who(), any::<bool>()).prop_map(|(who, now)| Act::Pause(who, now)),
+        2 => who().prop_map(Act::Resume),
+        2 => who().prop_map(Act::Stopped),
         5 => (1..9u64, fate()).prop_map(|(records, fate)| Act::Scan(records, fate)),
         2 => (who(), fate()).prop_map(|(who, fate)| Act::Defer(who, fate)),
         3 => (who(), 1..9u64).prop_map(|(who, records)| Act::Lane(who, records)),
@@ -69,6 +77,8 @@ struct World {
     made: u64,
     position: u64,
     lanes: BTreeMap<Key, u64>,
+    /// Lanes that were asked to stop and have not yet.
+    stopping: BTreeSet<Key>,
     // What is durable.
     committed: u64,
     rows: BTreeMap<String, ScanRow>,
@@ -85,6 +95,7 @@ impl World {
             made: 0,
             position: 0,
             lanes: BTreeMap::new(),
+            stopping: BTreeSet::new(),
             committed: 0,
             rows: BTreeMap::new(),
         }
@@ -95,6 +106,9 @@ impl World {
             Act::Create(share, beyond) => self.create((self.position as f64 * share) as u64 + beyond),
             Act::Delete(who) => self.with(who, |world, key| drop(world.subscriptions.remove(&key))),
             Act::Change(who) => self.with(who, Self::change),
+            Act::Pause(who, now) => self.with(who, |world, key| world.pause(key, now)),
+            Act::Resume(who) => self.with(who, Self::resume),
+            Act::Stopped(who) => self.with(who, |world, key| world.stopped(&key)),
             Act::Scan(records, fate) => self.scan(records, None, fate),
             Act::Defer(who, fate) => self.with(who, |world, key| world.scan(1, Some(key), fate)),
             Act::Lane(who, records) => self.with(who, |world, key| world.lane(&key, records)),
@@ -103,6 +117,38 @@ impl World {
         }
         if matches!(act, Act::Create(..) | Act::Delete(_) | Act::Change(_)) {
             self.follow();
+        }
+        for (key, owed) in &self.subscriptions {
+            let carried = self.source.number(key).is_some_and(|number| self.standings.from()[number] != NOBODY);
+            assert!(!carried || !owed.entry.config.is_paused(), "{key} is paused and in the scan");
+        }
+    }
+
+    fn pause(&mut self, key: Key, now: bool) {
+        self.set_state(&key, State::Paused);
+        self.follow();
+        if now {
+            self.stopped(&key);
+        }
+    }
+
+    fn resume(&mut self, key: Key) {
+        self.set_state(&key, State::Active);
+        self.follow();
+    }
+
+    fn set_state(&mut self, key: &Key, state: State) {
+        let entry = Arc::make_mut(&mut self.subscriptions.get_mut(key).unwrap().entry);
+        entry.config.state = state;
+        entry.revision += 1000;
+    }
+
+    fn stopped(&mut self, key: &Key) {
+        if self.stopping.remove(key) {
+            self.lanes.remove(key);
+            if self.standings.lane_ended(&self.source, key) {
+                self.follow();
+            }
         }
     }
 
@@ -133,8 +179,13 @@ impl World {
         let changed = self.standings.follow(&self.source, Offset(self.position), row).unwrap();
         self.position = changed.position.0;
         for key in changed.closed {
-            self.lanes.remove(&key);
-            self.standings.lane_ended(&self.source, &key);
+            if self.source.number(&key).is_some() {
+                self.stopping.insert(key);
+            } else {
+                self.stopping.remove(&key);
+                self.lanes.remove(&key);
+                self.standings.lane_ended(&self.source, &key);
+            }
         }
         for (member, position) in changed.opened {
             let before = self.lanes.insert(member.key.clone(), position.0);
@@ -199,13 +250,18 @@ impl World {
 
     fn join(&mut self, key: &Key) {
         self.lane(key, u64::MAX / 2);
+        if self.lanes.contains_key(key) && !self.standings.may_join(key) {
+            return;
+        }
         if self.lanes.remove(key).is_some() {
             self.standings.join(&self.source, key, Offset(self.position));
         }
     }
 
     fn refuse(&mut self, key: &Key) {
-        if self.lanes.remove(key).is_some() {
+        if self.stopping.contains(key) {
+            self.stopped(key);
+        } else if self.lanes.remove(key).is_some() {
             self.standings.lane_ended(&self.source, key);
         } else if self.carries(key, NOBODY.0 - 1) {
             self.standings.leave(&self.source, key, Offset(self.position));
@@ -215,6 +271,7 @@ impl World {
     fn crash(&mut self) {
         self.standings = Standings::new(self.at.clone());
         self.lanes.clear();
+        self.stopping.clear();
         self.position = self.committed;
         self.follow();
     }
@@ -222,8 +279,8 @@ impl World {
     /// Everybody is brought to one point beyond all starts.
     fn settle(&mut self) {
         let all: Vec<_> = self.subscriptions.keys().cloned().collect();
-        all.iter().for_each(|key| self.change(key.clone()));
-        self.follow();
+        all.iter().for_each(|key| self.resume(key.clone()));
+        all.iter().for_each(|key| self.stopped(key));
         all.iter().for_each(|key| self.join(key));
         let end = self.subscriptions.values().map(|owed| owed.next).max().unwrap_or(0).max(self.position) + 1;
         self.scan(end - self.position, None, Fate::Committed);

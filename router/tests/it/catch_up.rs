@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::Offset;
+use fpaas_core::subscription::State;
 use fpaas_router::Config;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
@@ -24,6 +25,8 @@ enum Act {
     /// Creates it at this share of each partition, or replaces its filter.
     Put(usize, Vec<usize>, Vec<f64>),
     Delete(usize),
+    /// It stands still from somewhere on until it is put again.
+    Pause(usize),
     /// Another node comes and takes some of the slots.
     Join,
     /// The newest node goes.
@@ -49,6 +52,7 @@ fn acts() -> impl Strategy<Value = Act> {
         5 => (0..4usize, filter, proptest::collection::vec(0.0..=1.0, 2))
             .prop_map(|(who, what, from)| Act::Put(who, what, from)),
         1 => (0..4usize).prop_map(Act::Delete),
+        3 => (0..4usize).prop_map(Act::Pause),
         1 => Just(Act::Join),
         1 => Just(Act::Leave),
         1 => Just(Act::Settle),
@@ -82,6 +86,7 @@ struct Wanted {
     starts: Vec<Offset>,
     /// Every filter it ever had: which of two holds for a record near the change is not said.
     filters: Vec<Vec<usize>>,
+    paused: bool,
 }
 
 impl Oracle {
@@ -142,6 +147,7 @@ impl<'o> Teller<'o> {
                     self.life.delete(SUBSCRIPTIONS[*who]).await;
                 }
             }
+            Act::Pause(who) => self.set(*who, State::Paused).await,
             Act::Join => {
                 let name = format!("node{}", self.nodes.len());
                 self.nodes.push(self.life.start(&name));
@@ -171,12 +177,25 @@ impl<'o> Teller<'o> {
             ends.iter().zip(shares).map(|(end, share)| Offset((end.0 as f64 * share) as u64)).collect();
         let names: Vec<_> = filter.iter().map(|number| COLLECTIONS[*number]).collect();
         self.life.put(SUBSCRIPTIONS[who], collections(&names), starts.clone()).await;
-        let wanted = self.oracle.subscriptions.entry(who).or_insert(Wanted { starts, filters: Vec::new() });
+        let wanted =
+            self.oracle.subscriptions.entry(who).or_insert(Wanted { starts, filters: Vec::new(), paused: false });
         wanted.filters.push(filter.to_vec());
+        wanted.paused = false;
     }
 
-    /// Everybody gets what comes last, and with it everything before.
+    async fn set(&mut self, who: usize, state: State) {
+        let Some(wanted) = self.oracle.subscriptions.get_mut(&who) else { return };
+        wanted.paused = state == State::Paused;
+        let names: Vec<_> = wanted.filters.last().unwrap().iter().map(|number| COLLECTIONS[*number]).collect();
+        self.life.put_as(state, SUBSCRIPTIONS[who], collections(&names), Vec::new()).await;
+    }
+
+    /// Everybody goes on, and gets what comes last, and with it everything before.
     async fn settle(&mut self) {
+        let paused = self.oracle.subscriptions.iter().filter(|(_, wanted)| wanted.paused);
+        for who in paused.map(|(who, _)| *who).collect::<Vec<_>>() {
+            self.set(who, State::Active).await;
+        }
         let mut fences = BTreeMap::new();
         for partition in 0..PARTITIONS {
             fences.insert(partition, self.append(partition, None).await);

@@ -65,6 +65,7 @@ fn member(number: usize, filter: FilterConfig) -> Arc<Member> {
         revision: 1,
         created: Timestamp::default(),
         updated: Timestamp::default(),
+        active_since: Timestamp::default(),
         config: Subscription { filter, ..Subscription::default() },
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
         starts: vec![],

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::partition::Slot;
+use fpaas_core::subscription::State;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{FetchBounds, MembershipEvent, Record, Transaction};
@@ -296,5 +297,33 @@ async fn a_record_too_large_for_all_at_once_reaches_everybody_exactly_once() {
     for name in &names {
         assert_eq!(life.delivered(name, has(last)).await[&0], [first.0, large.0, last.0], "{name}");
     }
+    life.stop().await;
+}
+
+#[tokio::test]
+async fn a_paused_subscription_keeps_its_place_and_costs_the_others_nothing() {
+    let (_folder, mut life) = fresh(vec![]).await;
+    let starts = life.ends().await;
+    life.put("likes", collections(&[]), starts.clone()).await;
+    life.put("others", collections(&[]), starts.clone()).await;
+    life.start("node0");
+    let before = life.append(0, FENCE).await;
+    life.delivered("likes", has(before)).await;
+    life.put_as(State::Paused, "likes", collections(&[]), starts.clone()).await;
+    life.scans_under(life.entry("likes").revision).await;
+    let held = life.all_delivered("likes").await;
+    let meanwhile = [life.append(0, FENCE).await, life.append(1, FENCE).await];
+    life.delivered("others", has(meanwhile[0])).await;
+    assert_eq!(life.all_delivered("likes").await, held);
+    // Changed while it is paused, it stays so.
+    life.put_as(State::Paused, "likes", collections(&["a.a.a"]), starts.clone()).await;
+    life.scans_under(life.entry("likes").revision).await;
+    assert_eq!(life.all_delivered("likes").await, held);
+
+    life.put("likes", collections(&[]), starts).await;
+    let after = life.append(0, FENCE).await;
+    let got = life.delivered("likes", has(after)).await;
+    let others = life.delivered("others", has(after)).await;
+    assert_eq!(got[&0], others[&0]);
     life.stop().await;
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fpaas_core::event::header;
-use fpaas_core::subscription::{Filter, Secret, Subscription};
+use fpaas_core::subscription::{Filter, Secret, State, Subscription};
 use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{
     Clock as _, HeadersBuilder, ManualClock, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicPartition,
@@ -155,7 +155,11 @@ impl Life {
     }
 
     pub(crate) async fn put(&self, id: &str, filter: Filter, starts: Vec<Offset>) {
-        let subscription = Subscription { filter, ..Subscription::default() };
+        self.put_as(State::Active, id, filter, starts).await;
+    }
+
+    pub(crate) async fn put_as(&self, state: State, id: &str, filter: Filter, starts: Vec<Offset>) {
+        let subscription = Subscription { filter, state, ..Subscription::default() };
         let secret = Secret::from_bytes(&[7; 24]).unwrap();
         let change = Change::PutSubscription { id: self::id(id), subscription, secret, starts };
         assert!(matches!(self.submit(change).await, Outcome::Created | Outcome::Replaced));

@@ -1,0 +1,88 @@
+//! `/v1/jmespath:evaluate`: what an expression makes of events, as filters would see them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use fpaas_core::{Violation, limits};
+use fpaas_expression::{Document, EvaluationError, Expression};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::app::App;
+use crate::body;
+use crate::params::Params;
+use crate::problem::Problem;
+use crate::strict::Parsed;
+
+/// What is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Asked {
+    expression: String,
+    events: Vec<Value>,
+}
+
+/// One result for each event, in their order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Evaluated {
+    results: Vec<Evaluation>,
+}
+
+/// What came of one.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Evaluation {
+    /// `matches`: whether an event with this result passes a filter.
+    Value { value: Box<RawValue>, matches: bool },
+    /// Nothing, and why: to a filter, no match.
+    Error { error: String },
+}
+
+pub(crate) async fn post(
+    State(app): State<Arc<App>>,
+    params: Params,
+    request: Request,
+) -> Result<Json<Evaluated>, Problem> {
+    params.finish()?;
+    let asked = Parsed::<Asked>::of(&body::read(request).await?);
+    let asked = asked.checked(violations).map_err(Problem::invalid)?;
+    let expression = Expression::compile(&asked.expression).map_err(|error| {
+        Problem::invalid(vec![Violation::new("/expression", format!("must be a JMESPath: {error}"))])
+    })?;
+    // Some events may cost all that one may cost; whoever else asks does not wait for that.
+    let _turn = app.evaluations.acquire().await.map_err(|error| Problem::internal(&error))?;
+    let evaluated = tokio::task::spawn_blocking(move || evaluate(&expression, &asked.events)).await;
+    Ok(Json(evaluated.map_err(|error| Problem::internal(&error))?))
+}
+
+fn violations(asked: &Asked) -> Vec<Violation> {
+    let events = (asked.events.len() > limits::EVALUATE_EVENTS_MAX)
+        .then(|| Violation::new("/events", format!("must be at most {}", limits::EVALUATE_EVENTS_MAX)));
+    let expression = (asked.expression.len() > limits::EXPRESSION_BYTES_MAX)
+        .then(|| Violation::new("/expression", format!("must be at most {} bytes", limits::EXPRESSION_BYTES_MAX)));
+    expression.into_iter().chain(events).collect()
+}
+
+fn evaluate(expression: &Expression, events: &[Value]) -> Evaluated {
+    let mut left = limits::PAGE_BYTES_MAX;
+    let one = |event: &Value| match of(expression, event, &mut left) {
+        Ok((value, matches)) => Evaluation::Value { value, matches },
+        Err(error) => Evaluation::Error { error: error.to_string() },
+    };
+    Evaluated { results: events.iter().map(one).collect() }
+}
+
+fn of(expression: &Expression, event: &Value, left: &mut usize) -> Result<(Box<RawValue>, bool), EvaluationError> {
+    let failed = |error: serde_json::Error| EvaluationError::Failed(error.to_string());
+    let document = Document::parse(&serde_json::to_vec(event).map_err(failed)?)?;
+    let (text, matches) = (expression.evaluate(&document)?, expression.is_match(&document)?);
+    *left = left.checked_sub(text.len()).ok_or_else(|| {
+        EvaluationError::Failed(format!(
+            "the results before this one fill an answer of {} bytes",
+            limits::PAGE_BYTES_MAX
+        ))
+    })?;
+    Ok((RawValue::from_string(text).map_err(failed)?, matches))
+}

@@ -1,0 +1,188 @@
+//! The control state machine: the view, and what makes a repeated command harmless. Pure: the same commands in the same
+//! order make the same state on every node, and its image is the same, byte for byte.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use fpaas_core::{Offset, hash};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, Outcome};
+use crate::view::{SubscriptionEntry, TopicEntry, View};
+use crate::{Error, Result};
+
+/// How many recent commands it remembers the results of.
+const REMEMBERED: usize = 10_000;
+/// Of its image.
+const VERSION: u8 = 1;
+
+/// See the module's head.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// What the commands so far add up to.
+    pub view: View,
+    results: BTreeMap<Arc<str>, Outcome>,
+    order: VecDeque<Arc<str>>,
+}
+
+/// Its state, and the offset of the command that it applies next.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    v: u8,
+    next: Offset,
+    revision: u64,
+    subscriptions: Vec<&'a SubscriptionEntry>,
+    topics: Vec<&'a TopicEntry>,
+    results: Vec<(&'a str, &'a Outcome)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Read {
+    #[serde(rename = "v")]
+    _v: u8,
+    next: Offset,
+    revision: u64,
+    subscriptions: Vec<SubscriptionEntry>,
+    topics: Vec<TopicEntry>,
+    results: Vec<(String, Outcome)>,
+}
+
+impl Machine {
+    /// Applies the next command. A repeated id changes nothing and returns its first result.
+    pub fn apply(&mut self, command: &Command) -> Outcome {
+        self.view.revision += 1;
+        if let Some(outcome) = self.results.get(command.id.as_str()) {
+            return outcome.clone();
+        }
+        let outcome = self.view.change(command);
+        self.remember(command.id.as_str().into(), outcome.clone());
+        outcome
+    }
+
+    fn remember(&mut self, id: Arc<str>, outcome: Outcome) {
+        self.results.insert(Arc::clone(&id), outcome);
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.results.remove(&oldest);
+        }
+    }
+
+    /// Everything of it, as JSON. `next` is the offset of the command that comes next.
+    pub(crate) fn image(&self, next: Offset) -> Result<Vec<u8>> {
+        let results = self.order.iter().filter_map(|id| Some((&**id, self.results.get(id)?)));
+        let written = Written {
+            v: VERSION,
+            next,
+            revision: self.view.revision,
+            subscriptions: self.view.subscriptions.values().map(|entry| &**entry).collect(),
+            topics: self.view.topics.values().map(|entry| &**entry).collect(),
+            results: results.collect(),
+        };
+        serde_json::to_vec(&written).map_err(|error| corrupt(&error.to_string()))
+    }
+
+    /// The same again, and the offset of the command that comes next. `None` of an image of another version: the
+    /// commands say the same.
+    pub(crate) fn from_image(image: &[u8]) -> Result<Option<(Self, Offset)>> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u8,
+        }
+        let wrong = |error: serde_json::Error| corrupt(&error.to_string());
+        let Versioned { v } = serde_json::from_slice(image).map_err(wrong)?;
+        if v != VERSION {
+            return Ok(None);
+        }
+        let read: Read = serde_json::from_slice(image).map_err(wrong)?;
+        let mut machine = Self::default();
+        machine.view.revision = read.revision;
+        for entry in read.subscriptions {
+            machine.view.subscriptions.insert((entry.tenant.clone(), entry.id.clone()), Arc::new(entry));
+        }
+        for entry in read.topics {
+            machine.view.topics.insert((entry.tenant.clone(), entry.name.clone()), Arc::new(entry));
+        }
+        for (id, outcome) in read.results {
+            machine.remember(id.into(), outcome);
+        }
+        Ok(Some((machine, read.next)))
+    }
+
+    /// What two nodes compare: equal where their states are.
+    pub fn digest(&self) -> Result<String> {
+        Ok(hash::hex(&[&self.image(Offset::ZERO)?], 64))
+    }
+}
+
+fn corrupt(why: &str) -> Error {
+    Error::Corrupt { what: "a snapshot of the control topic".to_owned(), why: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Change;
+    use expect_test::expect;
+    use fpaas_core::subscription::Secret;
+    use fpaas_core::{SubscriptionId, TenantId, Timestamp};
+
+    fn put(id: &str, subscription: &str, json: &str) -> Command {
+        let change = Change::PutSubscription {
+            id: SubscriptionId::parse(subscription).unwrap(),
+            subscription: serde_json::from_str(json).unwrap(),
+            secret: Secret::from_bytes(&[7; 32]).unwrap(),
+            starts: vec![Offset(3)],
+        };
+        Command::new(id.to_owned(), Timestamp::from_millis(5), TenantId::parse("local").unwrap(), change)
+    }
+
+    #[test]
+    fn an_image_makes_the_same_machine_which_goes_on_the_same() {
+        let mut machine = Machine::default();
+        machine.apply(&put("a", "likes", r#"{"output":{"topic":"out"}}"#));
+        machine.apply(&put("b", "posts", r#"{"source":{"topic":"out"}}"#));
+        machine.apply(&put("c", "posts", r#"{"source":{"topic":"firehose"}}"#));
+        let image = machine.image(Offset(9)).unwrap();
+        let (mut again, next) = Machine::from_image(&image).unwrap().unwrap();
+        assert_eq!(next, Offset(9));
+        assert_eq!(again.image(next).unwrap(), image);
+        for command in [put("c", "posts", "{}"), put("d", "posts", r#"{"lanes":2}"#), put("e", "likes", "{}")] {
+            assert_eq!(again.apply(&command), machine.apply(&command));
+        }
+        assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
+        assert_ne!(again.image(next).unwrap(), image);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_the_same_after_an_image() {
+        let mut machine = Machine::default();
+        for number in 0..=REMEMBERED {
+            machine.apply(&put(&number.to_string(), "likes", "{}"));
+        }
+        let image = machine.image(Offset::ZERO).unwrap();
+        let (mut again, _) = Machine::from_image(&image).unwrap().unwrap();
+        assert_eq!((again.order.len(), again.results.len()), (REMEMBERED, REMEMBERED));
+        // The first is forgotten, the second not.
+        assert_eq!(again.apply(&put("1", "other", "{}")), Outcome::Replaced);
+        assert_eq!(again.apply(&put("0", "other", "{}")), Outcome::Created);
+    }
+
+    /// As version 1 looks: once it is out there, it stays readable.
+    #[test]
+    fn the_image_of_version_1_is_read() {
+        let mut machine = Machine::default();
+        machine.apply(&put("a", "likes", r#"{"output":{"topic":"out"}}"#));
+        let known = expect![[r#"{"v":1,"next":1,"revision":1,"subscriptions":[{"tenant":"local","pool":"local","id":"likes","incarnation":1,"revision":1,"created":5,"updated":5,"activeSince":5,"config":{"id":"likes","source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"output":{"topic":"out"},"ordering":"partition","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}],"topics":[{"tenant":"local","name":"out","revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":null,"compacted":false}}],"results":[["a","created"]]}"#]];
+        known.assert_eq(&String::from_utf8(machine.image(Offset(1)).unwrap()).unwrap());
+        let image = known.data();
+        let (read, next) = Machine::from_image(image.as_bytes()).unwrap().unwrap();
+        assert_eq!((read.image(next).unwrap(), next), (image.as_bytes().to_vec(), Offset(1)));
+        let newer = image.replacen(r#""v":1"#, r#""v":2,"more":true"#, 1);
+        assert!(Machine::from_image(newer.as_bytes()).unwrap().is_none());
+        assert!(Machine::from_image(image.get(..50).unwrap().as_bytes()).is_err());
+    }
+}

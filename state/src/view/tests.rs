@@ -1,0 +1,155 @@
+//! What commands make of a view.
+
+use super::*;
+use crate::command::Expects;
+use crate::machine::Machine;
+
+fn tenant() -> TenantId {
+    TenantId::parse("local").unwrap()
+}
+
+fn command(id: &str, change: Change) -> Command {
+    Command::new(id.to_owned(), Timestamp::from_millis(5), tenant(), change)
+}
+
+fn put(id: &str, json: &str) -> Command {
+    let change = Change::PutSubscription {
+        id: SubscriptionId::parse("likes").unwrap(),
+        subscription: serde_json::from_str(json).unwrap(),
+        secret: Secret::from_bytes(&[7; 32]).unwrap(),
+        starts: vec![Offset(3)],
+    };
+    command(id, change)
+}
+
+fn likes(machine: &Machine) -> &Arc<SubscriptionEntry> {
+    machine.view.subscription(&tenant(), &SubscriptionId::parse("likes").unwrap()).unwrap()
+}
+
+#[test]
+fn a_repeated_command_returns_its_first_result_and_changes_nothing() {
+    let mut view = Machine::default();
+    assert_eq!(view.apply(&put("a", "{}")), Outcome::Created);
+    let before = Arc::clone(likes(&view));
+    assert_eq!(view.apply(&put("a", "{}")), Outcome::Created);
+    assert!(Arc::ptr_eq(&before, likes(&view)));
+    assert_eq!(view.apply(&put("b", "{}")), Outcome::Replaced);
+}
+
+#[test]
+fn a_replaced_subscription_keeps_what_is_read_at_creation() {
+    let mut view = Machine::default();
+    view.apply(&put("a", r#"{"startFrom":"earliest"}"#));
+    view.apply(&put("b", r#"{"startFrom":"latest","collector":{"maxEvents":7}}"#));
+    let entry = likes(&view);
+    assert_eq!(entry.incarnation, Incarnation(1));
+    assert_eq!(entry.revision, 2);
+    assert_eq!(entry.starts, [Offset(3)]);
+    assert_eq!(String::from(entry.config.start_from.clone()), "earliest");
+    assert_eq!(entry.config.collector.max_events, 7);
+}
+
+#[test]
+fn a_subscription_made_again_is_another_incarnation() {
+    let mut view = Machine::default();
+    view.apply(&put("a", "{}"));
+    let delete = Change::DeleteSubscription { id: SubscriptionId::parse("likes").unwrap() };
+    assert_eq!(view.apply(&command("b", delete.clone())), Outcome::Deleted);
+    assert_eq!(view.apply(&command("c", delete)), Outcome::NotFound);
+    assert_eq!(view.apply(&put("d", "{}")), Outcome::Created);
+    assert_eq!(likes(&view).incarnation, Incarnation(4));
+}
+
+#[test]
+fn source_and_lanes_cannot_change() {
+    let mut view = Machine::default();
+    view.apply(&put("a", "{}"));
+    let Outcome::Conflict(conflicts) = view.apply(&put("b", r#"{"source":{"topic":"x"},"lanes":2}"#)) else {
+        panic!("accepted");
+    };
+    let pointers: Vec<_> = conflicts.iter().map(|conflict| conflict.pointer.as_str()).collect();
+    assert_eq!(pointers, ["/source", "/lanes"]);
+    assert_eq!(likes(&view).revision, 1);
+}
+
+#[test]
+fn an_output_topic_is_made_unless_kafka_could_not_tell_it_from_another() {
+    let mut view = Machine::default();
+    assert_eq!(view.apply(&put("a", r#"{"output":{"topic":"like.results"}}"#)), Outcome::Created);
+    assert_eq!(view.view.topics.len(), 1);
+    let outcome = view.apply(&put("b", r#"{"output":{"topic":"like_results"}}"#));
+    assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+    assert_eq!(view.view.topics.len(), 1);
+}
+
+#[test]
+fn a_secret_that_is_brought_is_kept_apart_from_what_readers_see() {
+    let mut view = Machine::default();
+    let secret = Secret::from_bytes(&[9; 24]).unwrap();
+    let webhook =
+        format!(r#"{{"processor":{{"webhook":{{"url":"https://a.example/","secret":"{}"}}}}}}"#, secret.reveal());
+    view.apply(&put("a", &webhook));
+    assert_eq!(likes(&view).secret, secret);
+    assert!(!format!("{:?}{}", likes(&view), serde_json::to_string(&likes(&view).config).unwrap()).contains("whsec_"));
+    view.apply(&put("b", r#"{"processor":{"webhook":{"url":"https://a.example/"}}}"#));
+    assert_eq!(likes(&view).secret, secret);
+}
+
+#[test]
+fn the_same_commands_make_the_same_view() {
+    let commands = [put("a", "{}"), put("b", r#"{"output":{"topic":"out"}}"#), put("a", "{}")];
+    let view = |commands: &[Command]| {
+        let mut view = Machine::default();
+        for command in commands {
+            let command = Command::decode(&command.encode().unwrap()).unwrap();
+            view.apply(&command);
+        }
+        format!("{view:?}")
+    };
+    assert_eq!(view(&commands), view(&commands));
+}
+
+/// As version 1 wrote it: it stays readable.
+const VERSION_1: &str = r#"{"v":1,"id":"a","time":5,"tenant":"local","change":{"putTopic":{"name":"out","settings":{"partitions":3,"retentionMs":null,"retentionBytes":null,"compacted":false}}}}"#;
+
+#[test]
+fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
+    let old = Command::decode(VERSION_1.as_bytes()).unwrap();
+    let mut view = Machine::default();
+    assert_eq!(view.apply(&old), Outcome::Created);
+    assert_eq!(view.view.topics.values().next().unwrap().settings.partitions, 3);
+    let newer = VERSION_1.replace(r#""v":1"#, r#""v":3"#);
+    let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
+    assert!(refused.contains("its version is 3, and this program knows 1 to 2"), "{refused}");
+}
+
+#[test]
+fn a_pause_that_ends_is_noted() {
+    let mut view = Machine::default();
+    let mut since = |id: &str, time: i64, state: &str| {
+        let mut command = put(id, &format!(r#"{{"state":"{state}"}}"#));
+        command.time = Timestamp::from_millis(time);
+        view.apply(&command);
+        likes(&view).active_since.as_millis()
+    };
+    let found = [("a", 1, "active"), ("b", 2, "active"), ("c", 3, "paused"), ("d", 4, "paused"), ("e", 5, "active")]
+        .map(|(id, time, state)| since(id, time, state));
+    assert_eq!(found, [1, 1, 1, 1, 5]);
+    assert_eq!(since("f", 6, "active"), 5);
+}
+
+#[test]
+fn a_command_changes_only_what_is_as_it_expects() {
+    let mut view = Machine::default();
+    let mut apply = |id: &str, expects| view.apply(&put(id, "{}").expecting(expects));
+    assert_eq!(apply("a", Expects::Present), Outcome::Unexpected(None));
+    assert_eq!(apply("b", Expects::OneOf(vec![1])), Outcome::Unexpected(None));
+    assert_eq!(apply("c", Expects::Absent), Outcome::Created);
+    assert_eq!(apply("d", Expects::Absent), Outcome::Unexpected(Some(3)));
+    assert_eq!(apply("e", Expects::OneOf(vec![3])), Outcome::Replaced);
+    assert_eq!(apply("f", Expects::OneOf(vec![3])), Outcome::Unexpected(Some(5)));
+    assert_eq!(apply("g", Expects::NoneOf(vec![5])), Outcome::Unexpected(Some(5)));
+    // Repeated, it is what it was.
+    assert_eq!(apply("e", Expects::OneOf(vec![3])), Outcome::Replaced);
+    assert_eq!(likes(&view).revision, 5);
+}
