@@ -13,6 +13,7 @@ mod conditions;
 mod config;
 mod cursor;
 mod dead_letters;
+mod dry_run;
 mod error;
 mod evaluate;
 mod family;

@@ -73,10 +73,15 @@ impl Params {
         self.number("limit", 1..=limits::PAGE_ITEMS_MAX).unwrap_or(limits::PAGE_ITEMS_DEFAULT)
     }
 
-    /// Takes a parameter that is documented for later: it is refused, never ignored.
-    pub(crate) fn not_yet(&mut self, name: &str) {
-        if self.text(name).is_some() {
-            self.found.push(Violation::not_yet(format!("/{name}"), "is not supported yet"));
+    /// Takes a parameter that is `true` or `false`; absent, it is false.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        match self.text(name).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                self.wrong(name, "must be true or false");
+                false
+            }
         }
     }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use fpaas_core::subscription::{Secret, Subscription};
+use fpaas_core::subscription::{Processor, Secret, Subscription};
 use fpaas_core::{SubscriptionId, Violation, limits};
 use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
@@ -15,13 +14,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::app::{self, App};
-use crate::list::{Page, Wanted};
+use crate::app::{self, App, Readable};
+use crate::list::{self, Page};
 use crate::params::{Name, Params};
 use crate::patch::Patch;
 use crate::problem::{self, Problem};
 use crate::strict::Parsed;
-use crate::{body, conditions, quota, starts};
+use crate::{body, conditions, dry_run, quota, starts};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
 #[derive(Debug, Serialize)]
@@ -39,11 +38,11 @@ pub(crate) async fn put(
     mut params: Params,
     request: Request,
 ) -> Result<Response, Problem> {
-    params.not_yet("dryRun");
+    let dry = params.flag("dryRun");
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
-    let applied = change(&app, &name, &body::read(request).await?, expects).await?;
-    answer(&applied)
+    let wanted = Wanted::of(&app, &name, &body::read(request).await?).await?;
+    if dry { wanted.tried(&app, &name, &expects).await } else { answer(&wanted.submitted(&app, expects).await?) }
 }
 
 /// Changes what is given of it. Somebody else's change in the same moment is no reason to refuse, unless the request says
@@ -51,12 +50,18 @@ pub(crate) async fn put(
 pub(crate) async fn patch(
     State(app): State<Arc<App>>,
     Name(name): Name,
-    params: Params,
+    mut params: Params,
     request: Request,
 ) -> Result<Response, Problem> {
+    let dry = params.flag("dryRun");
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
     let patch = Patch::parse(&body::read(request).await?)?;
+    if dry {
+        let entry = app.subscription(&name)?;
+        let wanted = Wanted::of(&app, &name, &patch.applied(&entry.config)?).await?;
+        return wanted.tried(&app, &name, &expects).await;
+    }
     patched(&app, &name, &expects, &patch).await
 }
 
@@ -87,26 +92,52 @@ async fn patched(app: &App, name: &str, expects: &Expects, patch: &Patch) -> Res
         if !expects.holds(Some(entry.revision)) {
             return Err(Problem::unexpected(Some(entry.revision)));
         }
-        let mut whole = serde_json::to_value(&entry.config).map_err(|error| Problem::internal(&error))?;
-        patch.apply(&mut whole);
-        let bytes = serde_json::to_vec(&whole).map_err(|error| Problem::internal(&error))?;
+        let wanted = Wanted::of(app, name, &patch.applied(&entry.config)?).await?;
         tries += 1;
-        match change(app, name, &bytes.into(), Expects::OneOf(vec![entry.revision])).await {
+        match wanted.submitted(app, Expects::OneOf(vec![entry.revision])).await {
             Err(problem) if problem.is_unexpected() && tries < limits::API_PATCH_TRIES => {}
             applied => return answer(&applied?),
         }
     }
 }
 
-/// Puts what `bytes` say.
-async fn change(app: &App, name: &str, bytes: &Bytes, expects: Expects) -> Result<Applied, Problem> {
-    let (id, subscription) = read(app, name, bytes)?;
-    refuse_conflicts(app, &id, &subscription)?;
-    quota::check_subscription(app, &id, &subscription)?;
-    let source = app.readable(subscription.source.topic.as_str()).await?;
-    let starts = starts::of_subscription(app, &source, &subscription.start_from).await?;
-    let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
-    app.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await
+/// A subscription that can be put as it is.
+struct Wanted {
+    id: SubscriptionId,
+    subscription: Subscription,
+    source: Readable,
+}
+
+impl Wanted {
+    /// What `bytes` say, once everything about it is right.
+    async fn of(app: &App, name: &str, bytes: &[u8]) -> Result<Self, Problem> {
+        let (id, subscription) = read(app, name, bytes)?;
+        refuse_conflicts(app, &id, &subscription)?;
+        quota::check_subscription(app, &id, &subscription)?;
+        let source = app.readable(subscription.source.topic.as_str()).await?;
+        Ok(Self { id, subscription, source })
+    }
+
+    async fn submitted(self, app: &App, expects: Expects) -> Result<Applied, Problem> {
+        let Self { id, subscription, source } = self;
+        let starts = starts::of_subscription(app, &source, &subscription.start_from).await?;
+        let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
+        app.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await
+    }
+
+    /// What it would get. Nothing is changed, and no secret is shown.
+    async fn tried(mut self, app: &App, name: &str, expects: &Expects) -> Result<Response, Problem> {
+        let current = app.subscription(name).ok().map(|entry| entry.revision);
+        if !expects.holds(current) {
+            return Err(Problem::unexpected(current));
+        }
+        starts::of_subscription(app, &self.source, &self.subscription.start_from).await?;
+        self.subscription.id = Some(self.id);
+        if let Some(Processor::Webhook(webhook)) = &mut self.subscription.processor {
+            webhook.secret = None;
+        }
+        dry_run::answer(app, &self.subscription, &self.source).await
+    }
 }
 
 fn answer(applied: &Applied) -> Result<Response, Problem> {
@@ -118,7 +149,7 @@ fn answer(applied: &Applied) -> Result<Response, Problem> {
 }
 
 /// The body, once everything about it is right.
-fn read(app: &App, name: &str, bytes: &Bytes) -> Result<(SubscriptionId, Subscription), Problem> {
+fn read(app: &App, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Subscription), Problem> {
     let id = SubscriptionId::parse(name);
     let checked = Parsed::<Subscription>::of(bytes).checked(|subscription| {
         let mut found = subscription.violations(app.config.allow_http);
@@ -218,7 +249,7 @@ pub(crate) async fn secret(
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page>, Problem> {
-    let wanted = Wanted::parse(params)?;
+    let wanted = list::Wanted::parse(params)?;
     let (view, tenant) = (app.context.control.view(), &app.config.tenant);
     // A cursor of another list may hold what is no id: then nothing is behind it that was not before.
     let after = SubscriptionId::parse(&wanted.after).ok();

@@ -125,6 +125,9 @@ pub const API_VIOLATIONS_MAX: usize = 50;
 pub const API_TAGS_MAX: usize = 32;
 /// How often a patch is tried on what somebody else has changed meanwhile.
 pub const API_PATCH_TRIES: u32 = 8;
+/// How many of the most recent records a dry run looks at, and for how long.
+pub const DRY_RUN_EVENTS_MAX: usize = 1000;
+pub const DRY_RUN_TIME_MAX: Duration = Duration::from_secs(2);
 /// How many events an expression is tried on at once, and how many such requests have their turn at a time.
 pub const EVALUATE_EVENTS_MAX: usize = 100;
 pub const EVALUATIONS_MAX: usize = 2;

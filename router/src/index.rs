@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use fpaas_core::event::{Kind, Operation};
+use fpaas_expression::{Facts, Filter, Pattern};
 
-use crate::filter::Pattern;
-use crate::{Facts, Filter, Member};
+use crate::Member;
 
 /// Numbers of members, in the order of [`Index::members`].
 type Numbers = Vec<u32>;

@@ -15,8 +15,6 @@ mod commit;
 mod config;
 mod delivery;
 mod error;
-mod facts;
-mod filter;
 mod grown;
 mod index;
 mod lane;
@@ -36,8 +34,6 @@ mod testing;
 
 pub use config::Config;
 pub use error::{Error, Result};
-pub use facts::Facts;
-pub use filter::Filter;
 pub use index::{Candidates, Index};
 pub use roster::Member;
 pub use service::run;

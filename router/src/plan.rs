@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
-use fpaas_expression::{Document, EvaluationError};
+use fpaas_expression::{Document, EvaluationError, Facts};
 use fpaas_log::{Append, Stored};
 
 use crate::delivery::Delivery;
 use crate::undeliverable::{Instead, Undeliverable};
-use crate::{Candidates, Facts, Index, Member};
+use crate::{Candidates, Index, Member};
 
 /// Records of one source partition, in order, up to `next`.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,8 @@ pub(crate) fn route(run: Run<'_>, index: &Index, from: &[Offset]) -> Plan {
             plan.next = stored.offset;
             break;
         }
-        let admitted = index.admitted(&Facts::of(&stored.record), &mut candidates);
+        let facts = Facts::of(stored.record.key.as_deref(), &stored.record.headers);
+        let admitted = index.admitted(&facts, &mut candidates);
         if !admitted.is_empty() {
             bytes += plan.route_one(run, stored, admitted, index, from);
         }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{Offset, Partition, PoolId, TopicPartition};
+use fpaas_expression::Filter;
 use fpaas_log::Refusal;
 use fpaas_state::{Board, Counters, SubscriptionEntry, View};
 use tracing::error;
 
+use crate::Index;
 use crate::grown::Counts;
-use crate::{Filter, Index};
 
 /// A subscription, ready to be matched.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 mod browse;
 mod conditions;
 mod docs;
+mod dry_run;
 mod evaluate;
 mod lag;
 mod metrics;

@@ -190,7 +190,6 @@ async fn what_is_not_built_yet_is_refused_and_never_ignored() {
         let answer = world.put(LIKES, format!(r#"{{"processor":{processor}}}"#)).await;
         answer.refused(400, "not-supported-yet", &[pointer]);
     }
-    world.put(&format!("{LIKES}?dryRun=true"), "{}").await.refused(400, "not-supported-yet", &["/dryRun"]);
     world.get(LIKES).await.refused(404, "not-found", &[]);
 }
 

@@ -1,7 +1,7 @@
 //! What filters see of a record without parsing it: its headers and its key.
 
+use fpaas_core::Headers;
 use fpaas_core::event::{Kind, Operation, header};
-use fpaas_log::Record;
 
 /// Borrowed from one record. A record that is not an event has no kind, and then no constraint on kinds, collections,
 /// operations or DIDs holds for it.
@@ -19,9 +19,9 @@ pub struct Facts<'r> {
 
 impl<'r> Facts<'r> {
     /// Reads them in one pass. The last one of equal headers counts.
-    pub fn of(record: &'r Record) -> Self {
+    pub fn of(key: Option<&'r [u8]>, headers: &'r Headers) -> Self {
         let mut facts = Self::default();
-        for (name, value) in record.headers.iter() {
+        for (name, value) in headers.iter() {
             match name {
                 header::KIND => facts.kind = kind(value),
                 header::COLLECTION => facts.collection = Some(value),
@@ -30,7 +30,7 @@ impl<'r> Facts<'r> {
             }
         }
         if facts.kind.is_some() {
-            facts.did = record.key.as_deref();
+            facts.did = key;
         }
         facts
     }

@@ -5,24 +5,28 @@ use std::collections::HashSet;
 
 use fpaas_core::event::{Kind, Operation};
 use fpaas_core::subscription;
-use fpaas_expression::{Expression, ExpressionError};
 
-use crate::Facts;
+use crate::{Document, EvaluationError, Expression, ExpressionError, Facts};
 
 /// An absent or empty list is no constraint; collections or operations imply commits.
 #[derive(Debug)]
 pub struct Filter {
-    pub(crate) kinds: Vec<Kind>,
-    pub(crate) operations: Vec<Operation>,
-    pub(crate) collections: Vec<Pattern>,
-    pub(crate) dids: HashSet<Box<[u8]>>,
+    /// What happened.
+    pub kinds: Vec<Kind>,
+    /// What a commit did.
+    pub operations: Vec<Operation>,
+    /// Where.
+    pub collections: Vec<Pattern>,
+    /// Whose repos.
+    pub dids: HashSet<Box<[u8]>>,
     /// A `match` that does not compile is kept as such: it fails on every record, and that is counted.
     expression: Option<Result<Expression, ExpressionError>>,
 }
 
 /// An NSID, or all below a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pattern {
+pub enum Pattern {
+    /// This one.
     Exact(Box<[u8]>),
     /// Without the last dot: `app.bsky.feed` of `app.bsky.feed.*`.
     Below(Box<[u8]>),
@@ -48,16 +52,29 @@ impl Filter {
             && (self.dids.is_empty() || facts.did.is_some_and(|did| self.dids.contains(did)))
     }
 
+    /// Whether a record with this value passes: all of it, one record at a time. The router shares what it can between
+    /// subscriptions, and comes to the same.
+    pub fn passes(&self, facts: &Facts<'_>, value: Option<&[u8]>) -> Result<bool, EvaluationError> {
+        match self.expression() {
+            _ if !self.admits(facts) => Ok(false),
+            None => Ok(true),
+            Some(Err(error)) => Err(EvaluationError::Failed(error.to_string())),
+            Some(Ok(expression)) => expression.is_match(&Document::parse(value.unwrap_or(b"null"))?),
+        }
+    }
+
     /// The `match`, if there is one.
     pub fn expression(&self) -> Option<Result<&Expression, &ExpressionError>> {
         self.expression.as_ref().map(Result::as_ref)
     }
 
-    pub(crate) fn only_commits(&self) -> bool {
+    /// True of one that names collections or operations: nothing else has them.
+    pub fn only_commits(&self) -> bool {
         !self.collections.is_empty() || !self.operations.is_empty()
     }
 
-    pub(crate) fn admits_kind(&self, kind: Option<Kind>) -> bool {
+    /// What the kind alone says.
+    pub fn admits_kind(&self, kind: Option<Kind>) -> bool {
         let listed = self.kinds.is_empty() || kind.is_some_and(|kind| self.kinds.contains(&kind));
         listed && (!self.only_commits() || kind == Some(Kind::Commit))
     }
