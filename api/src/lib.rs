@@ -27,6 +27,7 @@ mod patch;
 mod problem;
 mod quota;
 mod requests;
+mod secrets;
 mod server;
 mod stall;
 mod starts;
@@ -67,7 +68,7 @@ pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) ->
         )
         .route("/v1/subscriptions/{id}/status", get(status::get))
         .route("/v1/subscriptions/{id}/deadLetters", get(dead_letters::get))
-        .route("/v1/subscriptions/{id}/secret", get(subscriptions::secret))
+        .route("/v1/subscriptions/{id}/secret", get(secrets::get))
         .route("/v1/topics", get(topics::list))
         .route("/v1/topics/{name}", get(topics::get).put(topics::put))
         .route("/v1/topics/{name}/records", get(topics::records))

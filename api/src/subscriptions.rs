@@ -1,4 +1,4 @@
-//! `/v1/subscriptions`: put, patch, get, list, delete, and the secret.
+//! `/v1/subscriptions`: put, patch, get, list, delete, and what else is done to one.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::app::{self, App, Readable};
 use crate::list::{self, Page};
@@ -20,7 +19,7 @@ use crate::params::{Name, Params};
 use crate::patch::Patch;
 use crate::problem::{self, Problem};
 use crate::strict::Parsed;
-use crate::{body, conditions, dry_run, quota, starts};
+use crate::{body, conditions, dry_run, quota, secrets, starts};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
 #[derive(Debug, Serialize)]
@@ -65,16 +64,15 @@ pub(crate) async fn patch(
     patched(&app, &name, &expects, &patch).await
 }
 
-/// `…/{id}:pause` and `…/{id}:resume`. Either does no harm where it is so already.
+/// `…/{id}:pause` and `…/{id}:resume`, which do no harm where it is so already, and `…/{id}:rotateSecret`.
 pub(crate) async fn act(
     State(app): State<Arc<App>>,
     Name(name): Name,
     params: Params,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let (name, state) = match name.rsplit_once(':') {
-        Some((name, "pause")) => (name, "paused"),
-        Some((name, "resume")) => (name, "active"),
+    let (name, action) = match name.rsplit_once(':') {
+        Some((name, action @ ("pause" | "resume" | "rotateSecret"))) => (name, action),
         Some((_, other)) => return Err(Problem::not_found("action", other)),
         None => {
             let allow = [(header::ALLOW, "GET,HEAD,PUT,PATCH,DELETE")];
@@ -82,7 +80,12 @@ pub(crate) async fn act(
         }
     };
     params.finish()?;
-    patched(&app, name, &conditions::expects(&headers)?, &Patch::of("state", state)).await
+    let state = match action {
+        "pause" => "paused",
+        "resume" => "active",
+        _ => return secrets::rotate(&app, name, request).await,
+    };
+    patched(&app, name, &conditions::expects(request.headers())?, &Patch::of("state", state)).await
 }
 
 async fn patched(app: &App, name: &str, expects: &Expects, patch: &Patch) -> Result<Response, Problem> {
@@ -237,15 +240,6 @@ pub(crate) async fn delete(
         Outcome::NotFound => Err(Problem::not_found("subscription", &name)),
         outcome => Err(app::unexpected(&outcome)),
     }
-}
-
-pub(crate) async fn secret(
-    State(app): State<Arc<App>>,
-    Name(name): Name,
-    params: Params,
-) -> Result<Json<Value>, Problem> {
-    params.finish()?;
-    Ok(Json(json!({"secret": app.subscription(&name)?.secret.reveal()})))
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page>, Problem> {

@@ -125,6 +125,9 @@ pub const API_VIOLATIONS_MAX: usize = 50;
 pub const API_TAGS_MAX: usize = 32;
 /// How often a patch is tried on what somebody else has changed meanwhile.
 pub const API_PATCH_TRIES: u32 = 8;
+/// How long a secret signs beside the one that has replaced it, in milliseconds: a day, and a week at most.
+pub const SECRET_OVERLAP_MS_DEFAULT: u64 = 24 * 3600 * 1000;
+pub const SECRET_OVERLAP_MS_MAX: u64 = 7 * SECRET_OVERLAP_MS_DEFAULT;
 /// How many of the most recent records a dry run looks at, and for how long.
 pub const DRY_RUN_EVENTS_MAX: usize = 1000;
 pub const DRY_RUN_TIME_MAX: Duration = Duration::from_secs(2);

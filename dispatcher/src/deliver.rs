@@ -147,18 +147,19 @@ impl Lane {
     }
 
     fn call<'a>(&self, entry: &SubscriptionEntry, webhook: &'a Webhook, batch: &Batch, number: u32) -> Call<'a> {
+        let now = self.shared.context.clock.now();
         let attempt = Attempt {
             subscription: &entry.id,
             batch: &batch.id,
             body: &batch.body,
             events: batch.events.len(),
             number,
-            timestamp: self.shared.context.clock.now().as_millis().div_euclid(1000),
+            timestamp: now.as_millis().div_euclid(1000),
             version: &self.shared.version,
         };
         Call {
             url: &webhook.url,
-            headers: request::headers(&attempt, webhook, &entry.secret),
+            headers: request::headers(&attempt, webhook, entry.secrets(now)),
             body: batch.body.clone(),
             timeout: Duration::from_millis(webhook.timeout_ms),
             wants_body: entry.config.output.is_some(),

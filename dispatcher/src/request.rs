@@ -27,8 +27,12 @@ pub(crate) struct Attempt<'a> {
     pub(crate) version: &'a str,
 }
 
-/// The headers of an attempt. Ours come last: a custom one never replaces them.
-pub(crate) fn headers(attempt: &Attempt<'_>, webhook: &Webhook, secret: &Secret) -> HeaderMap {
+/// The headers of an attempt, signed with each of `secrets`. Ours come last: a custom one never replaces them.
+pub(crate) fn headers<'s>(
+    attempt: &Attempt<'_>,
+    webhook: &Webhook,
+    secrets: impl Iterator<Item = &'s Secret>,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &webhook.headers {
         put(&mut headers, name, value);
@@ -39,7 +43,8 @@ pub(crate) fn headers(attempt: &Attempt<'_>, webhook: &Webhook, secret: &Secret)
     put(&mut headers, USER_AGENT.as_str(), &format!("fpaas/{}", attempt.version));
     put(&mut headers, "webhook-id", attempt.batch.as_str());
     put(&mut headers, "webhook-timestamp", &attempt.timestamp.to_string());
-    put(&mut headers, "webhook-signature", &sign(secret, attempt.batch.as_str(), attempt.timestamp, attempt.body));
+    let signed = secrets.map(|secret| sign(secret, attempt.batch.as_str(), attempt.timestamp, attempt.body));
+    put(&mut headers, "webhook-signature", &signed.collect::<Vec<_>>().join(" "));
     put(&mut headers, "fpaas-subscription", attempt.subscription.as_str());
     put(&mut headers, "fpaas-attempt", &attempt.number.to_string());
     put(&mut headers, "fpaas-event-count", &attempt.events.to_string());
@@ -81,7 +86,7 @@ mod tests {
         let custom: BTreeMap<_, _> = custom.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let webhook: Webhook =
             serde_json::from_value(serde_json::json!({"url": "https://a.example/", "headers": custom})).unwrap();
-        let secret = Secret::from_bytes(&[7; 24]).unwrap();
+        let [secret, old] = [7, 8].map(|byte| Secret::from_bytes(&[byte; 24]).unwrap());
         let batch = fpaas_core::BatchId::derive(
             &fpaas_core::TenantId::parse("acme").unwrap(),
             &SubscriptionId::parse("likes").unwrap(),
@@ -99,7 +104,7 @@ mod tests {
             timestamp: 1_700_000_000,
             version: "1.2.3",
         };
-        let headers = headers(&attempt, &webhook, &secret);
+        let headers = headers(&attempt, &webhook, [&secret, &old].into_iter());
         let lines: Vec<_> =
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         let mut lines = lines;

@@ -24,6 +24,7 @@ pub(crate) fn entry(id: &str, incarnation: u64, filter: Filter, starts: &[u64]) 
         active_since: Timestamp::default(),
         config: Subscription { filter, ..Subscription::default() },
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
+        previous: None,
         starts: starts.iter().copied().map(Offset).collect(),
         in_use: Arc::default(),
     })

@@ -86,6 +86,15 @@ pub enum Change {
         /// Where it starts in each partition of its source, if it is new.
         starts: Vec<Offset>,
     },
+    /// Another secret: the one before it signs beside it for a while.
+    RotateSecret {
+        /// Its id.
+        id: SubscriptionId,
+        /// The new one.
+        secret: Secret,
+        /// Until when the old one signs, too.
+        until: Timestamp,
+    },
     /// Remove with its deliveries and dead letters.
     DeleteSubscription {
         /// Its id.
@@ -133,7 +142,9 @@ impl Command {
     /// The resource it is about: the record's key.
     pub fn path(&self) -> String {
         match &self.change {
-            Change::PutSubscription { id, .. } | Change::DeleteSubscription { id } => {
+            Change::PutSubscription { id, .. }
+            | Change::RotateSecret { id, .. }
+            | Change::DeleteSubscription { id } => {
                 format!("{}/subscriptions/{id}", self.tenant)
             }
             Change::PutTopic { name, .. } => format!("{}/topics/{name}", self.tenant),

@@ -201,7 +201,9 @@ impl Follower<'_> {
             self.time = command.time;
             let outcome = self.machine.apply(&command);
             let subscription = match &command.change {
-                Change::PutSubscription { id, .. } => self.machine.view.subscription(&command.tenant, id).cloned(),
+                Change::PutSubscription { id, .. } | Change::RotateSecret { id, .. } => {
+                    self.machine.view.subscription(&command.tenant, id).cloned()
+                }
                 Change::DeleteSubscription { .. } | Change::PutTopic { .. } => None,
             };
             answers.push((command.id, Applied { outcome, subscription }));

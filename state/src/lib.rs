@@ -24,4 +24,4 @@ pub use error::{Error, Result};
 pub use machine::Machine;
 pub use standings::Standings;
 pub use tables::{Mutations, Tables};
-pub use view::{SubscriptionEntry, TopicEntry, Unmade, View};
+pub use view::{Retiring, SubscriptionEntry, TopicEntry, Unmade, View};

@@ -35,11 +35,24 @@ pub struct SubscriptionEntry {
     pub config: Subscription,
     /// What its calls are signed with.
     pub secret: Secret,
+    /// What they are signed with besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Retiring>,
     /// Where it started in each partition of its source.
     pub starts: Vec<Offset>,
     /// Shared by all revisions of an incarnation: its topics are kept while anybody holds one of them.
     #[serde(skip)]
     pub in_use: Arc<()>,
+}
+
+/// The secret before the current one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retiring {
+    /// It.
+    pub secret: Secret,
+    /// From then on it signs nothing any more.
+    pub until: Timestamp,
 }
 
 /// A tenant's topic as it stands.
@@ -80,6 +93,14 @@ pub struct View {
     pub unmade: Unmade,
 }
 
+impl SubscriptionEntry {
+    /// The secrets that a call at `now` is signed with, the newest first.
+    pub fn secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
+        let previous = self.previous.as_ref().filter(move |previous| now < previous.until);
+        std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret))
+    }
+}
+
 impl View {
     /// A tenant's subscription.
     pub fn subscription(&self, tenant: &TenantId, id: &SubscriptionId) -> Option<&Arc<SubscriptionEntry>> {
@@ -111,6 +132,7 @@ impl View {
             Change::PutSubscription { id, subscription, secret, starts } => {
                 self.put_subscription(command, id, subscription, secret, starts)
             }
+            Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
         }
@@ -119,9 +141,9 @@ impl View {
     /// The revision of what a command is about, if it is there.
     fn current(&self, command: &Command) -> Option<u64> {
         match &command.change {
-            Change::PutSubscription { id, .. } | Change::DeleteSubscription { id } => {
-                Some(self.subscription(&command.tenant, id)?.revision)
-            }
+            Change::PutSubscription { id, .. }
+            | Change::RotateSecret { id, .. }
+            | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
             Change::PutTopic { name, .. } => Some(self.topic(&command.tenant, name)?.revision),
         }
     }
@@ -176,6 +198,7 @@ impl View {
             active_since: command.time,
             config,
             secret,
+            previous: None,
             starts: starts.to_vec(),
             in_use: Arc::default(),
         }
@@ -191,14 +214,33 @@ impl View {
     ) -> SubscriptionEntry {
         config.start_from = old.config.start_from.clone();
         let resumed = old.config.is_paused() && !config.is_paused();
+        // One that is put takes the place of all others at once.
+        let previous = old.previous.clone().filter(|_| secret.as_ref().is_none_or(|secret| *secret == old.secret));
         SubscriptionEntry {
             revision: self.revision,
             updated: command.time,
             active_since: if resumed { command.time } else { old.active_since },
             config,
             secret: secret.unwrap_or_else(|| old.secret.clone()),
+            previous,
             ..old.clone()
         }
+    }
+
+    fn rotate_secret(&mut self, command: &Command, id: &SubscriptionId, secret: &Secret, until: Timestamp) -> Outcome {
+        let Some(old) = self.subscription(&command.tenant, id).cloned() else { return Outcome::NotFound };
+        if old.secret == *secret {
+            return Outcome::Conflict(vec![Violation::new("/secret", "is the one that is in use")]);
+        }
+        let entry = SubscriptionEntry {
+            revision: self.revision,
+            updated: command.time,
+            secret: secret.clone(),
+            previous: Some(Retiring { secret: old.secret.clone(), until }),
+            ..(*old).clone()
+        };
+        self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
+        Outcome::Replaced
     }
 
     fn output_conflict(&self, command: &Command, config: &Subscription) -> Option<Outcome> {

@@ -58,7 +58,7 @@ async fn the_secret_is_in_the_answer_that_creates_and_at_its_own_route_alone() {
     }
     let shown = world.get(&format!("{LIKES}/secret")).await;
     assert_eq!(shown.headers["cache-control"], "no-store");
-    assert_eq!(shown.json(200), json!({"secret": secret}));
+    assert_eq!(shown.json(200), json!({"secret": secret, "previous": null}));
 }
 
 #[tokio::test]
@@ -228,4 +228,26 @@ async fn a_subscription_is_paused_and_resumed_by_its_state_or_by_an_action() {
     assert_eq!(state().await.0, "active");
     world.post(&format!("{LIKES}:dance"), "").await.refused(404, "not-found", &[]);
     world.post(&format!("{LIKES}:pause?now=1"), "").await.refused(400, "invalid-request", &["/now"]);
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_shown_beside_the_new_one_until_its_time_is_over() {
+    let world = World::new().await;
+    let rotate = format!("{LIKES}:rotateSecret");
+    world.post(&rotate, "").await.refused(404, "not-found", &[]);
+    let first = world.subscribe("likes", "").await.json(201)["secret"].clone();
+    let rotated = world.post(&rotate, "").await;
+    let answer = rotated.json(200);
+    let second = answer["secret"].clone();
+    assert_ne!(first, second);
+    assert_eq!(answer["previous"], json!({"secret": first, "until": "2026-11-24T20:00:00.000Z"}));
+    assert_eq!(world.get(&format!("{LIKES}/secret")).await.json(200), answer);
+    assert_eq!(world.get(LIKES).await.headers["etag"], rotated.headers["etag"]);
+
+    let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let asked = json!({"secret": own, "overlapMs": 0}).to_string();
+    assert_eq!(world.post(&rotate, asked.clone()).await.json(200), json!({"secret": own, "previous": null}));
+    world.post(&rotate, asked).await.refused(409, "conflict", &["/secret"]);
+    let wrong = json!({"secret": "x", "overlapMs": 604_800_001, "now": true}).to_string();
+    world.post(&rotate, wrong).await.refused(400, "invalid-request", &["/secret", "/now", "/overlapMs"]);
 }

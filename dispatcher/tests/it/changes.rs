@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fpaas_core::partition::Slot;
+use fpaas_core::subscription::Secret;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, Partition, PoolId, TopicPartition};
 use fpaas_log::{FetchBounds, Log as _, Record};
@@ -149,5 +150,22 @@ async fn the_time_of_a_pause_is_none_of_a_batchs_retries() {
     // It waits for its next attempt, and is not given up on.
     tokio::time::sleep(SILENCE).await;
     assert_eq!(world.counters().dead_letters.get(), 0);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_carry_both_signatures_while_a_secret_is_rotated() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start([]).await);
+    world.put(subscription(&receiver.url, &json!({"collector": {"maxEvents": 1}}))).await;
+    let mut signatures = async |world: &World, number: u32| {
+        world.append(0, vec![event(number)]).await;
+        receiver.request().await.headers["webhook-signature"].split(' ').count()
+    };
+    assert_eq!(signatures(&world, 0).await, 1);
+    world.rotate(Secret::from_bytes(&[1; 24]).unwrap(), 3600).await;
+    assert_eq!(signatures(&world, 1).await, 2);
+    world.rotate(Secret::from_bytes(&[2; 24]).unwrap(), 0).await;
+    assert_eq!(signatures(&world, 2).await, 1);
     world.stop().await;
 }

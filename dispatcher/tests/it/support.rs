@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fpaas_core::subscription::{Secret, Subscription};
 use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{
-    Clock, HeadersBuilder, Incarnation, Offset, PoolId, SubscriptionId, TenantId, TopicName, TopicPartition,
+    Clock, HeadersBuilder, Incarnation, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition,
 };
 use fpaas_dispatcher::{Config, Error, Reach, drain, run};
 use fpaas_log::embedded::EmbeddedConfig;
@@ -148,6 +148,13 @@ impl World {
     pub(crate) async fn put(&mut self, subscription: Subscription) -> Outcome {
         let change = Change::PutSubscription { id: likes(), subscription, secret: secret(), starts: Vec::new() };
         self.submit(change).await
+    }
+
+    /// A new secret; the one before it signs for so many seconds more.
+    pub(crate) async fn rotate(&mut self, secret: Secret, seconds: i64) -> Outcome {
+        let until = self.context.clock.now().as_millis() + seconds * 1000;
+        let until = Timestamp::from_millis(until);
+        self.submit(Change::RotateSecret { id: likes(), secret, until }).await
     }
 
     pub(crate) async fn delete(&mut self) -> Outcome {

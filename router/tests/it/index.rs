@@ -69,6 +69,7 @@ fn member(number: usize, filter: FilterConfig) -> Arc<Member> {
         active_since: Timestamp::default(),
         config: Subscription { filter, ..Subscription::default() },
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
+        previous: None,
         starts: vec![],
         in_use: Arc::default(),
     };

@@ -153,3 +153,31 @@ fn a_command_changes_only_what_is_as_it_expects() {
     assert_eq!(apply("e", Expects::OneOf(vec![3])), Outcome::Replaced);
     assert_eq!(likes(&view).revision, 5);
 }
+
+#[test]
+fn a_rotated_secret_signs_beside_the_new_one_for_a_while() {
+    let mut view = Machine::default();
+    let [first, second, third] = [1, 2, 3].map(|byte| Secret::from_bytes(&[byte; 24]).unwrap());
+    let rotate = |id: &str, secret: &Secret, until: i64| {
+        let id_of = SubscriptionId::parse("likes").unwrap();
+        command(id, Change::RotateSecret { id: id_of, secret: secret.clone(), until: Timestamp::from_millis(until) })
+    };
+    assert_eq!(view.apply(&rotate("a", &first, 10)), Outcome::NotFound);
+    view.apply(&put("b", "{}"));
+    let made = likes(&view).secret.clone();
+    let live = |view: &Machine, now: i64| likes(view).secrets(Timestamp::from_millis(now)).cloned().collect::<Vec<_>>();
+    assert_eq!(view.apply(&rotate("c", &first, 10)), Outcome::Replaced);
+    assert_eq!(live(&view, 9), [first.clone(), made]);
+    assert_eq!(live(&view, 10), [first.clone()]);
+    // Two are live at most.
+    assert_eq!(view.apply(&rotate("d", &second, 20)), Outcome::Replaced);
+    assert_eq!(live(&view, 9), [second.clone(), first]);
+    assert!(matches!(view.apply(&rotate("e", &second, 30)), Outcome::Conflict(_)));
+    // A change of something else leaves them, and one of the secret ends both.
+    view.apply(&put("f", "{}"));
+    assert_eq!(live(&view, 9).len(), 2);
+    let brought =
+        format!(r#"{{"processor":{{"webhook":{{"url":"https://a.example/","secret":"{}"}}}}}}"#, third.reveal());
+    view.apply(&put("g", &brought));
+    assert_eq!(live(&view, 9), [third]);
+}

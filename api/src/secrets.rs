@@ -1,0 +1,93 @@
+//! A subscription's signing secrets: shown, and rotated with a time in which both sign.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use fpaas_core::subscription::Secret;
+use fpaas_core::{Timestamp, Violation, limits, rfc3339};
+use fpaas_state::{Change, Outcome, SubscriptionEntry};
+use http::header;
+use serde::{Deserialize, Serialize};
+
+use crate::app::{self, App};
+use crate::params::{Name, Params};
+use crate::problem::Problem;
+use crate::strict::Parsed;
+use crate::{body, conditions};
+
+/// What signs now.
+#[derive(Debug, Serialize)]
+struct Shown {
+    secret: String,
+    /// The one before it, while it signs, too.
+    previous: Option<Previous>,
+}
+
+#[derive(Debug, Serialize)]
+struct Previous {
+    secret: String,
+    until: String,
+}
+
+/// What a rotation may say.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Rotation {
+    /// Absent, one is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<Secret>,
+    /// How long the old one signs, too.
+    overlap_ms: u64,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { secret: None, overlap_ms: limits::SECRET_OVERLAP_MS_DEFAULT }
+    }
+}
+
+pub(crate) async fn get(State(app): State<Arc<App>>, Name(name): Name, params: Params) -> Result<Response, Problem> {
+    params.finish()?;
+    Ok(shown(&app, &*app.subscription(&name)?))
+}
+
+/// `…/{id}:rotateSecret`.
+pub(crate) async fn rotate(app: &App, name: &str, request: Request) -> Result<Response, Problem> {
+    let expects = conditions::expects(request.headers())?;
+    let bytes = body::read(request).await?;
+    // Nothing needs to be said.
+    let asked = if bytes.is_empty() { Rotation::default() } else { read(&bytes)? };
+    let id = app.subscription(name)?.id.clone();
+    let secret = match asked.secret {
+        Some(secret) => secret,
+        None => Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?,
+    };
+    let overlap = i64::try_from(asked.overlap_ms).unwrap_or(i64::MAX);
+    let until = Timestamp::from_millis(app.context.clock.now().as_millis().saturating_add(overlap));
+    let applied = app.submit(expects, Change::RotateSecret { id, secret, until }).await?;
+    match (&applied.outcome, &applied.subscription) {
+        (Outcome::Replaced, Some(entry)) => Ok(shown(app, entry)),
+        (Outcome::NotFound, _) => Err(Problem::not_found("subscription", name)),
+        (outcome, _) => Err(app::unexpected(outcome)),
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Rotation, Problem> {
+    let checked = Parsed::<Rotation>::of(bytes).checked(|asked| {
+        let most = limits::SECRET_OVERLAP_MS_MAX;
+        let wrong = asked.overlap_ms > most;
+        wrong.then(|| Violation::new("/overlapMs", format!("must be 0 to {most}"))).into_iter().collect()
+    });
+    checked.map_err(Problem::invalid)
+}
+
+fn shown(app: &App, entry: &SubscriptionEntry) -> Response {
+    let now = app.context.clock.now();
+    let previous = entry.previous.as_ref().filter(|previous| now < previous.until);
+    let previous =
+        previous.map(|previous| Previous { secret: previous.secret.reveal(), until: rfc3339::format(previous.until) });
+    let tag = [(header::ETAG, conditions::tag(entry.revision))];
+    (tag, Json(Shown { secret: entry.secret.reveal(), previous })).into_response()
+}
