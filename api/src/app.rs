@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fpaas_core::{SubscriptionId, TopicName, limits};
 use fpaas_state::{Applied, Change, Command, Context, Expects, Outcome, Standings, SubscriptionEntry};
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
 use crate::problem::{Kind, Problem};
@@ -20,7 +20,7 @@ pub(crate) struct App {
     pub(crate) standings: Standings,
     pub(crate) requests: Requests,
     /// Expressions that are evaluated for whoever asks: no more at once than keep others from being answered.
-    pub(crate) evaluations: Semaphore,
+    pub(crate) evaluations: Arc<Semaphore>,
     /// Held by the scrape that has its turn.
     pub(crate) scrapes: Mutex<()>,
 }
@@ -44,7 +44,7 @@ impl App {
             tails,
             standings: Standings::default(),
             requests: Requests::default(),
-            evaluations: Semaphore::new(limits::EVALUATIONS_MAX),
+            evaluations: Arc::new(Semaphore::new(limits::EVALUATIONS_MAX)),
             scrapes: Mutex::default(),
         }
     }
@@ -80,6 +80,27 @@ impl App {
         let spec = self.context.log.describe_topic(&topic).await?;
         let partitions = spec.ok_or_else(|| fpaas_log::Error::NoSuchTopic(topic.clone()))?.partitions;
         Ok(Readable { topic: topic.into(), partitions })
+    }
+
+    /// A turn for what may cost a core for a while. It is over when the work is, whether anybody waits for that or not.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let turn = Arc::clone(&self.evaluations).acquire_owned();
+        match tokio::time::timeout(limits::EVALUATION_WAIT, turn).await {
+            Ok(turn) => turn.map_err(|error| Problem::internal(&error)),
+            Err(_) => {
+                Err(Problem::new(Kind::Unavailable, "too many expressions are being tried: ask again in a moment"))
+            }
+        }
+    }
+
+    /// Waits, not for long, until this node knows what `expects` names: it may have been read at another one.
+    pub(crate) async fn follow(&self, expects: &Expects) {
+        let Expects::OneOf(revisions) = expects else { return };
+        let newest = revisions.iter().copied().max().unwrap_or(0);
+        let mut views = self.context.control.views();
+        let known = views.wait_for(|view| view.revision >= newest);
+        // Where it does not come, it is no revision of ours.
+        drop(tokio::time::timeout(limits::API_FOLLOW_WAIT, known).await);
     }
 
     /// Asks for a change of a resource that is as expected, and waits until it is applied and durable.

@@ -51,12 +51,15 @@ struct Recent {
 
 /// Tries it.
 pub(crate) async fn answer(app: &App, subscription: &Subscription, source: &Readable) -> Result<Response, Problem> {
+    let turn = app.turn().await?;
     let recent = recent(&*app.context.log, source).await?;
     let filter = Filter::compile(&subscription.filter);
-    // A filter may cost what one may cost on each of them; whoever else asks does not wait for that.
-    let _turn = app.evaluations.acquire().await.map_err(|error| Problem::internal(&error))?;
-    let tried = tokio::task::spawn_blocking(move || tried(&filter, &recent)).await;
-    let recent = tried.map_err(|error| Problem::internal(&error))?.map_err(|error| Problem::internal(&error))?;
+    let tried = tokio::task::spawn_blocking(move || {
+        let tried = tried(&filter, &recent);
+        drop(turn);
+        tried
+    });
+    let recent = tried.await.map_err(|error| Problem::internal(&error))?.map_err(|error| Problem::internal(&error))?;
     Ok(Json(DryRun { subscription, recent }).into_response())
 }
 
@@ -87,7 +90,7 @@ async fn recent(log: &dyn Log, source: &Readable) -> Result<Vec<(u32, Stored)>, 
 }
 
 fn tried(filter: &Filter, records: &[(u32, Stored)]) -> serde_json::Result<Recent> {
-    let (until, mut found) = (Instant::now() + limits::DRY_RUN_TIME_MAX, Recent::default());
+    let (until, mut found) = (Instant::now() + limits::EVALUATION_TIME_MAX, Recent::default());
     let (mut first, mut last) = (None::<Timestamp>, None::<Timestamp>);
     for (partition, stored) in records {
         if Instant::now() >= until {

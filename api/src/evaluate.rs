@@ -9,6 +9,7 @@ use fpaas_expression::{Document, EvaluationError, Expression};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::body;
@@ -51,9 +52,13 @@ pub(crate) async fn post(
     let expression = Expression::compile(&asked.expression).map_err(|error| {
         Problem::invalid(vec![Violation::new("/expression", format!("must be a JMESPath: {error}"))])
     })?;
-    // Some events may cost all that one may cost; whoever else asks does not wait for that.
-    let _turn = app.evaluations.acquire().await.map_err(|error| Problem::internal(&error))?;
-    let evaluated = tokio::task::spawn_blocking(move || evaluate(&expression, &asked.events)).await;
+    let turn = app.turn().await?;
+    let evaluated = tokio::task::spawn_blocking(move || {
+        let evaluated = evaluate(&expression, &asked.events);
+        drop(turn);
+        evaluated
+    });
+    let evaluated = evaluated.await;
     Ok(Json(evaluated.map_err(|error| Problem::internal(&error))?))
 }
 
@@ -66,8 +71,10 @@ fn violations(asked: &Asked) -> Vec<Violation> {
 }
 
 fn evaluate(expression: &Expression, events: &[Value]) -> Evaluated {
-    let mut left = limits::PAGE_BYTES_MAX;
-    let one = |event: &Value| match of(expression, event, &mut left) {
+    let (mut left, until) = (limits::PAGE_BYTES_MAX, Instant::now() + limits::EVALUATION_TIME_MAX);
+    let late = || EvaluationError::Failed("the events before this one have taken all the time of a request".to_owned());
+    let mut of = |event: &Value| if Instant::now() < until { of(expression, event, &mut left) } else { Err(late()) };
+    let one = |event: &Value| match of(event) {
         Ok((value, matches)) => Evaluation::Value { value, matches },
         Err(error) => Evaluation::Error { error: error.to_string() },
     };
@@ -77,7 +84,7 @@ fn evaluate(expression: &Expression, events: &[Value]) -> Evaluated {
 fn of(expression: &Expression, event: &Value, left: &mut usize) -> Result<(Box<RawValue>, bool), EvaluationError> {
     let failed = |error: serde_json::Error| EvaluationError::Failed(error.to_string());
     let document = Document::parse(&serde_json::to_vec(event).map_err(failed)?)?;
-    let (text, matches) = (expression.evaluate(&document)?, expression.is_match(&document)?);
+    let (text, matches) = expression.evaluate(&document)?;
     *left = left.checked_sub(text.len()).ok_or_else(|| {
         EvaluationError::Failed(format!(
             "the results before this one fill an answer of {} bytes",

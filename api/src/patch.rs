@@ -21,11 +21,6 @@ impl Patch {
         }
     }
 
-    /// One field.
-    pub(crate) fn of(field: &str, value: &str) -> Self {
-        Self(Map::from_iter([(field.to_owned(), value.into())]))
-    }
-
     /// `whole`, changed, as it would have been put.
     pub(crate) fn applied(&self, whole: &impl Serialize) -> Result<Vec<u8>, Problem> {
         let mut value = serde_json::to_value(whole).map_err(|error| Problem::internal(&error))?;

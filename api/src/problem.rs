@@ -129,6 +129,11 @@ impl Problem {
         self.kind == Kind::PreconditionFailed
     }
 
+    /// What is there, where that is the problem.
+    pub(crate) fn revision(&self) -> Option<u64> {
+        self.revision
+    }
+
     /// There is no `what` of that name.
     pub(crate) fn not_found(what: &str, name: &str) -> Self {
         let shown: String = name.chars().take(100).collect();

@@ -50,9 +50,9 @@ struct SourcePartition {
 }
 
 impl SourcePartition {
-    fn new(standing: &Standing) -> Self {
+    fn new(standing: &Standing, moves: bool) -> Self {
         let Standing { at, place, catching_up } = standing;
-        Self { partition: at.partition.0, place: *place, catching_up: *catching_up }
+        Self { partition: at.partition.0, place: *place, catching_up: *catching_up && moves }
     }
 }
 
@@ -101,8 +101,11 @@ pub(crate) async fn get(
 ) -> Result<Json<Status>, Problem> {
     params.finish()?;
     let entry = app.subscription(&name)?;
-    let partitions: Vec<_> =
-        lag::of_source(&app.context, &app.standings, &entry).await?.iter().map(SourcePartition::new).collect();
+    let partitions: Vec<_> = lag::of_source(&app.context, &app.standings, &entry)
+        .await?
+        .iter()
+        .map(|of| SourcePartition::new(of, !entry.config.is_paused()))
+        .collect();
     let lanes = lag::of_lanes(&app.context, &entry).await?;
     let lanes: Vec<_> = lanes.into_iter().map(|(lane, place)| Lane { lane, place }).collect();
     let lag = Lag {
@@ -112,7 +115,8 @@ pub(crate) async fn get(
     let counters = app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
     let reason = app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
     let (state, reason) = match reason {
-        _ if entry.config.is_paused() => ("paused", Some(PAUSED.to_owned())),
+        None if entry.config.is_paused() => ("paused", Some(PAUSED.to_owned())),
+        Some(reason) if entry.config.is_paused() => ("paused", Some(format!("{PAUSED}; besides, {reason}"))),
         Some(reason) => ("stopped", Some(reason)),
         None => ("active", None),
     };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use fpaas_core::subscription::{Processor, Secret, Subscription};
-use fpaas_core::{SubscriptionId, Violation, limits};
+use fpaas_core::subscription::{self, Processor, Secret, Subscription};
+use fpaas_core::{Offset, SubscriptionId, Violation, limits};
 use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -17,7 +17,7 @@ use crate::app::{self, App, Readable};
 use crate::list::{self, Page};
 use crate::params::{Name, Params};
 use crate::patch::Patch;
-use crate::problem::{self, Problem};
+use crate::problem::{self, Kind, Problem};
 use crate::strict::Parsed;
 use crate::{body, conditions, dry_run, quota, secrets, starts};
 
@@ -41,7 +41,11 @@ pub(crate) async fn put(
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
     let wanted = Wanted::of(&app, &name, &body::read(request).await?).await?;
-    if dry { wanted.tried(&app, &name, &expects).await } else { answer(&wanted.submitted(&app, expects).await?) }
+    if dry {
+        return wanted.tried(&app, &name, &expects).await;
+    }
+    let starts = wanted.starts(&app).await?;
+    answer(&wanted.submitted(&app, expects, starts).await?)
 }
 
 /// Changes what is given of it. Somebody else's change in the same moment is no reason to refuse, unless the request says
@@ -81,27 +85,34 @@ pub(crate) async fn act(
     };
     params.finish()?;
     let state = match action {
-        "pause" => "paused",
-        "resume" => "active",
+        "pause" => subscription::State::Paused,
+        "resume" => subscription::State::Active,
         _ => return secrets::rotate(&app, name, request).await,
     };
-    patched(&app, name, &conditions::expects(request.headers())?, &Patch::of("state", state)).await
+    let expects = conditions::expects(request.headers())?;
+    // Whatever else has become of it, such as a source that is gone: it can always be paused.
+    let id = app.subscription(name)?.id.clone();
+    let applied = app.submit(expects, Change::SetState { id, state }).await?;
+    if applied.outcome == Outcome::NotFound { Err(Problem::not_found("subscription", name)) } else { answer(&applied) }
 }
 
 async fn patched(app: &App, name: &str, expects: &Expects, patch: &Patch) -> Result<Response, Problem> {
-    let mut tries = 0;
-    loop {
+    app.follow(expects).await;
+    for _ in 0..limits::API_PATCH_TRIES {
         let entry = app.subscription(name)?;
         if !expects.holds(Some(entry.revision)) {
             return Err(Problem::unexpected(Some(entry.revision)));
         }
         let wanted = Wanted::of(app, name, &patch.applied(&entry.config)?).await?;
-        tries += 1;
-        match wanted.submitted(app, Expects::OneOf(vec![entry.revision])).await {
-            Err(problem) if problem.is_unexpected() && tries < limits::API_PATCH_TRIES => {}
+        // It is there, so that where it starts is not read.
+        match wanted.submitted(app, Expects::OneOf(vec![entry.revision]), Vec::new()).await {
+            Err(problem) if problem.is_unexpected() => {
+                app.follow(&Expects::OneOf(problem.revision().into_iter().collect())).await
+            }
             applied => return answer(&applied?),
         }
     }
+    Err(Problem::new(Kind::Unavailable, "others change it all the time: ask again"))
 }
 
 /// A subscription that can be put as it is.
@@ -121,20 +132,25 @@ impl Wanted {
         Ok(Self { id, subscription, source })
     }
 
-    async fn submitted(self, app: &App, expects: Expects) -> Result<Applied, Problem> {
-        let Self { id, subscription, source } = self;
-        let starts = starts::of_subscription(app, &source, &subscription.start_from).await?;
+    async fn submitted(self, app: &App, expects: Expects, starts: Vec<Offset>) -> Result<Applied, Problem> {
+        let Self { id, subscription, .. } = self;
         let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
         app.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await
     }
 
+    /// Where it starts, if it is new.
+    async fn starts(&self, app: &App) -> Result<Vec<Offset>, Problem> {
+        starts::of_subscription(app, &self.source, &self.subscription.start_from).await
+    }
+
     /// What it would get. Nothing is changed, and no secret is shown.
     async fn tried(mut self, app: &App, name: &str, expects: &Expects) -> Result<Response, Problem> {
+        app.follow(expects).await;
         let current = app.subscription(name).ok().map(|entry| entry.revision);
         if !expects.holds(current) {
             return Err(Problem::unexpected(current));
         }
-        starts::of_subscription(app, &self.source, &self.subscription.start_from).await?;
+        self.starts(app).await?;
         self.subscription.id = Some(self.id);
         if let Some(Processor::Webhook(webhook)) = &mut self.subscription.processor {
             webhook.secret = None;

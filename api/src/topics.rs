@@ -78,11 +78,13 @@ pub(crate) async fn put(
     let expects = conditions::expects(request.headers())?;
     let (name, settings) = read(&name, &body::read(request).await?)?;
     quota::check_topic(&app, &name)?;
-    match app.submit(expects, Change::PutTopic { name: name.clone(), settings }).await?.outcome {
-        Outcome::Created => answer_put(&app, name, StatusCode::CREATED).await,
-        Outcome::Replaced => answer_put(&app, name, StatusCode::OK).await,
-        outcome => Err(app::unexpected(&outcome)),
-    }
+    let applied = app.submit(expects, Change::PutTopic { name: name.clone(), settings }).await?;
+    let status = match applied.outcome {
+        Outcome::Created => StatusCode::CREATED,
+        Outcome::Replaced => StatusCode::OK,
+        outcome => return Err(app::unexpected(&outcome)),
+    };
+    Ok((status, tagged(Some(applied.revision), shown(&app, name).await?)).into_response())
 }
 
 /// The body, once everything about it and the name in the path is right.
@@ -108,11 +110,6 @@ fn read(name: &str, bytes: &Bytes) -> Result<(TopicName, TopicSettings), Problem
 fn name_violation(path: Option<&TopicName>, given: Option<&TopicName>) -> Option<Violation> {
     let (path, given) = (path?, given?);
     (path != given).then(|| Violation::new("/name", format!("must be {path}, as in the path, or left out")))
-}
-
-async fn answer_put(app: &App, name: TopicName, status: StatusCode) -> Result<Response, Problem> {
-    let revision = revision(app, &name);
-    Ok((status, tagged(revision, shown(app, name).await?)).into_response())
 }
 
 /// The built-in source has none: it is nobody's to change.

@@ -128,12 +128,16 @@ pub const API_PATCH_TRIES: u32 = 8;
 /// How long a secret signs beside the one that has replaced it, in milliseconds: a day, and a week at most.
 pub const SECRET_OVERLAP_MS_DEFAULT: u64 = 24 * 3600 * 1000;
 pub const SECRET_OVERLAP_MS_MAX: u64 = 7 * SECRET_OVERLAP_MS_DEFAULT;
-/// How many of the most recent records a dry run looks at, and for how long.
+/// How many of the most recent records a dry run looks at.
 pub const DRY_RUN_EVENTS_MAX: usize = 1000;
-pub const DRY_RUN_TIME_MAX: Duration = Duration::from_secs(2);
 /// How many events an expression is tried on at once, and how many such requests have their turn at a time.
 pub const EVALUATE_EVENTS_MAX: usize = 100;
 pub const EVALUATIONS_MAX: usize = 2;
+/// How long one waits for its turn, and how long it may take.
+pub const EVALUATION_WAIT: Duration = Duration::from_secs(5);
+pub const EVALUATION_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long a node waits to hear of a revision that a request names.
+pub const API_FOLLOW_WAIT: Duration = Duration::from_secs(1);
 /// A page ends with the record that reaches it.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The deepest nesting of a record's value that is shown as JSON: most parsers give up at 128.
@@ -200,6 +204,8 @@ pub const IDLE_LANE_COMMIT: Duration = Duration::from_secs(2);
 /// A position that does not move is committed again after this: a broker forgets offsets of topics that a group is not
 /// subscribed to after `offsets.retention.minutes`, 7 days by default.
 pub const POSITION_RENEW: Duration = Duration::from_secs(24 * 3600);
+/// The same of one that was found at a start: it may be old.
+pub const POSITION_RENEW_FOUND: Duration = Duration::from_secs(600);
 /// What one transaction of a scan or a catch-up lane carries: after the record that reaches it, the next one begins.
 pub const ROUTE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The same in deliveries.

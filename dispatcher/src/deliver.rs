@@ -74,6 +74,7 @@ impl Lane {
     pub(crate) async fn deliver(&mut self, batch: &Batch) -> Step<Finish> {
         let mut attempts = Attempts::default();
         loop {
+            self.refuse_paused()?;
             attempts.made = attempts.made.saturating_add(1);
             match self.attempt(batch, attempts.made).await? {
                 Outcome::Acknowledged(records) => {
@@ -204,6 +205,6 @@ impl Lane {
 }
 
 /// Uniform in 0..1. Only spreads retries, so that a failing source of randomness costs nothing but that.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }

@@ -28,12 +28,20 @@ pub(crate) struct Deliveries {
     next: Offset,
     /// Fetched and in no batch yet.
     waiting: VecDeque<Delivery>,
-    /// The lane's position as it was committed, and when; none before it is known.
-    committed: Option<(Offset, Instant)>,
+    /// The lane's position as it was committed; none before it is known.
+    committed: Option<Committed>,
     /// The last fetch found nothing: what is behind the last record is known.
     at_tail: bool,
     stop: CancellationToken,
     counters: Arc<Counters>,
+}
+
+/// A position, and when it is to be committed again so that it is not forgotten.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    position: Offset,
+    when: Instant,
+    renew: Instant,
 }
 
 impl Deliveries {
@@ -55,26 +63,34 @@ impl Deliveries {
 
     /// The lane's position is committed.
     pub(crate) fn committed(&mut self, position: Offset) {
-        self.committed = Some((position, Instant::now()));
+        let when = Instant::now();
+        self.committed = Some(Committed { position, when, renew: when + limits::POSITION_RENEW });
+    }
+
+    /// The lane's position was found: nobody knows how old it is, so it is committed again soon. `jitter` is uniform in
+    /// 0..1: not all lanes of a start do so at once.
+    pub(crate) fn found_at(&mut self, position: Offset, jitter: f64) {
+        let when = Instant::now();
+        self.committed = Some(Committed { position, when, renew: when + limits::POSITION_RENEW_FOUND.mul_f64(jitter) });
     }
 
     /// The lane's position, where it is so old that it is to be committed again.
     pub(crate) fn renewable(&self) -> Option<Offset> {
-        let (position, when) = self.committed?;
-        (when.elapsed() >= limits::POSITION_RENEW).then_some(position)
+        self.committed.filter(|of| Instant::now() >= of.renew).map(|of| of.position)
     }
 
     /// In how much time that is; never for a position that is lost or not known.
     pub(crate) fn renewable_in(&self) -> Option<Duration> {
-        let (_, when) = self.committed?;
-        Some(limits::POSITION_RENEW.saturating_sub(when.elapsed()))
+        Some(self.committed?.renew.saturating_duration_since(Instant::now()))
     }
 
     /// How long the lane may have nothing to do until its position is to be committed all the same.
     fn idle(&self) -> Duration {
-        let Some((position, when)) = self.committed else { return limits::IDLE_LANE_COMMIT };
-        let wait = if position == self.next { limits::POSITION_RENEW } else { limits::IDLE_LANE_COMMIT };
-        wait.saturating_sub(when.elapsed())
+        match self.committed {
+            Some(of) if of.position == self.next => of.renew.saturating_duration_since(Instant::now()),
+            Some(of) => limits::IDLE_LANE_COMMIT.saturating_sub(of.when.elapsed()),
+            None => limits::IDLE_LANE_COMMIT,
+        }
     }
 
     /// The next batch's events; none where nothing came and the position is to be committed. A backlog fills batches up
@@ -204,6 +220,8 @@ mod tests {
         assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (None, Some(limits::POSITION_RENEW)));
         tokio::time::advance(limits::POSITION_RENEW).await;
         assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (Some(Offset(7)), Some(Duration::ZERO)));
+        deliveries.found_at(Offset(7), 0.5);
+        assert_eq!(deliveries.renewable_in(), Some(limits::POSITION_RENEW_FOUND / 2));
     }
 
     proptest! {

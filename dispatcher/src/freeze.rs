@@ -13,6 +13,7 @@ use fpaas_state::Mutations;
 use fpaas_state::rows::{self, BatchRow};
 
 use crate::body::{self, Delivery, SERIALISER};
+use crate::deliver::jitter;
 use crate::deliveries::ranges;
 use crate::error::{Error, Halt, Step};
 use crate::lane::Lane;
@@ -44,7 +45,7 @@ impl Lane {
     pub(crate) async fn restore(&mut self) -> Step<Option<Batch>> {
         let position = self.position().await?;
         self.trimmer.passed(position).await?;
-        self.deliveries.committed(position);
+        self.deliveries.found_at(position, jitter());
         let mut found = self.shared.tables.scan(self.lease.slot, &rows::batch_prefix(&self.at));
         let Some((key, bytes)) = found.pop() else {
             self.deliveries.seek(position);

@@ -82,6 +82,7 @@ impl Lane {
     pub(crate) async fn stand_still(&mut self, halt: Halt) -> Step<()> {
         let (why, wait) = match halt {
             Halt::Stopped | Halt::Fenced | Halt::Failed(_) => return Err(halt),
+            Halt::Paused if self.shared.draining => (Cow::Borrowed("its subscription is paused: resume it"), None),
             Halt::Paused => return self.stand_by(None).await,
             // Usually its subscription was deleted, and nobody reads this.
             Halt::Gone => (Cow::Borrowed("its topics are gone"), None),

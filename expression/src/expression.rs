@@ -33,13 +33,14 @@ impl Expression {
         Ok(result.is_truthy())
     }
 
-    /// The result as JSON text, paid for as it is measured: values share their parts, so that a small one may be an
-    /// endless text.
-    pub fn evaluate(&self, document: &Document) -> Result<String, EvaluationError> {
+    /// The result as JSON text, and whether it is truthy. The text is paid for as it is measured: values share their
+    /// parts, so that a small one may be an endless text.
+    pub fn evaluate(&self, document: &Document) -> Result<(String, bool), EvaluationError> {
         let mut evaluation = Evaluation::new(&self.0.text);
         let result = evaluation.evaluate(&document.0, &self.0.tree)?;
         evaluation.budget.pay_value(&result)?;
-        serde_json::to_string(&*result).map_err(|error| EvaluationError::Failed(error.to_string()))
+        let text = serde_json::to_string(&*result).map_err(|error| EvaluationError::Failed(error.to_string()))?;
+        Ok((text, result.is_truthy()))
     }
 
     /// As it was written.

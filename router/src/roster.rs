@@ -29,6 +29,8 @@ pub struct Member {
     /// How it fares.
     pub counters: Arc<Counters>,
     pub(crate) key: Key,
+    /// It is paused, or lacks a topic: it keeps its place, and nothing is read for it.
+    pub(crate) held: bool,
 }
 
 /// Tenant, id and incarnation: what stays the same as long as a subscription lives.
@@ -62,7 +64,13 @@ impl Member {
             dead_letters: topics.dead_letters(&entry.tenant, &entry.id, entry.incarnation).into(),
             counters: board.of(&entry.tenant, &entry.id, entry.incarnation),
             key: format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation).into(),
+            held: entry.config.is_paused(),
         }
+    }
+
+    /// The same, which lacks a topic where `lacking`.
+    pub(crate) fn held_back(self, lacking: bool) -> Self {
+        Self { held: self.held || lacking, ..self }
     }
 
     /// True of its deliveries and of its dead letters.
@@ -105,10 +113,11 @@ impl Roster {
     /// The pool's part of `view`. What did not change since `before` is taken over, not compiled again.
     pub(crate) fn next(before: &Self, view: &View, pool: &PoolId, topics: &Topics, board: &Board) -> Self {
         let mut members: BTreeMap<Arc<str>, Vec<Arc<Member>>> = BTreeMap::new();
-        let ours = view.subscriptions.values().filter(|entry| entry.pool == *pool);
-        for entry in ours.filter(|entry| view.unmade(entry).is_none()) {
+        for entry in view.subscriptions.values().filter(|entry| entry.pool == *pool) {
             let topic: Arc<str> = topics.of_tenant(&entry.tenant, &entry.config.source.topic).into();
-            let member = before.unchanged(&topic, entry).unwrap_or_else(|| Arc::new(Member::new(entry, topics, board)));
+            let held = entry.config.is_paused() || view.unmade(entry).is_some();
+            let made = || Arc::new(Member::new(entry, topics, board).held_back(held));
+            let member = before.unchanged(&topic, entry).filter(|member| member.held == held).unwrap_or_else(made);
             members.entry(topic).or_default().push(member);
         }
         let sources = members.into_iter().map(|(topic, members)| {

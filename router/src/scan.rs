@@ -49,6 +49,8 @@ struct Scan {
     position: Offset,
     committed: Option<Offset>,
     committed_at: Instant,
+    /// A position that does not move is committed again after this.
+    renew: Duration,
     /// The last fetch found nothing: what is behind the last record is known.
     at_tail: bool,
     hold: Hold,
@@ -133,6 +135,7 @@ impl Scan {
             position,
             committed,
             committed_at: Instant::now(),
+            renew: limits::POSITION_RENEW_FOUND,
             at_tail: false,
         }
     }
@@ -184,7 +187,7 @@ impl Scan {
             return Duration::ZERO;
         }
         if self.committed == Some(self.position) && self.at_tail {
-            return limits::FETCH_WAIT_MAX.min(limits::POSITION_RENEW.saturating_sub(self.committed_at.elapsed()));
+            return limits::FETCH_WAIT_MAX.min(self.renew.saturating_sub(self.committed_at.elapsed()));
         }
         self.own.shared.config.idle_commit.saturating_sub(self.committed_at.elapsed())
     }
@@ -213,7 +216,7 @@ impl Scan {
             || self.committed.is_none()
             || (moved && self.committed_at.elapsed() >= self.own.shared.config.idle_commit)
             // One that does not move would be forgotten.
-            || self.committed_at.elapsed() >= limits::POSITION_RENEW
+            || self.committed_at.elapsed() >= self.renew
     }
 
     /// Makes `plan` durable with the position and the rows that go with it.
@@ -227,13 +230,16 @@ impl Scan {
             Outcome::Ended(ended) => return Ok(ControlFlow::Break(ended)),
         }
         crashpoint::hit(Point::ScanAfterCommit);
-        self.standings.written();
+        let waited_for = self.standings.written();
         self.committed = Some(plan.next);
-        self.committed_at = Instant::now();
+        (self.committed_at, self.renew) = (Instant::now(), limits::POSITION_RENEW);
         self.hold.advance(plan.next);
         let passed = self.pass(&plan);
         self.defer(&plan, stop);
         self.open_aside(stop)?;
+        if waited_for {
+            self.refresh(stop)?;
+        }
         Ok(passed)
     }
 

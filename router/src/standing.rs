@@ -7,7 +7,8 @@
 //!  ─────────────────────────────┼───────────────────────────────────────
 //! ```
 //!
-//! Who is paused stands out: its row says where it goes on, as that of a lane does, and no lane is opened.
+//! Who is held (paused, or without a topic) stands out: its row says where it goes on, as that of a lane does, and no
+//! lane is opened.
 //!
 //! `next` is what the row says, and where there is no row, the subscription's start. So whatever was under way when a
 //! process died, the rows and S alone say where each subscription goes on.
@@ -44,10 +45,12 @@ struct Place {
 enum Standing {
     InScan(Offset),
     InLane,
-    /// In a lane that was asked to stop, since it is paused.
-    Pausing,
-    /// It is paused, or its deliveries were refused at this revision: it waits for another one.
-    Out(u64),
+    /// In a lane that was asked to stop, since it is held.
+    Leaving,
+    /// It is to go on in a lane, once the row is written that says where.
+    Waiting,
+    /// It is held, or its deliveries were refused: it waits for another revision, or not to be held any more.
+    Out(u64, bool),
 }
 
 /// Somebody whose standing is not known yet.
@@ -88,9 +91,10 @@ impl Standings {
         &self.changes
     }
 
-    /// They are written.
-    pub(crate) fn written(&mut self) {
+    /// They are written. True where somebody waited for that: the roster has to be followed again.
+    pub(crate) fn written(&mut self) -> bool {
         self.changes.clear();
+        self.places.values().any(|place| place.standing == Standing::Waiting)
     }
 
     /// Follows the roster. `row` reads what is committed. Those who stay keep their place; a subscription that stood
@@ -102,12 +106,11 @@ impl Standings {
         row: impl Fn(&Member) -> Result<Option<ScanRow>>,
     ) -> Result<Changed> {
         let mut closed = self.drop_gone(source);
-        closed.extend(self.pause(source, position));
+        closed.extend(self.hold_back(source, position));
         let newcomers = self.newcomers(source, row)?;
-        let (paused, newcomers): (Vec<_>, Vec<_>) =
-            newcomers.into_iter().partition(|newcomer| newcomer.member.entry.config.is_paused());
+        let (held, newcomers): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(|newcomer| newcomer.member.held);
         // Before the scan may be taken elsewhere: who was in it has had everything up to here.
-        paused.iter().for_each(|newcomer| self.place_outside(newcomer, position));
+        held.iter().for_each(|newcomer| self.place_outside(newcomer, position));
         let position = self.seek(position, &newcomers);
         let mut opened = Vec::new();
         for newcomer in &newcomers {
@@ -134,7 +137,7 @@ impl Standings {
 
     /// What kept it out may have passed: the next roster finds it a place, whether it was changed or not.
     pub(crate) fn look_again(&mut self, key: &Key) {
-        self.places.retain(|other, place| other != key || !matches!(place.standing, Standing::Out(_)));
+        self.places.retain(|other, place| other != key || !matches!(place.standing, Standing::Out(..)));
     }
 
     /// It left the scan with a row that says so, and a lane brings it back.
@@ -143,20 +146,20 @@ impl Standings {
         self.number(source);
     }
 
-    /// A lane has ended: it was closed because its subscription is gone or paused, or it stands out. True where the
-    /// roster has to be followed again: it may have been paused and go on by now.
+    /// A lane has ended: it was closed because its subscription is gone or held, or it stands out. True where the roster
+    /// has to be followed again: what was held may go on by now.
     pub(crate) fn lane_ended(&mut self, source: &Source, key: &Key) -> bool {
-        let paused = self.places.get(key).is_some_and(|place| place.standing == Standing::Pausing);
+        let held = self.places.get(key).is_some_and(|place| place.standing == Standing::Leaving);
         if source.number(key).is_none() {
             if let Some(place) = self.places.remove(key) {
                 self.changes.insert(place.row_key, None);
             }
-        } else if paused {
+        } else if held {
             self.places.remove(key);
         } else {
             self.set(key, out(source, key), None);
         }
-        paused
+        held
     }
 
     /// False of a lane that is to stop.
@@ -176,7 +179,7 @@ impl Standings {
     fn drop_gone(&mut self, source: &Source) -> Vec<Key> {
         let gone = self.places.iter().filter(|(key, _)| source.number(key).is_none());
         let (in_lane, others): (Vec<_>, Vec<_>) =
-            gone.partition(|(_, place)| matches!(place.standing, Standing::InLane | Standing::Pausing));
+            gone.partition(|(_, place)| matches!(place.standing, Standing::InLane | Standing::Leaving));
         let closed = in_lane.into_iter().map(|(key, _)| Arc::clone(key)).collect();
         let others: Vec<Key> = others.into_iter().map(|(key, _)| Arc::clone(key)).collect();
         for place in others.iter().filter_map(|key| self.places.remove(key)) {
@@ -185,20 +188,20 @@ impl Standings {
         closed
     }
 
-    /// Who is paused by now leaves the scan at `position`. Answers the lanes that are to stop for it.
-    fn pause(&mut self, source: &Source, position: Offset) -> Vec<Key> {
+    /// Who is held by now leaves the scan at `position`. Answers the lanes that are to stop for it.
+    fn hold_back(&mut self, source: &Source, position: Offset) -> Vec<Key> {
         let mut closed = Vec::new();
-        for member in source.members().iter().filter(|member| member.entry.config.is_paused()) {
+        for member in source.members().iter().filter(|member| member.held) {
             match self.places.get(&member.key).map(|place| place.standing) {
                 Some(Standing::InScan(from)) => {
                     let row = ScanRow { position: position.max(from), in_scan: false };
-                    self.set(&member.key, Standing::Out(member.entry.revision), Some(row));
+                    self.set(&member.key, Standing::Out(member.entry.revision, true), Some(row));
                 }
                 Some(Standing::InLane) => {
-                    self.set(&member.key, Standing::Pausing, None);
+                    self.set(&member.key, Standing::Leaving, None);
                     closed.push(Arc::clone(&member.key));
                 }
-                Some(Standing::Pausing | Standing::Out(_)) | None => {}
+                Some(Standing::Leaving | Standing::Waiting | Standing::Out(..)) | None => {}
             }
         }
         closed
@@ -224,14 +227,15 @@ impl Standings {
 
     fn is_settled(&self, member: &Member) -> bool {
         self.places.get(&member.key).is_some_and(|place| match place.standing {
-            Standing::InScan(_) | Standing::InLane | Standing::Pausing => true,
-            Standing::Out(revision) => revision == member.entry.revision,
+            Standing::InScan(_) | Standing::InLane | Standing::Leaving => true,
+            Standing::Waiting => false,
+            Standing::Out(revision, held) => revision == member.entry.revision && held == member.held,
         })
     }
 
     /// Where nobody is in the scan or in a lane, nobody minds where it stands: it begins with the first who comes.
     fn seek(&self, position: Offset, newcomers: &[Newcomer<'_>]) -> Offset {
-        let taken = self.places.values().any(|place| !matches!(place.standing, Standing::Out(_)));
+        let taken = self.places.values().any(|place| !matches!(place.standing, Standing::Waiting | Standing::Out(..)));
         let carried = newcomers.iter().any(|newcomer| newcomer.row.as_ref().is_some_and(|row| row.in_scan));
         let lowest = newcomers.iter().map(|newcomer| newcomer.next).min();
         lowest.filter(|_| !taken && !carried).unwrap_or(position)
@@ -243,7 +247,7 @@ impl Standings {
         wanted.map_or(position, |from| from.max(position))
     }
 
-    /// Who is paused stands out where it is. In the scan, that is where the scan is, or its start beyond.
+    /// Who is held stands out where it is. In the scan, that is where the scan is, or its start beyond.
     fn place_outside(&mut self, newcomer: &Newcomer<'_>, position: Offset) {
         let Newcomer { member, row, next } = newcomer;
         let row_key = rows::scan_key(&member.entry, &self.at);
@@ -251,7 +255,7 @@ impl Standings {
             let row = ScanRow { position: position.max(*next), in_scan: false };
             self.changes.insert(row_key.clone(), Some(row));
         }
-        let place = Place { row_key, standing: Standing::Out(member.entry.revision) };
+        let place = Place { row_key, standing: Standing::Out(member.entry.revision, true) };
         self.places.insert(Arc::clone(&member.key), place);
         member.counters.note_moving(Stage::Router, self.at.partition);
     }
@@ -261,28 +265,34 @@ impl Standings {
         let Newcomer { member, row, next } = newcomer;
         let carried = row.as_ref().is_some_and(|row| row.in_scan);
         let in_scan = carried || *next >= position;
-        let standing = if in_scan { Standing::InScan(*next) } else { Standing::InLane };
         let row_key = rows::scan_key(&member.entry, &self.at);
+        let standing = match in_scan {
+            true => Standing::InScan(*next),
+            // A lane writes this row: the scan must not write it over that.
+            false if self.changes.contains_key(&row_key) => Standing::Waiting,
+            false => Standing::InLane,
+        };
         if in_scan && !carried {
             self.changes.insert(row_key.clone(), Some(ScanRow { position: *next, in_scan: true }));
         }
         let place = Place { row_key, standing };
         self.places.insert(Arc::clone(&member.key), place);
         member.counters.note_moving(Stage::Router, self.at.partition);
-        (!in_scan).then(|| (Arc::clone(member), *next))
+        (standing == Standing::InLane).then(|| (Arc::clone(member), *next))
     }
 
     fn number(&mut self, source: &Source) {
         let from = source.members().iter().map(|member| match self.places.get(&member.key)?.standing {
             Standing::InScan(from) => Some(from),
-            Standing::InLane | Standing::Pausing | Standing::Out(_) => None,
+            Standing::InLane | Standing::Leaving | Standing::Waiting | Standing::Out(..) => None,
         });
         self.from = from.map(|from| from.unwrap_or(NOBODY)).collect();
     }
 }
 
 fn out(source: &Source, key: &Key) -> Standing {
-    Standing::Out(source.member(key).map_or(0, |member| member.entry.revision))
+    let member = source.member(key);
+    Standing::Out(member.map_or(0, |member| member.entry.revision), member.is_some_and(|member| member.held))
 }
 
 #[cfg(test)]

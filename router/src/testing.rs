@@ -34,6 +34,11 @@ pub(crate) fn member(entry: &Arc<SubscriptionEntry>) -> Arc<Member> {
     Arc::new(Member::new(entry, &Topics::default(), &Board::default()))
 }
 
+/// One that may lack a topic.
+pub(crate) fn held(entry: &Arc<SubscriptionEntry>, lacking: bool) -> Arc<Member> {
+    Arc::new(Member::new(entry, &Topics::default(), &Board::default()).held_back(lacking))
+}
+
 /// A source with these subscriptions: id, incarnation and start.
 pub(crate) fn source(subscriptions: &[(&str, u64, u64)]) -> Source {
     let make =

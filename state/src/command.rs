@@ -4,7 +4,7 @@
 //! applies it comes to the same result. Written as JSON with a version that is compared strictly.
 
 use bytes::Bytes;
-use fpaas_core::subscription::{Secret, Subscription};
+use fpaas_core::subscription::{Secret, State, Subscription};
 use fpaas_core::topic::TopicSettings;
 use fpaas_core::{Offset, SubscriptionId, TenantId, Timestamp, TopicName, Violation};
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,13 @@ pub enum Change {
         /// Where it starts in each partition of its source, if it is new.
         starts: Vec<Offset>,
     },
+    /// Pause, or go on.
+    SetState {
+        /// Its id.
+        id: SubscriptionId,
+        /// What it is from now on.
+        state: State,
+    },
     /// Another secret: the one before it signs beside it for a while.
     RotateSecret {
         /// Its id.
@@ -143,6 +150,7 @@ impl Command {
     pub fn path(&self) -> String {
         match &self.change {
             Change::PutSubscription { id, .. }
+            | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::DeleteSubscription { id } => {
                 format!("{}/subscriptions/{id}", self.tenant)

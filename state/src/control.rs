@@ -13,6 +13,7 @@ use fpaas_core::topics::Topics;
 use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Log, Record, TopicSpec, Transaction, Writer};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -36,18 +37,23 @@ pub struct Applied {
     pub outcome: Outcome,
     /// The subscription that it was about, as it was right after it; later changes are not in it.
     pub subscription: Option<Arc<SubscriptionEntry>>,
+    /// The revision that the command has made.
+    pub revision: u64,
 }
 
-/// A snapshot is written after so many commands, or as many as there are resources, and by whom it is one of. The others
-/// write theirs with their own next one: what two nodes write is the same.
+/// A snapshot is written after so many commands, or as many as there are resources, by whoever gave the last of them.
 const SNAPSHOT_EVERY: u64 = 1000;
+/// How long writing one may take.
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(60);
 
 /// The control topic and the view that follows it.
 #[derive(Debug)]
 pub struct Control {
     log: Arc<dyn Log>,
     at: TopicPartition,
-    snapshots: TopicPartition,
+    /// None where the log does not let us make them.
+    snapshots: Option<TopicPartition>,
+    node: String,
     writer: Arc<dyn Writer>,
     views: watch::Sender<Arc<View>>,
     waiting: Mutex<HashMap<String, Vec<oneshot::Sender<Applied>>>>,
@@ -61,10 +67,10 @@ impl Control {
         log.create_topic(&topic, &TopicSpec::kept(1)).await?;
         let writer = log.writer(&format!("{node}.control"), None).await?;
         let (views, _) = watch::channel(Arc::default());
-        let snapshots = names.control_snapshot();
-        log.create_topic(&snapshots, &TopicSpec::kept(1)).await?;
-        let (at, snapshots) = (TopicPartition::new(topic, 0), TopicPartition::new(snapshots, 0));
-        Ok(Arc::new(Self { log, at, snapshots, writer, views, waiting: Mutex::default(), names }))
+        let at = TopicPartition::new(topic, 0);
+        let snapshots = snapshots(&*log, &names).await?;
+        let node = node.to_owned();
+        Ok(Arc::new(Self { log, at, snapshots, node, writer, views, waiting: Mutex::default(), names }))
     }
 
     /// The view as it stands.
@@ -102,7 +108,10 @@ impl Control {
 
     /// Brings the view up to what the log holds now and makes the topics it names. Run before the stages start.
     pub async fn restore(&self) -> Result<Follower<'_>> {
-        let found = snapshot::read(&*self.log, &self.snapshots).await?;
+        let found = match &self.snapshots {
+            Some(snapshots) => snapshot::read(&*self.log, snapshots).await?,
+            None => None,
+        };
         let (machine, next) = found.unwrap_or_default();
         let end = self.log.watermarks(&self.at).await?.end;
         if next > end {
@@ -113,6 +122,7 @@ impl Control {
             control: self,
             next,
             snapshot: machine.view.revision,
+            writing: JoinSet::new(),
             time: Timestamp::default(),
             machine,
             provisioner: Provisioner::new(Arc::clone(&self.log), self.names.clone()),
@@ -123,7 +133,7 @@ impl Control {
         }
         follower.provisioner.remove_orphans(&follower.machine.view).await?;
         follower.publish(answers).await?;
-        follower.keep().await?;
+        follower.keep();
         Ok(follower)
     }
 
@@ -156,6 +166,8 @@ pub struct Follower<'a> {
     machine: Machine,
     /// The revision of the last snapshot that was read or written here.
     snapshot: u64,
+    /// One at most. Commands do not wait for it.
+    writing: JoinSet<()>,
     /// Of the last command.
     time: Timestamp,
     provisioner: Provisioner,
@@ -176,15 +188,15 @@ impl Follower<'_> {
 
     async fn round(&mut self, shutdown: &CancellationToken) -> Result<()> {
         let mut answers = Vec::new();
-        tokio::select! {
+        let applied = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             stepped = self.step(SWEEP, &mut answers) => stepped?,
-        }
-        if !answers.is_empty() {
-            let ours = answers.iter().any(|(id, _)| self.control.waits_for(id));
+        };
+        if applied {
+            let ours = !answers.is_empty();
             self.publish(answers).await?;
             if ours {
-                self.keep().await?;
+                self.keep();
             }
         }
         if self.provisioner.is_due() {
@@ -193,23 +205,31 @@ impl Follower<'_> {
         self.provisioner.sweep()
     }
 
-    /// Applies what is there, waiting at most `wait` for it. Cancel-safe: nothing is applied before the fetch is done.
-    async fn step(&mut self, wait: Duration, answers: &mut Vec<(String, Applied)>) -> Result<()> {
+    /// Applies what is there, waiting at most `wait` for it; true where that is anything. Whoever waits here is told once
+    /// it is published. Cancel-safe: nothing is applied before the fetch is done.
+    async fn step(&mut self, wait: Duration, answers: &mut Vec<(String, Applied)>) -> Result<bool> {
         let fetched = self.control.log.fetch(&self.control.at, self.next, FetchBounds::waiting(wait)).await?;
         for stored in &fetched.records {
             let command = Command::decode(stored.record.value.as_deref().unwrap_or_default())?;
             self.time = command.time;
             let outcome = self.machine.apply(&command);
-            let subscription = match &command.change {
-                Change::PutSubscription { id, .. } | Change::RotateSecret { id, .. } => {
-                    self.machine.view.subscription(&command.tenant, id).cloned()
-                }
-                Change::DeleteSubscription { .. } | Change::PutTopic { .. } => None,
-            };
-            answers.push((command.id, Applied { outcome, subscription }));
+            if self.control.waits_for(&command.id) {
+                answers.push((command.id.clone(), self.applied(&command, outcome)));
+            }
         }
         self.next = fetched.next;
-        Ok(())
+        Ok(!fetched.records.is_empty())
+    }
+
+    fn applied(&self, command: &Command, outcome: Outcome) -> Applied {
+        let view = &self.machine.view;
+        let subscription = match &command.change {
+            Change::PutSubscription { id, .. } | Change::SetState { id, .. } | Change::RotateSecret { id, .. } => {
+                view.subscription(&command.tenant, id).cloned()
+            }
+            Change::DeleteSubscription { .. } | Change::PutTopic { .. } => None,
+        };
+        Applied { outcome, subscription, revision: view.revision }
     }
 
     async fn publish(&mut self, answers: Vec<(String, Applied)>) -> Result<()> {
@@ -222,20 +242,40 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Writes a snapshot where one is due. That it cannot be written costs the next start some time, and nothing else.
-    async fn keep(&mut self) -> Result<()> {
+    /// Begins to write a snapshot where one is due. That it cannot be written costs the next start some time, and nothing
+    /// else.
+    fn keep(&mut self) {
+        while self.writing.try_join_next().is_some() {}
+        let Control { log, snapshots: Some(at), node, .. } = self.control else { return };
         let view = &self.machine.view;
         let resources = view.subscriptions.len() + view.topics.len();
-        if view.revision - self.snapshot < SNAPSHOT_EVERY.max(resources as u64) {
-            return Ok(());
+        let due = view.revision - self.snapshot >= SNAPSHOT_EVERY.max(resources as u64);
+        if !due || !self.writing.is_empty() {
+            return;
         }
         self.snapshot = view.revision;
-        let Control { log, writer, snapshots, .. } = self.control;
-        let time = self.time;
-        match snapshot::write((&**log, &**writer), snapshots, &self.machine, (self.next, time)).await {
-            Err(Error::Log(error)) if error.may_pass() => warn!(%error, "no snapshot of the control topic was written"),
-            written => written?,
+        let (log, at, node) = (Arc::clone(log), at.clone(), node.clone());
+        let (machine, next, time) = (self.machine.clone(), self.next, self.time);
+        self.writing.spawn(async move {
+            let written = snapshot::write(&*log, &node, &at, (machine, next, time));
+            match tokio::time::timeout(SNAPSHOT_WITHIN, written).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%error, "no snapshot of the control topic was written"),
+                Err(_) => warn!("no snapshot of the control topic was written in time"),
+            }
+        });
+    }
+}
+
+/// Where snapshots are kept, made where it is missing.
+async fn snapshots(log: &dyn Log, names: &Topics) -> Result<Option<TopicPartition>> {
+    let topic = names.control_snapshot();
+    match log.create_topic(&topic, &TopicSpec::kept(1)).await {
+        Ok(_) => Ok(Some(TopicPartition::new(topic, 0))),
+        Err(fpaas_log::Error::Refused(why)) => {
+            warn!(why, "there are no snapshots of the control topic: a start replays all of it");
+            Ok(None)
         }
-        Ok(())
+        Err(error) => Err(error.into()),
     }
 }

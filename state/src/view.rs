@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fpaas_core::subscription::{Secret, Subscription, Webhook};
+use fpaas_core::subscription::{Secret, State, Subscription, Webhook};
 use fpaas_core::topic::TopicSettings;
 use fpaas_core::{Incarnation, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, Violation};
 
@@ -132,6 +132,7 @@ impl View {
             Change::PutSubscription { id, subscription, secret, starts } => {
                 self.put_subscription(command, id, subscription, secret, starts)
             }
+            Change::SetState { id, state } => self.set_state(command, id, *state),
             Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
@@ -142,6 +143,7 @@ impl View {
     fn current(&self, command: &Command) -> Option<u64> {
         match &command.change {
             Change::PutSubscription { id, .. }
+            | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
             Change::PutTopic { name, .. } => Some(self.topic(&command.tenant, name)?.revision),
@@ -225,6 +227,17 @@ impl View {
             previous,
             ..old.clone()
         }
+    }
+
+    /// One that is in that state already keeps its revision.
+    fn set_state(&mut self, command: &Command, id: &SubscriptionId, state: State) -> Outcome {
+        let Some(old) = self.subscription(&command.tenant, id).cloned() else { return Outcome::NotFound };
+        if old.config.state != state {
+            let config = Subscription { state, ..old.config.clone() };
+            let entry = self.replaced(command, &old, config, None);
+            self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
+        }
+        Outcome::Replaced
     }
 
     fn rotate_secret(&mut self, command: &Command, id: &SubscriptionId, secret: &Secret, until: Timestamp) -> Outcome {

@@ -25,6 +25,8 @@ enum Act {
     /// Paused, or going on; the lane that is asked to stop for it does so now, or later.
     Pause(usize, bool),
     Resume(usize),
+    /// It lacks a topic, or does not any more: no revision says so.
+    Lack(usize, bool),
     /// A lane that was asked to stop has stopped.
     Stopped(usize),
     /// The scan takes so many records; what it changes is committed, or the process dies before or after that.
@@ -54,6 +56,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => who().prop_map(Act::Change),
         2 => (who(), any::<bool>()).prop_map(|(who, now)| Act::Pause(who, now)),
         2 => who().prop_map(Act::Resume),
+        2 => (who(), any::<bool>()).prop_map(|(who, lacks)| Act::Lack(who, lacks)),
         2 => who().prop_map(Act::Stopped),
         5 => (1..9u64, fate()).prop_map(|(records, fate)| Act::Scan(records, fate)),
         2 => (who(), fate()).prop_map(|(who, fate)| Act::Defer(who, fate)),
@@ -67,6 +70,7 @@ fn acts() -> impl Strategy<Value = Act> {
 struct Owed {
     entry: Arc<SubscriptionEntry>,
     next: u64,
+    lacks: bool,
 }
 
 struct World {
@@ -108,6 +112,7 @@ impl World {
             Act::Change(who) => self.with(who, Self::change),
             Act::Pause(who, now) => self.with(who, |world, key| world.pause(key, now)),
             Act::Resume(who) => self.with(who, Self::resume),
+            Act::Lack(who, lacks) => self.with(who, |world, key| world.lack(&key, lacks)),
             Act::Stopped(who) => self.with(who, |world, key| world.stopped(&key)),
             Act::Scan(records, fate) => self.scan(records, None, fate),
             Act::Defer(who, fate) => self.with(who, |world, key| world.scan(1, Some(key), fate)),
@@ -120,7 +125,8 @@ impl World {
         }
         for (key, owed) in &self.subscriptions {
             let carried = self.source.number(key).is_some_and(|number| self.standings.from()[number] != NOBODY);
-            assert!(!carried || !owed.entry.config.is_paused(), "{key} is paused and in the scan");
+            let held = owed.lacks || owed.entry.config.is_paused();
+            assert!(!carried || !held, "{key} is held and in the scan");
         }
     }
 
@@ -134,6 +140,11 @@ impl World {
 
     fn resume(&mut self, key: Key) {
         self.set_state(&key, State::Active);
+        self.follow();
+    }
+
+    fn lack(&mut self, key: &Key, lacks: bool) {
+        self.subscriptions.get_mut(key).unwrap().lacks = lacks;
         self.follow();
     }
 
@@ -162,7 +173,7 @@ impl World {
         if self.subscriptions.len() < 4 {
             self.made += 1;
             let entry = testing::entry("s", self.made, Filter::default(), &[start]);
-            self.subscriptions.insert(testing::member(&entry).key.clone(), Owed { entry, next: start });
+            self.subscriptions.insert(testing::member(&entry).key.clone(), Owed { entry, next: start, lacks: false });
         }
     }
 
@@ -173,7 +184,7 @@ impl World {
 
     /// As the scan does when its roster changes.
     fn follow(&mut self) {
-        let members = self.subscriptions.values().map(|owed| testing::member(&owed.entry)).collect();
+        let members = self.subscriptions.values().map(|owed| testing::held(&owed.entry, owed.lacks)).collect();
         self.source = Source::new(members);
         let row = |member: &Member| Ok(self.rows.get(&rows::scan_key(&member.entry, &self.at)).cloned());
         let changed = self.standings.follow(&self.source, Offset(self.position), row).unwrap();
@@ -219,12 +230,15 @@ impl World {
         if fate == Fate::CrashAfter {
             return self.crash();
         }
-        self.standings.written();
+        let waited_for = self.standings.written();
         if let Some(key) = without {
             self.standings.defer(&self.source, &key);
             assert_eq!(self.lanes.insert(key, self.position), None);
         }
         self.position = self.committed;
+        if waited_for {
+            self.follow();
+        }
     }
 
     fn carries(&self, key: &Key, offset: u64) -> bool {
@@ -279,8 +293,10 @@ impl World {
     /// Everybody is brought to one point beyond all starts.
     fn settle(&mut self) {
         let all: Vec<_> = self.subscriptions.keys().cloned().collect();
+        all.iter().for_each(|key| self.lack(key, false));
         all.iter().for_each(|key| self.resume(key.clone()));
         all.iter().for_each(|key| self.stopped(key));
+        self.scan(1, None, Fate::Committed);
         all.iter().for_each(|key| self.join(key));
         let end = self.subscriptions.values().map(|owed| owed.next).max().unwrap_or(0).max(self.position) + 1;
         self.scan(end - self.position, None, Fate::Committed);

@@ -7,15 +7,15 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use fpaas_core::{HeadersBuilder, Offset, Timestamp, TopicPartition, hash};
-use fpaas_log::{Append, FetchBounds, Log, Record, Transaction, Writer};
+use fpaas_log::{Append, FetchBounds, Log, Record, Transaction};
 use tracing::warn;
 
 use crate::machine::Machine;
 use crate::{Error, Result};
 
-/// The largest part; a transaction carries [`PARTS`] of them.
-const PART_BYTES: usize = 4 * 1024 * 1024;
-const PARTS: usize = 8;
+/// The largest part: also where somebody else has made the topic, a broker takes it. A transaction carries so many.
+const PART_BYTES: usize = 512 * 1024;
+const PARTS: usize = 16;
 const DIGEST_DIGITS: usize = 32;
 
 /// Which part of how many, as headers say it.
@@ -29,15 +29,18 @@ struct Found {
     whole: bool,
 }
 
-/// Writes the state after everything below `next`, and removes older ones.
+/// Writes the state after everything below `next`, with a writer that is there only for it, and removes older ones.
 pub(super) async fn write(
-    (log, writer): (&dyn Log, &dyn Writer),
+    log: &dyn Log,
+    node: &str,
     at: &TopicPartition,
-    machine: &Machine,
-    (next, now): (Offset, Timestamp),
+    (machine, next, now): (Machine, Offset, Timestamp),
 ) -> Result<()> {
-    let image = Bytes::from(machine.image(next)?);
-    let key = format!("{}/{}", machine.view.revision, hash::hex(&[&image], DIGEST_DIGITS));
+    let revision = machine.view.revision;
+    let image = tokio::task::spawn_blocking(move || machine.image(next)).await;
+    let image = Bytes::from(image.map_err(|error| corrupt(&error.to_string()))??);
+    let writer = log.writer(&format!("{node}.snapshot"), None).await?;
+    let key = format!("{revision}/{}", hash::hex(&[&image], DIGEST_DIGITS));
     let of = image.len().div_ceil(PART_BYTES);
     let part = |part: usize| {
         let start = part * PART_BYTES;
