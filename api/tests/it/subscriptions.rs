@@ -249,5 +249,5 @@ async fn a_rotated_secret_is_shown_beside_the_new_one_until_its_time_is_over() {
     assert_eq!(world.post(&rotate, asked.clone()).await.json(200), json!({"secret": own, "previous": null}));
     world.post(&rotate, asked).await.refused(409, "conflict", &["/secret"]);
     let wrong = json!({"secret": "x", "overlapMs": 604_800_001, "now": true}).to_string();
-    world.post(&rotate, wrong).await.refused(400, "invalid-request", &["/secret", "/now", "/overlapMs"]);
+    world.post(&rotate, wrong).await.refused(400, "invalid-request", &["/now", "/secret", "/overlapMs"]);
 }
