@@ -4,8 +4,9 @@
 use axum::response::{IntoResponse as _, Response};
 use fpaas_core::{Violation, limits};
 use fpaas_state::Expects;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
+use crate::etag::tag;
 use crate::problem::Problem;
 
 /// What a change expects of the resource. Whether it holds is decided where the change is applied.
@@ -46,12 +47,6 @@ pub(crate) fn answer(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(revision))]).into_response());
     }
     Ok(whole())
-}
-
-/// A revision as `ETag` has it.
-pub(crate) fn tag(revision: u64) -> HeaderValue {
-    // Digits and quotes can always stand in a header.
-    HeaderValue::try_from(format!("\"{revision}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 enum Tags {
@@ -103,6 +98,7 @@ fn refuse<T>(name: &HeaderName, detail: impl std::fmt::Display) -> Result<T, Pro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     fn headers(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();

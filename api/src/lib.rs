@@ -15,6 +15,7 @@ mod cursor;
 mod dead_letters;
 mod dry_run;
 mod error;
+mod etag;
 mod evaluate;
 mod family;
 mod health;

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tracing::error;
 
-use crate::conditions;
+use crate::etag;
 
 /// What the `type` of every problem starts with.
 pub(crate) const TYPE_PREFIX: &str = "urn:fpaas:problem:";
@@ -173,7 +173,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(revision) = self.revision {
-            headers.insert(header::ETAG, conditions::tag(revision));
+            headers.insert(header::ETAG, etag::tag(revision));
         }
         match self.kind {
             Kind::Unauthorized => {

@@ -15,7 +15,7 @@ use crate::app::{self, App};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 use crate::strict::Parsed;
-use crate::{body, conditions};
+use crate::{body, conditions, etag};
 
 /// What signs now.
 #[derive(Debug, Serialize)]
@@ -88,6 +88,6 @@ fn shown(app: &App, entry: &SubscriptionEntry) -> Response {
     let previous = entry.previous.as_ref().filter(|previous| now < previous.until);
     let previous =
         previous.map(|previous| Previous { secret: previous.secret.reveal(), until: rfc3339::format(previous.until) });
-    let tag = [(header::ETAG, conditions::tag(entry.revision))];
+    let tag = [(header::ETAG, etag::tag(entry.revision))];
     (tag, Json(Shown { secret: entry.secret.reveal(), previous })).into_response()
 }

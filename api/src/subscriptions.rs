@@ -19,7 +19,7 @@ use crate::params::{Name, Params};
 use crate::patch::Patch;
 use crate::problem::{self, Kind, Problem};
 use crate::strict::Parsed;
-use crate::{body, conditions, dry_run, quota, secrets, starts};
+use crate::{body, conditions, dry_run, etag, quota, secrets, starts};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
 #[derive(Debug, Serialize)]
@@ -48,8 +48,8 @@ pub(crate) async fn put(
     answer(&wanted.submitted(&app, expects, starts).await?)
 }
 
-/// Changes what is given of it. Somebody else's change in the same moment is no reason to refuse, unless the request says
-/// so: the patch is then applied to that.
+/// Changes what is given of it. Somebody else's change in the same moment is no reason to refuse, unless the request
+/// says so: the patch is then applied to that.
 pub(crate) async fn patch(
     State(app): State<Arc<App>>,
     Name(name): Name,
@@ -227,7 +227,7 @@ fn created(entry: &SubscriptionEntry) -> Response {
 }
 
 fn shown(entry: &SubscriptionEntry, secret: Option<String>) -> Response {
-    let tag = [(header::ETAG, conditions::tag(entry.revision))];
+    let tag = [(header::ETAG, etag::tag(entry.revision))];
     (tag, Json(Shown { config: &entry.config, secret })).into_response()
 }
 

@@ -20,7 +20,7 @@ use crate::list::{Page, Wanted};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 use crate::strict::Parsed;
-use crate::{body, conditions, item, quota};
+use crate::{body, conditions, etag, item, quota};
 
 /// A topic as it is put and given back: its settings and its name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ fn revision(app: &App, name: &TopicName) -> Option<u64> {
 
 fn tagged(revision: Option<u64>, topic: Topic) -> Response {
     match revision {
-        Some(revision) => ([(header::ETAG, conditions::tag(revision))], Json(topic)).into_response(),
+        Some(revision) => ([(header::ETAG, etag::tag(revision))], Json(topic)).into_response(),
         None => Json(topic).into_response(),
     }
 }

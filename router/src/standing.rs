@@ -146,8 +146,8 @@ impl Standings {
         self.number(source);
     }
 
-    /// A lane has ended: it was closed because its subscription is gone or held, or it stands out. True where the roster
-    /// has to be followed again: what was held may go on by now.
+    /// A lane has ended: it was closed because its subscription is gone or held, or it stands out. True where the
+    /// roster has to be followed again: what was held may go on by now.
     pub(crate) fn lane_ended(&mut self, source: &Source, key: &Key) -> bool {
         let held = self.places.get(key).is_some_and(|place| place.standing == Standing::Leaving);
         if source.number(key).is_none() {

@@ -205,8 +205,8 @@ impl Follower<'_> {
         self.provisioner.sweep()
     }
 
-    /// Applies what is there, waiting at most `wait` for it; true where that is anything. Whoever waits here is told once
-    /// it is published. Cancel-safe: nothing is applied before the fetch is done.
+    /// Applies what is there, waiting at most `wait` for it; true where that is anything. Whoever waits here is told
+    /// once it is published. Cancel-safe: nothing is applied before the fetch is done.
     async fn step(&mut self, wait: Duration, answers: &mut Vec<(String, Applied)>) -> Result<bool> {
         let fetched = self.control.log.fetch(&self.control.at, self.next, FetchBounds::waiting(wait)).await?;
         for stored in &fetched.records {
@@ -242,8 +242,8 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// Begins to write a snapshot where one is due. That it cannot be written costs the next start some time, and nothing
-    /// else.
+    /// Begins to write a snapshot where one is due. That it cannot be written costs the next start some time, and
+    /// nothing else.
     fn keep(&mut self) {
         while self.writing.try_join_next().is_some() {}
         let Control { log, snapshots: Some(at), node, .. } = self.control else { return };

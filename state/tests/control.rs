@@ -61,18 +61,18 @@ impl Node {
         TopicPartition::new(Topics::default().control_snapshot(), 0)
     }
 
-    /// The revisions of the snapshots that are there, once the newest is at least so new.
+    /// The revisions of the snapshots that are there, once that is one, and at least so new.
     async fn found_from(&self, revision: u64) -> Vec<u64> {
         let found = async {
             loop {
                 let found = self.found().await;
-                if found.len() == 1 && found[0] >= revision {
+                if found.len() == 1 && found.iter().all(|found| *found >= revision) {
                     return found;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), found).await.expect("a snapshot, and older ones are removed")
+        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
     }
 
     async fn found(&self) -> Vec<u64> {

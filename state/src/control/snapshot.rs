@@ -1,7 +1,7 @@
 //! What the commands add up to, written now and then beside them, so that a start does not replay all of them.
 //!
-//! A snapshot is cut into parts, which are committed together. Whoever reads takes the newest that is whole; without one
-//! it replays from the first command, to the same state. Invariant: log-before-store.
+//! A snapshot is cut into parts, a few to a transaction. Whoever reads takes the newest that is whole; without one it
+//! replays from the first command, to the same state. Invariant: log-before-store.
 
 use std::collections::HashMap;
 
@@ -80,10 +80,10 @@ pub(super) async fn read(log: &dyn Log, at: &TopicPartition) -> Result<Option<(M
         let fetched = log.fetch(at, next, FetchBounds::now()).await?;
         for record in fetched.records.iter().map(|stored| &stored.record) {
             let Some((revision, key)) = take(&mut found, record)? else { continue };
-            if newest.as_ref().is_none_or(|(before, _)| *before < revision) {
-                if let Some((_, before)) = newest.replace((revision, key)) {
-                    found.remove(&before);
-                }
+            if newest.as_ref().is_none_or(|(before, _)| *before < revision)
+                && let Some((_, before)) = newest.replace((revision, key))
+            {
+                found.remove(&before);
             }
         }
         if fetched.next <= next {
