@@ -6,6 +6,8 @@
 //! `FPAAS_CRASH_ROUNDS` is the number of random kills (20 where nothing is said, 200 and more in `make test-crash`).
 //! Invariants: offsets-with-effects, frozen-batch, log-before-store.
 
+#[path = "crash/control.rs"]
+mod control;
 #[path = "crash/faults.rs"]
 mod faults;
 #[path = "crash/fleet.rs"]

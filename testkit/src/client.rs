@@ -53,6 +53,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// The body; null where there is none.
     pub body: Value,
+    /// The resource's revision.
+    pub etag: Option<String>,
 }
 
 impl Reply {
@@ -87,12 +89,22 @@ impl Client {
 
     /// Any request.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Reply> {
-        let answer = self.request(method, path, body).timeout(Duration::from_secs(30)).send().await?;
+        self.reply(self.request(method, path, body)).await
+    }
+
+    /// The same of a resource in this revision: `If-Match`.
+    pub async fn send_if(&self, method: Method, path: &str, etag: &str, body: Option<&Value>) -> Result<Reply> {
+        self.reply(self.request(method, path, body).header("if-match", etag)).await
+    }
+
+    async fn reply(&self, request: reqwest::RequestBuilder) -> Result<Reply> {
+        let answer = request.timeout(Duration::from_secs(30)).send().await?;
         let status = answer.status();
+        let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let bytes = answer.bytes().await?;
         let body = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
         let body = body.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Ok(Reply { status, body })
+        Ok(Reply { status, body, etag })
     }
 
     /// The body of a successful GET.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -30,6 +30,11 @@ pub(crate) enum On {
     Embedded,
     /// On this broker, each under names of its own.
     Kafka(String),
+}
+
+/// What is played.
+pub(crate) fn recording() -> PathBuf {
+    fpaas_testkit::bundled().join("frames.bin.zst")
 }
 
 /// A folder, a receiver, and the program to be killed.
@@ -128,7 +133,7 @@ impl Job {
 
     /// A node that takes part, whatever else it is.
     pub(crate) fn on(&self, node: Dev) -> Dev {
-        let recording = fpaas_testkit::bundled().join("frames.bin.zst");
+        let recording = recording();
         let upstream = format!("file:{}?speed={}", recording.display(), self.pace);
         self.log.iter().fold(node.upstream(upstream), |node, argument| node.arg(argument))
     }
