@@ -12,6 +12,7 @@ use fpaas_core::{ManualClock, Offset, SubscriptionId, TenantId, Timestamp, Topic
 use fpaas_log::{Embedded, EmbeddedConfig, FetchBounds, Fsync, Log, Record, Transaction};
 use fpaas_state::{Change, Command, Control, Machine};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 const COMMANDS: usize = 100_000;
 /// Each of these is changed a hundred times.
@@ -51,15 +52,26 @@ async fn main() -> Result<()> {
         ratio(applied, parsed)
     );
 
-    for what in ["makes the topics, writes a snapshot", "from the snapshot"] {
+    let snapshots = TopicPartition::new(topics.control_snapshot(), 0);
+    for what in ["replays all of it and makes the topics", "has a snapshot"] {
         let control = Control::open(log.clone(), topics.clone(), "bench").await?;
         let began = Instant::now();
         let follower = control.restore().await?;
         println!("a start that {what}: {:.2?}", began.elapsed());
         ensure!(control.view().revision == COMMANDS as u64, "not all is there");
-        drop(follower);
+        // It writes one as it goes on.
+        let written = async {
+            while log.watermarks(&snapshots).await?.end == Offset::ZERO {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            anyhow::Ok(())
+        };
+        let stop = CancellationToken::new();
+        tokio::select! {
+            followed = follower.follow(&stop) => followed?,
+            written = written => written?,
+        }
     }
-    let snapshots = TopicPartition::new(topics.control_snapshot(), 0);
     let marks = log.watermarks(&snapshots).await?;
     let fetched = log.fetch(&snapshots, marks.low, FetchBounds::now()).await?;
     let size: usize = fetched.records.iter().map(|stored| stored.record.bytes()).sum();
