@@ -9,6 +9,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::wal::Secret;
 use crate::{Error, Result};
@@ -59,6 +60,11 @@ impl Folder {
     }
 }
 
+/// How often the lock is tried, and how long is waited between: whoever has just ended, or forked in that moment, may
+/// hold it for a little longer.
+const LOCK_TRIES: u32 = 20;
+const LOCK_AGAIN: Duration = Duration::from_millis(25);
+
 /// A folder that holds other things but no log was given by mistake.
 fn refuse_foreign(path: &Path) -> Result<()> {
     let failed = |error: io::Error| unusable(path, &explain(&error));
@@ -79,13 +85,14 @@ fn acquire(path: &Path) -> Result<File> {
     let failed = |error: io::Error| unusable(path, &explain(&error));
     let open = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
     let file = open.map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(unusable(path, "another fpaas is using it: stop that one first, or give this one another folder"))
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_AGAIN),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+    Err(unusable(path, "another fpaas is using it: stop that one first, or give this one another folder"))
 }
 
 fn check_format(path: &Path, text: &str) -> Result<Secret> {
