@@ -112,6 +112,10 @@ impl Scan {
             if !matches!(stop.run_until_cancelled(known).await, Some(Ok(_))) {
                 return Ok(ControlFlow::Break(Ended::Stopped));
             }
+            let source = roster.borrow().source(&own.source.topic);
+            if let Some(reason) = lost_row(&own, &source, mark.revision)? {
+                return Ok(ControlFlow::Break(halt(&source, &own.source, &reason)));
+            }
         }
         let committed = position.map(|position| position.offset);
         let mut scan = Self::at(own, roster, committed);
@@ -394,6 +398,18 @@ impl Scan {
     fn mark(&self) -> Result<Bytes> {
         Ok(rows::encode(&Mark { revision: self.revision })?)
     }
+}
+
+/// Whoever the scan had heard of at its last transaction has a row since then. Without it the subscription would begin
+/// again at its start: everything it has had would come twice.
+fn lost_row(own: &Own, source: &Source, revision: u64) -> Result<Option<String>> {
+    for member in source.members().iter().filter(|member| member.entry.incarnation.0 <= revision) {
+        if own.row(member)?.is_none() {
+            let (key, at) = (&member.key, &own.source);
+            return Ok(Some(format!("rowLost: where {key} stands on {at} was written and is not there any more")));
+        }
+    }
+    Ok(None)
 }
 
 /// Says on the board why nothing of this source partition moves.

@@ -10,8 +10,9 @@
 //! Who is held (paused, or without a topic) stands out: its row says where it goes on, as that of a lane does, and no
 //! lane is opened.
 //!
-//! `next` is what the row says, and where there is no row, the subscription's start. So whatever was under way when a
-//! process died, the rows and S alone say where each subscription goes on.
+//! `next` is what the row says, and for whoever is new, its start. So whatever was under way when a process died, the rows
+//! and S alone say where each subscription goes on. Whoever the scan has heard of gets a row with its next transaction,
+//! before anything else is done for it: a row that is not there although S knows the subscription is lost, and not new.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -251,9 +252,13 @@ impl Standings {
     fn place_outside(&mut self, newcomer: &Newcomer<'_>, position: Offset) {
         let Newcomer { member, row, next } = newcomer;
         let row_key = rows::scan_key(&member.entry, &self.at);
-        if row.as_ref().is_some_and(|row| row.in_scan) {
-            let row = ScanRow { position: position.max(*next), in_scan: false };
-            self.changes.insert(row_key.clone(), Some(row));
+        let begin = match row {
+            Some(row) if row.in_scan => Some(position.max(*next)),
+            Some(_) => None,
+            None => Some(*next),
+        };
+        if let Some(position) = begin {
+            self.changes.insert(row_key.clone(), Some(ScanRow { position, in_scan: false }));
         }
         let place = Place { row_key, standing: Standing::Out(member.entry.revision, true) };
         self.places.insert(Arc::clone(&member.key), place);
@@ -266,15 +271,15 @@ impl Standings {
         let carried = row.as_ref().is_some_and(|row| row.in_scan);
         let in_scan = carried || *next >= position;
         let row_key = rows::scan_key(&member.entry, &self.at);
+        if (in_scan && !carried) || row.is_none() {
+            self.changes.insert(row_key.clone(), Some(ScanRow { position: *next, in_scan }));
+        }
         let standing = match in_scan {
             true => Standing::InScan(*next),
             // A lane writes this row: the scan must not write it over that.
             false if self.changes.contains_key(&row_key) => Standing::Waiting,
             false => Standing::InLane,
         };
-        if in_scan && !carried {
-            self.changes.insert(row_key.clone(), Some(ScanRow { position: *next, in_scan: true }));
-        }
         let place = Place { row_key, standing };
         self.places.insert(Arc::clone(&member.key), place);
         member.counters.note_moving(Stage::Router, self.at.partition);

@@ -35,9 +35,10 @@ async fn a_job_goes_on_without_each_of_three_brokers_in_turn() -> Result<()> {
         broker.start_again().await?;
         before = fleet.more(went_on, None).await.with_context(|| format!("broker {} is back", broker.id()))?;
     }
+    let said = fleet.said();
     let mut job = fleet.end().await?;
     job.hurry();
-    println!("719 results, 0 lost, 0 doubled, {}", job.finish().await?);
+    println!("719 results, 0 lost, 0 doubled, {}", job.finish().await.context(said)?);
     Ok(())
 }
 

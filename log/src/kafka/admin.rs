@@ -141,13 +141,17 @@ impl Admin {
                 let wanted: Vec<_> = asked.iter().map(|at| (at, END)).collect();
                 ffi::list_offsets(admin.client.inner(), &wanted, true, admin.config.request_wait)
             });
-            if answers.await.is_ok_and(|answers| answers.len() == all.len() && answers.values().all(Result::is_ok)) {
-                return Ok(());
-            }
+            let why = match answers.await.map(|answers| answers.into_values().find_map(Result::err)) {
+                Ok(None) => return Ok(()),
+                Ok(Some(code)) => Failure::of(code),
+                Err(failed) => failed,
+            };
             if began.elapsed() > MADE_WITHIN {
-                return Err(Error::Retry(format!("{topic}: made, and its leaders do not serve it yet")));
+                return Err(Error::Retry(format!("{topic}: made, and its leaders do not serve it yet ({why})")));
             }
             tokio::time::sleep(LOOK).await;
+            // librdkafka goes on asking the leader that it knows: another one may have been elected.
+            drop(self.partitions(topic).await);
         }
     }
 
@@ -302,7 +306,7 @@ impl Admin {
     }
 
     pub(super) async fn watermarks(self: &Arc<Self>, at: &TopicPartition) -> Result<Watermarks> {
-        let low = self.offset(at, FIRST, true).await?.unwrap_or_default();
+        let low = self.place(at, FIRST, true).await?;
         let end = self.end(at).await?;
         // The first offset may have moved past the last stable one in between.
         Ok(Watermarks { low, end: end.max(low) })
@@ -313,7 +317,7 @@ impl Admin {
     pub(super) async fn end(self: &Arc<Self>, at: &TopicPartition) -> Result<Offset> {
         let began = Instant::now();
         loop {
-            let end = self.offset(at, END, true).await?.unwrap_or_default();
+            let end = self.place(at, END, true).await?;
             if !self.promised.is_short(at, end) || began.elapsed() > SHOWN_WITHIN {
                 return Ok(end);
             }
@@ -338,7 +342,13 @@ impl Admin {
 
     /// The end of what is appended, decided or not.
     pub(super) async fn appended_end(self: &Arc<Self>, at: &TopicPartition) -> Result<Offset> {
-        Ok(self.offset(at, END, false).await?.unwrap_or_default())
+        self.place(at, END, false).await
+    }
+
+    /// The first offset or the end: every partition has both, so that no answer is never taken for one.
+    async fn place(self: &Arc<Self>, at: &TopicPartition, which: i64, committed: bool) -> Result<Offset> {
+        let found = self.offset(at, which, committed).await?;
+        found.ok_or_else(|| Error::Retry(format!("{at}: its leader does not say where it begins and ends")))
     }
 
     /// The first record at or after `time`, as the brokers index it: control records too.
@@ -425,8 +435,10 @@ impl Admin {
                     found.push(Some(Position { offset, metadata: Bytes::copy_from_slice(metadata) }));
                 }
                 Some(Err(Code::UnstableOffsetCommit)) => return Ok(None),
-                Some(Err(Code::UnknownTopicOrPartition)) | Some(Ok(None)) | None => found.push(None),
+                Some(Ok(None)) => found.push(None),
                 Some(Err(code)) => return Err(Failure::of(*code)),
+                // A position that nobody has spoken of is not one that is not there.
+                None => return Err(Failure::of(Code::BrokerTransportFailure)),
             }
         }
         Ok(Some(found))

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use fpaas_core::TopicPartition;
 use fpaas_core::topics::Topics;
-use fpaas_log::{Error, Kafka, KafkaConfig, Log as _, TopicSpec};
-use fpaas_testkit::Broker;
+use fpaas_log::conformance::kit::text;
+use fpaas_log::{Error, Kafka, KafkaConfig, Log as _, TopicSpec, Transaction};
 use fpaas_testkit::broker::Options;
+use fpaas_testkit::proxy::Way;
+use fpaas_testkit::{Broker, Proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asked_in_vain_for_positions_asks_again_when_the_broker_is_back() {
@@ -66,4 +68,42 @@ async fn who_was_told_that_there_are_no_brokers_asks_again() {
             assert!(began.elapsed() < Duration::from_secs(60), "round {round}: {answered} answers");
         }
     }
+}
+
+/// A connection that breaks while its answer is awaited, as when a leader dies: librdkafka then gives an answer without
+/// an error and without an offset. Who took that for an empty partition would restore no row from a full changelog.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_while_it_is_asked_for_offsets_has_not_answered() {
+    let proxy = Proxy::start().await.unwrap();
+    let Some(broker) = Broker::start(&Options::default().behind(proxy.address())).await else { return };
+    proxy.forward(broker.address());
+    let config = KafkaConfig::new(&broker.bootstrap(), &Topics::with_prefix("dies"));
+    let log = Kafka::open(config).await.unwrap();
+    log.create_topic("dies.t", &TopicSpec::kept(1)).await.unwrap();
+    let (at, mut transaction) = (TopicPartition::new("dies.t", 0), Transaction::new());
+    transaction.append(at.clone(), text("row"));
+    log.writer("w", None).await.unwrap().commit(transaction).await.unwrap();
+    let record = log.appended_end(&at).await.unwrap();
+    assert!(record.0 > 0);
+
+    let (mut unanswered, limit) = (0, Duration::from_secs(30));
+    for _ in 0..4 {
+        let held = proxy.counts().held;
+        proxy.hold(Some(Way::Answers));
+        let (appended, marks, ()) = tokio::join!(log.appended_end(&at), log.watermarks(&at), async {
+            proxy.wait(limit, |counts| counts.held > held).await.unwrap();
+            proxy.cut().await;
+            proxy.hold(None);
+        });
+        for end in [appended, marks.map(|marks| marks.end)] {
+            match end {
+                Ok(end) => assert!(end >= record, "{end}"),
+                Err(Error::Retry(_)) => unanswered += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(unanswered > 0, "the fault has not hit a question");
+    let again = async { while log.appended_end(&at).await.is_err() {} };
+    tokio::time::timeout(limit, again).await.expect("it answers again");
 }

@@ -227,6 +227,9 @@ impl World {
             self.put_row(key, ScanRow { position: Offset(self.position), in_scan: false });
         }
         self.committed = self.position + records;
+        for owed in self.subscriptions.values() {
+            assert!(self.rows.contains_key(&rows::scan_key(&owed.entry, &self.at)), "a position without a row");
+        }
         if fate == Fate::CrashAfter {
             return self.crash();
         }

@@ -11,7 +11,7 @@ use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{FetchBounds, MembershipEvent, Record, Transaction};
 use fpaas_router::Config;
-use fpaas_state::rows::{self, StartedRow};
+use fpaas_state::rows::{self, ScanRow, StartedRow};
 use tempfile::TempDir;
 
 use crate::faulty::{Fault, Faults};
@@ -105,6 +105,41 @@ async fn a_position_that_is_lost_stops_the_scan_with_a_sentence() {
     let counters = life.counters("likes");
     life.stop().await;
     assert!(counters.stopped().unwrap().starts_with("positionLost"));
+}
+
+/// It would begin at its start again, and everything it has had would come twice.
+#[test]
+fn a_row_that_is_lost_stops_the_scan_with_a_sentence_and_what_is_new_has_none_to_lose() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, lost) = live(async {
+        let mut life = begin(folder.path()).await;
+        life.put("likes", collections(&[]), life.ends().await).await;
+        life.start("node0");
+        let first = [life.append(0, FENCE).await.0, life.append(1, FENCE).await.0];
+        let delivered = life.delivered("likes", |delivered| delivered.len() == 2).await;
+        assert_eq!(delivered, [(0, vec![first[0]]), (1, vec![first[1]])].into());
+        let lost = rows::scan_key(&life.entry("likes"), &source(0));
+        life.stop().await;
+        (first, lost)
+    });
+    live(async {
+        let mut life = begin(folder.path()).await;
+        let at = TopicPartition::new(life.topics.tables(&pool(), Stage::Router), Slot::of_source(&source(0)).0);
+        let mut transaction = Transaction::new();
+        transaction.append(at, Record { key: Some(lost.into()), ..Record::default() });
+        life.log.writer("test.rows", None).await.unwrap().commit(transaction).await.unwrap();
+        life.put("new", collections(&[]), life.ends().await).await;
+        life.start("node0");
+        life.append(0, FENCE).await;
+        let second = life.append(1, FENCE).await.0;
+        let delivered = life.delivered("likes", |delivered| delivered.get(&1).is_some_and(|at| at.len() == 2)).await;
+        assert_eq!(delivered, [(0, vec![first[0]]), (1, vec![first[1], second])].into());
+        assert_eq!(life.delivered("new", |delivered| !delivered.is_empty()).await, [(1, vec![second])].into());
+        let counters = life.counters("likes");
+        life.stop().await;
+        let stopped = counters.stopped().unwrap();
+        assert!(stopped.starts_with("rowLost: where acme/likes/1 stands on fpaas.firehose/0 was written"), "{stopped}");
+    });
 }
 
 /// Its status says so a moment after its deliveries are there.
@@ -257,13 +292,21 @@ async fn a_process_under_the_same_name_takes_the_place_and_the_old_one_ends_with
     life.stop().await;
 }
 
-/// An owner that knew more of the control topic has committed this position.
-async fn commit_ahead(life: &Life, revision: u64) {
+/// An owner that knew more of the control topic has committed this position, and rows of whom it carried.
+async fn commit_ahead(life: &Life, revision: u64, carried: &[&str]) {
     let group = life.topics.group(&pool(), Stage::Router);
     let mut membership = life.log.join(&group, "elsewhere").await.unwrap();
     let Some(MembershipEvent::Assigned(leases)) = membership.next().await else { panic!("no slot was assigned") };
     let lease = leases.iter().find(|lease| lease.slot == Slot::of_source(&source(0))).unwrap();
     let mut transaction = Transaction::under(lease);
+    let tables = life.topics.tables(&pool(), Stage::Router);
+    life.log.create_topic(&tables, &fpaas_log::TopicSpec::compacted(64)).await.unwrap();
+    for id in carried {
+        let key = Some(format!("scan/acme/{id}/fpaas.firehose/0").into());
+        let value = Some(rows::encode(&ScanRow { position: Offset::ZERO, in_scan: true }).unwrap());
+        let row = Record { key, value, ..Record::default() };
+        transaction.append(TopicPartition::new(tables.clone(), lease.slot.0), row);
+    }
     transaction.advance(source(0), Offset::ZERO, format!(r#"{{"v":1,"revision":{revision}}}"#).into());
     life.log.writer("elsewhere.acme", Some(&membership)).await.unwrap().commit(transaction).await.unwrap();
 }
@@ -272,7 +315,7 @@ async fn commit_ahead(life: &Life, revision: u64) {
 async fn a_new_owner_waits_until_it_knows_what_the_old_one_knew() {
     let (_folder, mut life) = fresh(vec![]).await;
     life.put("likes", collections(&[]), life.ends().await).await;
-    commit_ahead(&life, 2).await;
+    commit_ahead(&life, 2, &["likes/1", "other/2"]).await;
     life.start("node0");
     let (ahead, other) = (life.append(0, FENCE).await, life.append(1, FENCE).await);
     let delivered = life.delivered("likes", |delivered| delivered.contains_key(&1)).await;

@@ -28,6 +28,9 @@ const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// For each partition the offset that its number asks for: -2 the first, -1 the end, else the first at or after that
 /// time in milliseconds (-1 where there is none). `committed` says whether the end is the last stable offset.
+///
+/// Of a request that failed as a whole, as when its leader dies, librdkafka's merge leaves the partitions as it made
+/// them: without an error, and without an offset (seen in 2.12.1). Nobody has answered for these.
 pub(in crate::kafka) fn list_offsets<C: ClientContext>(
     client: &Client<C>,
     wanted: &[(&TopicPartition, i64)],
@@ -56,6 +59,9 @@ pub(in crate::kafka) fn list_offsets<C: ClientContext>(
             note(&mut answers, at, |at| at.offset);
         }
     }
+    let unanswered = Ok(i64::from(sys::RD_KAFKA_OFFSET_INVALID));
+    let unanswered = answers.values_mut().filter(|answer| **answer == unanswered);
+    unanswered.for_each(|answer| *answer = Err(RDKafkaErrorCode::BrokerTransportFailure));
     Ok(answers)
 }
 
