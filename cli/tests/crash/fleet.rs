@@ -126,7 +126,7 @@ impl Fleet {
 
     /// Waits until a node is seen working: a fault that hits it then hits work under way.
     pub(crate) async fn busy(&self, node: usize) -> Result<()> {
-        let before = self.counted(node, &WORK).await?;
+        let before = self.counted(node, &WORK).await.with_context(|| self.said())?;
         let works = async {
             while self.counted(node, &WORK).await? <= before {
                 tokio::time::sleep(LOOK).await;
