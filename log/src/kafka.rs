@@ -12,7 +12,6 @@
 //! offsets-with-effects.
 
 mod admin;
-mod batches;
 mod bootstrap;
 mod check;
 mod config;
@@ -27,6 +26,7 @@ mod layer;
 mod leases;
 mod member;
 mod offsets;
+mod pace;
 mod promised;
 mod reach;
 mod record;

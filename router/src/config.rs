@@ -22,7 +22,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            step_records: limits::FETCH_RECORDS_MAX,
+            step_records: limits::ROUTE_FETCH_RECORDS_MAX,
             idle_commit: limits::IDLE_SCAN_COMMIT,
             lanes_running: limits::CATCH_UP_LANES_MAX,
             holding: Arc::default(),

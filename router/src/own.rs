@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::partition::Slot;
-use fpaas_core::{Offset, Timestamp, TopicPartition};
+use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
 use fpaas_log::{Error as LogError, FetchBounds, Fetched, Lease, Log, Position, Writer, patiently};
 use fpaas_state::rows::{self, ScanRow, StartedRow};
 use fpaas_state::{Context, Tables};
@@ -61,7 +61,8 @@ impl Own {
         wait: Duration,
         stop: &CancellationToken,
     ) -> Result<Option<Fetched>, LogError> {
-        let bounds = FetchBounds { records: self.shared.config.step_records, ..FetchBounds::waiting(wait) };
+        let (records, bytes) = (self.shared.config.step_records, limits::ROUTE_FETCH_BYTES_MAX);
+        let bounds = FetchBounds { records, bytes, wait };
         match asked(stop, || self.log().fetch(&self.source, from, bounds)).await {
             None | Some(Err(LogError::Retry(_))) => Ok(None),
             Some(fetched) => fetched.map(|fetched| Some(self.warned(fetched))),

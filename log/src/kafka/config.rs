@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-use super::batches::BATCH_BYTES_MAX;
+use super::pace::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::{Error, Result};
 
 /// Settings of a [`crate::Kafka`] log.
@@ -269,7 +269,7 @@ impl KafkaConfig {
         let mut config = self.common();
         let timeout = TRANSACTION_TIMEOUT.as_millis().to_string();
         let record_max = (limits::RECORD_BYTES_MAX + RECORD_MARGIN).to_string();
-        let batch_max = BATCH_BYTES_MAX.to_string();
+        let (batch_max, records_max) = (BATCH_BYTES_MAX.to_string(), BATCH_RECORDS_MAX.to_string());
         let queue_kbytes = (2 * limits::TRANSACTION_BYTES_MAX / 1024).to_string();
         for (name, value) in [
             ("transactional.id", id),
@@ -277,9 +277,11 @@ impl KafkaConfig {
             ("message.timeout.ms", timeout.as_str()),
             ("enable.idempotence", "true"),
             ("acks", "all"),
-            // Our transactions are the batches.
-            ("linger.ms", "0"),
+            // What is handed over is one batch (`pace`): the broker thread, which wakes for its first record, waits for
+            // the others. At the first of a transaction it waits at least as long for the partition's registration.
+            ("linger.ms", "1"),
             ("batch.size", batch_max.as_str()),
+            ("batch.num.messages", records_max.as_str()),
             // Firehose JSON shrinks to a third; lz4 costs the least.
             ("compression.type", "lz4"),
             ("message.max.bytes", record_max.as_str()),

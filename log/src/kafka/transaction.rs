@@ -16,12 +16,12 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::batches::{Batches, Sent};
 use super::config::{KafkaConfig, TRANSACTION_TIMEOUT};
 use super::context::Quiet;
 use super::error::Failure;
 use super::ffi::{self, Delivered, GroupMetadata, NotTaken};
 use super::offsets::{Offsets, Stuck};
+use super::pace::{Batches, Pace};
 use super::record;
 use crate::{Append, Position};
 
@@ -104,18 +104,13 @@ impl Transactional {
     }
 
     /// Commits these records and offsets; the offsets of the records.
-    pub(super) fn commit<'a>(
-        &self,
-        appends: impl ExactSizeIterator<Item = &'a Append>,
-        positions: Option<Moves>,
-        batches: &Batches,
-    ) -> Step<Vec<Offset>> {
+    pub(super) fn commit(&self, appends: &[&Append], positions: Option<Moves>, batches: &Batches) -> Step<Vec<Offset>> {
         if let Err(error) = self.producer.begin_transaction() {
             self.broken.store(true, Ordering::SeqCst);
             return Err(begun(&error));
         }
         let deadline = Instant::now() + TRANSACTION_TIMEOUT;
-        let done = self.fill(appends, positions, batches.sent(), deadline);
+        let done = self.fill(appends, positions, Pace::of(appends, batches), deadline);
         match done {
             Ok(offsets) => match self.end(deadline) {
                 Ok(()) => {
@@ -142,53 +137,61 @@ impl Transactional {
         }
         let deadline = Instant::now() + BLAME;
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            self.serve();
+            self.serve(&mut Pace::default());
         }
         self.reports().culprit().map_or(undone, |(index, code)| Undone::Record(index, code))
     }
 
-    fn fill<'a>(
+    fn fill(
         &self,
-        appends: impl ExactSizeIterator<Item = &'a Append>,
+        appends: &[&Append],
         positions: Option<Moves>,
-        mut sent: Sent<'_>,
+        mut pace: Pace,
         deadline: Instant,
     ) -> Step<Vec<Offset>> {
         let epoch = self.reports().begin(appends.len());
-        for (index, append) in appends.enumerate() {
-            if sent.must_wait(append) {
-                self.arrive(deadline)?;
-            }
-            self.produce(epoch, index, append, deadline)?;
-        }
+        self.hand_over(epoch, appends, &mut pace, deadline)?;
         if let Some((positions, group)) = positions.filter(|(positions, _)| !positions.is_empty()) {
             self.send_offsets(&positions, group, deadline)?;
         }
-        self.arrive(deadline)?;
+        // What has failed fails all of it: nothing more is handed over then.
+        while self.producer.in_flight_count() > 0 {
+            self.serve(&mut pace);
+            if Instant::now() > deadline {
+                return Err(Undone::Later(Failure::of(Code::MessageTimedOut)));
+            }
+            if !self.reports().is_failed() {
+                self.hand_over(epoch, appends, &mut pace, deadline)?;
+            }
+        }
         self.reports().take()
     }
 
-    /// Waits until nothing is in flight.
-    fn arrive(&self, deadline: Instant) -> Step<()> {
-        while self.producer.in_flight_count() > 0 {
-            self.serve();
-            if Instant::now() > deadline {
-                return Err(Undone::Later(Failure::of(Code::MessageTimedOut)));
+    /// To each partition its next batch, where nothing is on its way there.
+    fn hand_over(&self, epoch: u32, appends: &[&Append], pace: &mut Pace, deadline: Instant) -> Step<()> {
+        while let Some(batch) = pace.next() {
+            for index in batch.into_iter().map(|number| number as usize) {
+                let Some(append) = appends.get(index) else { continue };
+                self.produce(epoch, index, append, deadline, pace)?;
             }
         }
         Ok(())
     }
 
     /// Takes what came, or waits a moment for it.
-    fn serve(&self) {
-        ffi::deliveries(self.producer.client(), SERVE, |delivered| self.reports().note(delivered));
+    fn serve(&self, pace: &mut Pace) {
+        ffi::deliveries(self.producer.client(), SERVE, |delivered| {
+            if let Some(index) = self.reports().note(delivered) {
+                pace.arrived(index);
+            }
+        });
     }
 
     fn reports(&self) -> &Reports {
         self.producer.client().context()
     }
 
-    fn produce(&self, epoch: u32, index: usize, append: &Append, deadline: Instant) -> Step<()> {
+    fn produce(&self, epoch: u32, index: usize, append: &Append, deadline: Instant, pace: &mut Pace) -> Step<()> {
         let Append { at, record } = append;
         let mut given = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&at.topic, opaque(epoch, index));
         given = given.partition(i32::try_from(at.partition.0).unwrap_or(i32::MAX));
@@ -200,7 +203,7 @@ impl Transactional {
             match self.producer.send(given) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), again)) if Instant::now() < deadline => {
-                    self.serve();
+                    self.serve(pace);
                     given = again;
                 }
                 Err((error, _)) => return Err(refused(index, &error)),
@@ -261,7 +264,7 @@ impl Transactional {
             match self.producer.abort_transaction(SERVE) {
                 Ok(()) => return undone,
                 Err(KafkaError::Transaction(failed)) if failed.is_retriable() && Instant::now() < deadline => {
-                    self.serve();
+                    self.serve(&mut Pace::default());
                 }
                 Err(error) => break error,
             }
@@ -330,7 +333,14 @@ fn offsets(positions: &[(TopicPartition, Position)]) -> Result<TopicPartitionLis
 #[derive(Debug)]
 pub(super) struct Reports {
     quiet: Quiet,
-    of: Mutex<(u32, Vec<Option<Report>>)>,
+    of: Mutex<Of>,
+}
+
+#[derive(Debug, Default)]
+struct Of {
+    epoch: u32,
+    reports: Vec<Option<Report>>,
+    failed: bool,
 }
 
 /// The offset of a record, or why it has none.
@@ -347,27 +357,32 @@ impl Reports {
 
     fn begin(&self, records: usize) -> u32 {
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        *of = (of.0.wrapping_add(1), vec![None; records]);
-        of.0
+        *of = Of { epoch: of.epoch.wrapping_add(1), reports: vec![None; records], failed: false };
+        of.epoch
     }
 
-    fn note(&self, (opaque, report): Delivered) {
+    /// Which record it is of; none of this transaction where `None`.
+    fn note(&self, (opaque, report): Delivered) -> Option<usize> {
         let (epoch, index) = ((opaque >> 32) as u32, opaque & 0xffff_ffff);
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if of.0 != epoch {
-            return;
+        if of.epoch != epoch {
+            return None;
         }
-        if let Some(found) = of.1.get_mut(index) {
-            *found = Some(report);
-        }
+        of.failed |= report.is_err();
+        *of.reports.get_mut(index)? = Some(report);
+        Some(index)
+    }
+
+    fn is_failed(&self) -> bool {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner).failed
     }
 
     /// The first record that could not be appended. One that was purged because another one failed is not it; one that
     /// waited in vain while others were taken is: its partition is not well, and theirs are.
     fn culprit(&self) -> Option<(usize, Code)> {
         let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        let others_were_taken = of.1.iter().any(|report| matches!(report, Some(Ok(_))));
-        of.1.iter().enumerate().find_map(|(index, report)| match report {
+        let others_were_taken = of.reports.iter().any(|report| matches!(report, Some(Ok(_))));
+        of.reports.iter().enumerate().find_map(|(index, report)| match report {
             Some(Err(Code::MessageTimedOut)) => others_were_taken.then_some((index, Code::MessageTimedOut)),
             Some(Err(code)) => super::error::refusal(*code).map(|_| (index, *code)),
             _ => None,
@@ -379,7 +394,7 @@ impl Reports {
         if let Some((index, code)) = self.culprit() {
             return Err(Undone::Record(index, code));
         }
-        let reports = std::mem::take(&mut self.of.lock().unwrap_or_else(PoisonError::into_inner).1);
+        let reports = std::mem::take(&mut self.of.lock().unwrap_or_else(PoisonError::into_inner).reports);
         let mut offsets = Vec::with_capacity(reports.len());
         for report in reports {
             match report {

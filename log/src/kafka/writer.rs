@@ -19,7 +19,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::admin::Admin;
-use super::batches::Batches;
 use super::config::KafkaConfig;
 use super::context::{Quiet, Trouble};
 use super::error::{Failure, refusal};
@@ -27,6 +26,7 @@ use super::fence::{self, Counted};
 use super::leases::Held;
 use super::member::Member;
 use super::offsets::Stuck;
+use super::pace::Batches;
 use super::rights::Want;
 use super::transaction::{Transactional, Undone};
 use crate::owners::Owners;
@@ -328,7 +328,7 @@ impl Work {
         let producer = self.ready()?;
         let appends: Vec<&Append> = group.iter().flat_map(|given| &given.transaction.appends).collect();
         let Some((member, number)) = self.writing.member.clone() else {
-            let done = producer.commit(appends.into_iter(), None, &self.batches);
+            let done = producer.commit(&appends, None, &self.batches);
             return self.settled(done, None);
         };
         // Held until it is decided: no slot is let go of meanwhile.
@@ -345,7 +345,7 @@ impl Work {
         // A number is used once, whatever comes of it: it proves its own transaction and no other.
         counted.iter().for_each(|(slot, count)| held.note(*slot, number, *count));
         let positions = self.positions(group, &counted, number);
-        let done = producer.commit(appends.into_iter(), Some((positions, metadata)), &self.batches);
+        let done = producer.commit(&appends, Some((positions, metadata)), &self.batches);
         self.settled(done, Some((&*member, &counted, number)))
     }
 

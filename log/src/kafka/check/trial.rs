@@ -13,12 +13,12 @@ use rdkafka::{Offset as At, TopicPartitionList};
 
 use super::{Finding, Grade, Subject, blocking};
 use crate::kafka::admin::Admin;
-use crate::kafka::batches::Batches;
 use crate::kafka::config::KafkaConfig;
 use crate::kafka::context::{Quiet, Trouble};
 use crate::kafka::error::{Failure, hint};
 use crate::kafka::ffi::{self, GroupMetadata};
 use crate::kafka::offsets::Stuck;
+use crate::kafka::pace::Batches;
 use crate::kafka::transaction::{Transactional, Undone};
 use crate::{Append, Created, Error, Position, Record, Retention, TopicSpec};
 
@@ -132,7 +132,7 @@ impl Trial {
         let positions = vec![(at.clone(), Position { offset: Offset(1), metadata: Bytes::from_static(b"check") })];
         let before = self.clock.now();
         let offsets = producer
-            .commit(std::iter::once(&append), Some((positions, metadata)), &Batches::default())
+            .commit(&[&append], Some((positions, metadata)), &Batches::default())
             .map_err(|undone| wrong("no transaction was committed", &why(undone)))?;
         let after = self.clock.now();
         let committed = began.elapsed();
