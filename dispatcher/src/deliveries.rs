@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fpaas_core::subscription::Collector;
 use fpaas_core::{Offset, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Log};
 use fpaas_state::rows::BatchRow;
@@ -135,6 +136,19 @@ impl Deliveries {
         }
     }
 
+    /// The next batch's events, where a full one was fetched already.
+    pub(crate) fn full(&mut self, policy: Collector) -> Option<Vec<Delivery>> {
+        let mut batcher = Batcher::new(policy);
+        batcher.fill(&mut self.waiting, Instant::now());
+        let full = batcher.is_full();
+        let events = batcher.into_events();
+        if full {
+            return Some(events);
+        }
+        events.into_iter().rev().for_each(|event| self.waiting.push_front(event));
+        None
+    }
+
     /// The events of a frozen batch, or `None` where the log does not hold exactly them any more.
     pub(crate) async fn again(&mut self, row: &BatchRow) -> Step<Option<Vec<Delivery>>> {
         let (Some((first, _)), Some((_, last))) = (row.offsets.first(), row.offsets.last()) else { return Ok(None) };
@@ -222,6 +236,23 @@ mod tests {
         assert_eq!((deliveries.renewable(), deliveries.renewable_in()), (Some(Offset(7)), Some(Duration::ZERO)));
         deliveries.found_at(Offset(7), 0.5);
         assert_eq!(deliveries.renewable_in(), Some(limits::POSITION_RENEW_FOUND / 2));
+    }
+
+    #[tokio::test]
+    async fn a_full_batch_is_taken_ahead_and_what_fills_none_stays_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(fpaas_core::ManualClock::default());
+        let log = fpaas_log::Embedded::open(folder.path(), fpaas_log::EmbeddedConfig::new(clock)).unwrap();
+        let (at, stop) = (TopicPartition::new("deliveries", 0), CancellationToken::new());
+        let mut deliveries = Deliveries::new(log, at, stop, Arc::new(Counters::default()));
+        deliveries.next = Offset(9);
+        deliveries.waiting.extend((3..8).map(|offset| delivery(offset, "id", None)));
+        let policy = Collector { max_events: 3, ..Collector::default() };
+        let offsets = |events: &[Delivery]| events.iter().map(|event| event.offset.0).collect::<Vec<_>>();
+        assert_eq!(deliveries.full(policy).as_deref().map(offsets), Some(vec![3, 4, 5]));
+        assert!(deliveries.full(policy).is_none());
+        assert_eq!(offsets(deliveries.waiting.make_contiguous()), [6, 7]);
+        assert_eq!(deliveries.passed(), Offset(6));
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::deliver::{Finish, GivenUp};
 use crate::error::{Halt, Step};
-use crate::freeze::Batch;
+use crate::freeze::{Batch, Freezing};
 use crate::lane::Lane;
 use crate::response::{Failure, OutputRecord, Reason};
 
@@ -25,8 +25,9 @@ const STAGE: &str = "dispatcher";
 type Places = BTreeMap<TopicName, (String, u32)>;
 
 impl Lane {
-    /// Makes `finish` durable and answers the lane's position after it.
-    pub(crate) async fn commit(&mut self, batch: Batch, mut finish: Finish) -> Step<Offset> {
+    /// Makes `finish` durable, and with it the row of the batch that comes next, where one is given. Answers the lane's
+    /// position after it.
+    pub(crate) async fn commit(&mut self, batch: &Batch, mut finish: Finish, ahead: Option<&Freezing>) -> Step<Offset> {
         let mut backoff = Backoff::default();
         loop {
             let places = match self.places(&finish).await? {
@@ -36,16 +37,23 @@ impl Lane {
                     continue;
                 }
             };
-            let (transaction, mutations) = self.transaction(&batch, &finish, &places)?;
+            let position = self.position_after(batch, ahead);
+            let (mut transaction, mut mutations) = self.transaction(batch, &finish, &places);
+            if let Some(ahead) = ahead {
+                self.put(ahead, &mut transaction, &mut mutations);
+            }
+            transaction.advance(self.at.clone(), position, self.shared.writer_id.clone());
             crashpoint::hit(Point::LaneBeforeCommit);
             let Err(rejected) = self.shared.writer.commit(transaction).await else {
                 crashpoint::hit(Point::LaneAfterCommit);
-                return Ok(self.committed_batch(&batch, &finish, mutations));
+                self.committed_batch(batch, &finish, mutations);
+                return Ok(position);
             };
             match rejected.error {
                 error if error.may_pass() => self.wait_for_log(&mut backoff, &error).await?,
                 LogError::Unknown if self.committed().await? >= Some(batch.next()) => {
-                    return Ok(self.committed_batch(&batch, &finish, mutations));
+                    self.committed_batch(batch, &finish, mutations);
+                    return Ok(position);
                 }
                 error @ LogError::Unknown => self.wait_for_log(&mut backoff, &error).await?,
                 LogError::Abort(Culprit::Append { at, refusal }) if is_result(&places, &at) => {
@@ -101,7 +109,7 @@ impl Lane {
         }
     }
 
-    fn transaction(&self, batch: &Batch, finish: &Finish, places: &Places) -> Step<(Transaction, Mutations)> {
+    fn transaction(&self, batch: &Batch, finish: &Finish, places: &Places) -> (Transaction, Mutations) {
         let now = self.shared.context.clock.now();
         let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
         match finish {
@@ -123,13 +131,12 @@ impl Lane {
             Finish::Dropped => {}
         }
         self.shared.tables.remove(&mut transaction, &mut mutations, self.lease.slot, batch.key.clone(), now);
-        transaction.advance(self.at.clone(), self.position_after(batch), self.shared.writer_id.clone());
-        Ok((transaction, mutations))
+        (transaction, mutations)
     }
 
     /// The lane's position after `batch`: past the control records behind it, where they were seen.
-    fn position_after(&self, batch: &Batch) -> Offset {
-        self.deliveries.passed().max(batch.next())
+    fn position_after(&self, batch: &Batch, ahead: Option<&Freezing>) -> Offset {
+        ahead.map_or_else(|| self.deliveries.passed(), Freezing::first).max(batch.next())
     }
 
     fn dead_letters(&self, entry: &SubscriptionEntry) -> TopicPartition {
@@ -137,7 +144,7 @@ impl Lane {
         TopicPartition::new(topics.dead_letters(&entry.tenant, &entry.id, entry.incarnation), self.at.partition.0)
     }
 
-    fn committed_batch(&self, batch: &Batch, finish: &Finish, mutations: Mutations) -> Offset {
+    fn committed_batch(&self, batch: &Batch, finish: &Finish, mutations: Mutations) {
         self.shared.tables.apply(mutations);
         let events = batch.events.len() as u64;
         match finish {
@@ -148,7 +155,6 @@ impl Lane {
             Finish::DeadLetters(_) => self.counters.dead_letters.add(events),
             Finish::Dropped => self.counters.dropped.add(events),
         }
-        self.position_after(batch)
     }
 }
 

@@ -33,6 +33,22 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
 }
 
+/// A batch whose row is made and not durable yet: it goes into a transaction, and is a batch once that is committed.
+#[derive(Debug)]
+pub(crate) struct Freezing {
+    key: String,
+    bytes: Bytes,
+    row: BatchRow,
+    events: Vec<Delivery>,
+}
+
+impl Freezing {
+    /// The first offset that is in it.
+    pub(crate) fn first(&self) -> Offset {
+        self.events.first().map_or(Offset::ZERO, |event| event.offset)
+    }
+}
+
 impl Batch {
     /// The lane's position once it is finished, where no gap is known behind it.
     pub(crate) fn next(&self) -> Offset {
@@ -67,25 +83,40 @@ impl Lane {
 
     /// Makes a batch of `events` durable. No attempt is made before this is done.
     pub(crate) async fn freeze(&self, events: Vec<Delivery>) -> Step<Batch> {
-        let now = self.shared.context.clock.now();
+        let freezing = self.freezing(events)?;
+        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
+        self.put(&freezing, &mut transaction, &mut mutations);
+        crashpoint::hit(Point::LaneBeforeFreeze);
+        self.commit_repeatable(transaction, mutations).await?;
+        crashpoint::hit(Point::LaneAfterFreeze);
+        Ok(self.frozen(freezing))
+    }
+
+    /// The row of a batch of `events`, to go into a transaction ([`Lane::put`]).
+    pub(crate) fn freezing(&self, events: Vec<Delivery>) -> Step<Freezing> {
         let row = BatchRow {
             offsets: ranges(&events),
             events: u32::try_from(events.len()).unwrap_or(u32::MAX),
-            frozen_at: now,
+            frozen_at: self.shared.context.clock.now(),
             format: Format::Json,
             compression: Compression::None,
             serialiser: SERIALISER,
         };
         let bytes = rows::encode(&row)?;
         let key = rows::batch_key(&self.at, events.first().map_or(Offset::ZERO, |event| event.offset));
-        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
+        Ok(Freezing { key, bytes, row, events })
+    }
+
+    pub(crate) fn put(&self, freezing: &Freezing, transaction: &mut Transaction, mutations: &mut Mutations) {
+        let Freezing { key, bytes, row, .. } = freezing;
         let (tables, slot) = (&self.shared.tables, self.lease.slot);
-        tables.put_bytes(&mut transaction, &mut mutations, slot, key.clone(), Some(bytes.clone()), now);
-        crashpoint::hit(Point::LaneBeforeFreeze);
-        self.commit_repeatable(transaction, mutations).await?;
-        crashpoint::hit(Point::LaneAfterFreeze);
+        tables.put_bytes(transaction, mutations, slot, key.clone(), Some(bytes.clone()), row.frozen_at);
+    }
+
+    /// The transaction with its row is committed.
+    pub(crate) fn frozen(&self, Freezing { key, bytes, row, events }: Freezing) -> Batch {
         self.counters.batches.add(1);
-        Ok(self.batch(key, &bytes, row, events))
+        self.batch(key, &bytes, row, events)
     }
 
     fn batch(&self, key: String, bytes: &Bytes, row: BatchRow, events: Vec<Delivery>) -> Batch {

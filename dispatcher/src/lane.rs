@@ -22,6 +22,7 @@ use tracing::warn;
 use crate::client::Client;
 use crate::deliveries::Deliveries;
 use crate::error::{Error, Halt, Step};
+use crate::freeze::Freezing;
 use crate::trim::Trimmer;
 
 /// How often a lane tries again what the log refuses: an operator has to do something about it.
@@ -152,10 +153,24 @@ impl Lane {
                 }
             };
             let finish = self.deliver(&batch).await?;
-            let position = self.commit(batch, finish).await?;
+            let ahead = self.ahead()?;
+            let position = self.commit(&batch, finish, ahead.as_ref()).await?;
+            frozen = ahead.map(|ahead| self.frozen(ahead));
             self.deliveries.committed(position);
             self.trimmer.passed(position).await?;
         }
+    }
+
+    /// The next batch, where a full one is here already: it is frozen with the transaction that finishes the one before.
+    fn ahead(&mut self) -> Step<Option<Freezing>> {
+        let (collector, paused) = {
+            let entry = self.entry.borrow();
+            (entry.config.collector, entry.config.is_paused())
+        };
+        if paused || self.shared.draining || self.stop.is_cancelled() {
+            return Ok(None);
+        }
+        self.deliveries.full(collector).map(|events| self.freezing(events)).transpose()
     }
 
     /// Commits the position of a lane that finishes no batch: past control records, and so that it is not forgotten.

@@ -54,6 +54,8 @@ struct Scan {
     /// The last fetch found nothing: what is behind the last record is known.
     at_tail: bool,
     hold: Hold,
+    /// Of those who wait for their row.
+    awaited: Option<Hold>,
 }
 
 /// What a position's metadata says.
@@ -141,6 +143,7 @@ impl Scan {
             committed_at: Instant::now(),
             renew: limits::POSITION_RENEW_FOUND,
             at_tail: false,
+            awaited: None,
         }
     }
 
@@ -345,6 +348,7 @@ impl Scan {
         for (member, position) in changed.opened {
             self.lanes.open(member, position, stop);
         }
+        self.awaited = changed.awaited.map(|first| self.own.log().hold(&self.own.source, first));
         Ok(())
     }
 

@@ -70,6 +70,8 @@ pub(crate) struct Changed {
     pub(crate) opened: Vec<(Arc<Member>, Offset)>,
     /// Lanes to close: their subscriptions are gone, or paused.
     pub(crate) closed: Vec<Key>,
+    /// The first record of those who wait for their row: it is to be held until they have lanes.
+    pub(crate) awaited: Option<Offset>,
 }
 
 impl Standings {
@@ -119,8 +121,10 @@ impl Standings {
                 opened.push(lane);
             }
         }
+        let waits = |newcomer: &&Newcomer<'_>| self.stands(&newcomer.member.key) == Some(Standing::Waiting);
+        let awaited = newcomers.iter().filter(waits).map(|newcomer| newcomer.next).min();
         self.number(source);
-        Ok(Changed { position: self.skip(position), opened, closed })
+        Ok(Changed { position: self.skip(position), opened, closed, awaited })
     }
 
     /// A lane has committed up to `position`, where the scan stands: from here on the scan carries its subscription.
@@ -150,7 +154,7 @@ impl Standings {
     /// A lane has ended: it was closed because its subscription is gone or held, or it stands out. True where the
     /// roster has to be followed again: what was held may go on by now.
     pub(crate) fn lane_ended(&mut self, source: &Source, key: &Key) -> bool {
-        let held = self.places.get(key).is_some_and(|place| place.standing == Standing::Leaving);
+        let held = self.stands(key) == Some(Standing::Leaving);
         if source.number(key).is_none() {
             if let Some(place) = self.places.remove(key) {
                 self.changes.insert(place.row_key, None);
@@ -165,7 +169,11 @@ impl Standings {
 
     /// False of a lane that is to stop.
     pub(crate) fn may_join(&self, key: &Key) -> bool {
-        self.places.get(key).is_some_and(|place| place.standing == Standing::InLane)
+        self.stands(key) == Some(Standing::InLane)
+    }
+
+    fn stands(&self, key: &Key) -> Option<Standing> {
+        self.places.get(key).map(|place| place.standing)
     }
 
     fn set(&mut self, key: &Key, standing: Standing, row: Option<ScanRow>) {
@@ -193,7 +201,7 @@ impl Standings {
     fn hold_back(&mut self, source: &Source, position: Offset) -> Vec<Key> {
         let mut closed = Vec::new();
         for member in source.members().iter().filter(|member| member.held) {
-            match self.places.get(&member.key).map(|place| place.standing) {
+            match self.stands(&member.key) {
                 Some(Standing::InScan(from)) => {
                     let row = ScanRow { position: position.max(from), in_scan: false };
                     self.set(&member.key, Standing::Out(member.entry.revision, true), Some(row));

@@ -60,13 +60,13 @@ fn a_start_that_the_scan_has_not_reached_is_in_the_scan_and_one_it_has_passed_is
     let subscriptions = [("old", 1, 0), ("early", 2, 99), ("at", 3, 100), ("late", 4, 300)];
     let changed = follow(&mut standings, &subscriptions, 100, &rows);
     // Its row first: one that is not there later is lost.
-    assert_eq!((changed.position, lanes(&changed)), (Offset(100), vec![]));
+    assert_eq!((changed.position, lanes(&changed), changed.awaited), (Offset(100), vec![], Some(Offset(99))));
     assert_eq!(changes(&standings), ["at 100 scan", "early 99 lane", "late 300 scan"]);
     assert_eq!(standings.from(), [Offset(7), NOBODY, Offset(100), Offset(300)]);
     rows.extend([("at", row(100, true)), ("early", row(99, false)), ("late", row(300, true))]);
     assert!(standings.written());
     let changed = follow(&mut standings, &subscriptions, 110, &rows);
-    assert_eq!((changed.position, lanes(&changed)), (Offset(110), vec![("early", 99)]));
+    assert_eq!((changed.position, lanes(&changed), changed.awaited), (Offset(110), vec![("early", 99)], None));
     assert!(changes(&standings).is_empty() && !standings.written());
 }
 

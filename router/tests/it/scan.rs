@@ -136,6 +136,12 @@ fn a_row_that_is_lost_stops_the_scan_with_a_sentence_and_what_is_new_has_none_to
         assert_eq!(delivered, [(0, vec![first[0]]), (1, vec![first[1], second])].into());
         assert_eq!(life.delivered("new", |delivered| !delivered.is_empty()).await, [(1, vec![second])].into());
         let counters = life.counters("likes");
+        let stands = async {
+            while counters.stopped().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), stands).await.unwrap();
         life.stop().await;
         let stopped = counters.stopped().unwrap();
         assert!(stopped.starts_with("rowLost: where acme/likes/1 stands on fpaas.firehose/0 was written"), "{stopped}");
