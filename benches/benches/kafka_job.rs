@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset as At, TopicPartitionList};
 use serde_json::json;
 
-const EVENTS: u64 = 1_500_000;
+const EVENTS: u64 = 1_000_000;
 const PARTITIONS: i32 = 4;
 const BYTES: usize = 950;
 /// Of a hundred events.
