@@ -18,7 +18,9 @@ Examples:
   fpaas dev --upstream file:frames.bin.zst      the same from a recording
   fpaas dev --data node --log kafka://HOST:9092 the same on a Kafka cluster
   fpaas apply -f likes.yaml                     create or change subscriptions and topics
+  fpaas apply -f likes.yaml --dry-run           say what that would change
   fpaas status likes                            is it moving, and if not, why
+  fpaas status -o table                         the same of all, a line each
   fpaas tap like-results --from earliest        read a topic
   fpaas kafka check --log kafka://HOST:9092     say whether a Kafka cluster will do
 
@@ -65,13 +67,23 @@ pub(crate) enum Command {
     /// Show a subscription, or list all of them
     Get(Get),
     /// Delete a subscription with its deliveries and dead letters (its output topic stays)
-    Delete(Delete),
+    Delete(One),
     /// Say whether a subscription moves, how far behind it is, and how its last call ended
     Status(Get),
     /// Show a topic, or list all of them
     Topics(Topics),
+    /// Hold a subscription where it is: nothing is read for it, and its endpoint is not called
+    Pause(One),
+    /// Let a paused subscription go on where it is
+    Resume(One),
+    /// Give a webhook a new secret; calls carry the old one's signature too for a while
+    RotateSecret(RotateSecret),
     /// Read a topic, one JSON object a line
     Tap(Tap),
+    /// Try a JMESPath on events, as a filter would
+    Jmespath(Jmespath),
+    /// Print what a shell needs to complete commands and flags
+    Completion(Completion),
     /// What concerns a Kafka cluster
     #[command(subcommand)]
     Kafka(OnKafka),
@@ -270,24 +282,76 @@ pub(crate) struct Apply {
     /// The file, or - for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Change nothing: say what would change, and what a subscription would have got of the most recent events
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How resources are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// As the API has them, with every field.
+    Json,
+    /// The same as YAML documents.
+    Yaml,
+    /// A line each, for people.
+    Table,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Get {
     /// Its id; without one, all of them
     pub(crate) id: Option<String>,
+    /// How they are shown
+    #[arg(short, long, value_enum, default_value = "json")]
+    pub(crate) output: Form,
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Delete {
+pub(crate) struct One {
     /// Its id
     pub(crate) id: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RotateSecret {
+    /// The subscription's id
+    pub(crate) id: String,
+    /// How long calls carry both signatures, such as 1h; 0s for not at all
+    #[arg(long, default_value = "1day", value_name = "TIME")]
+    pub(crate) overlap: String,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Events are JSON, one after the other, as `fpaas tap` prints them (what is asked is then their `value`) or as they are:
+
+  fpaas tap firehose -n 20 | fpaas jmespath 'commit.record.langs[0]'")]
+pub(crate) struct Jmespath {
+    /// The expression
+    pub(crate) expression: String,
+    /// The file with the events, or - for standard input
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+  fpaas completion bash > /etc/bash_completion.d/fpaas
+  fpaas completion zsh > \"${fpath[1]}/_fpaas\"
+  fpaas completion fish > ~/.config/fish/completions/fpaas.fish")]
+pub(crate) struct Completion {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Topics {
     /// Its name; without one, all of them
     pub(crate) name: Option<String>,
+    /// How they are shown
+    #[arg(short, long, value_enum, default_value = "json")]
+    pub(crate) output: Form,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,7 +1,11 @@
 //! The commands that talk to a server: one HTTP client, one way to say what went wrong.
 
+pub(crate) mod act;
 pub(crate) mod apply;
 pub(crate) mod context;
+mod diff;
+pub(crate) mod jmespath;
+mod render;
 pub(crate) mod show;
 pub(crate) mod tap;
 

@@ -25,9 +25,14 @@ const STAGE: &str = "dispatcher";
 type Places = BTreeMap<TopicName, (String, u32)>;
 
 impl Lane {
-    /// Makes `finish` durable, and with it the row of the batch that comes next, where one is given. Answers the lane's
-    /// position after it.
-    pub(crate) async fn commit(&mut self, batch: &Batch, mut finish: Finish, ahead: Option<&Freezing>) -> Step<Offset> {
+    /// Makes `finish` durable, and with it the row of the batch that comes next, where one is given and the log takes
+    /// it. Answers the lane's position after it.
+    pub(crate) async fn commit(
+        &mut self,
+        batch: &Batch,
+        mut finish: Finish,
+        ahead: &mut Option<Freezing>,
+    ) -> Step<Offset> {
         let mut backoff = Backoff::default();
         loop {
             let places = match self.places(&finish).await? {
@@ -37,9 +42,9 @@ impl Lane {
                     continue;
                 }
             };
-            let position = self.position_after(batch, ahead);
+            let position = self.position_after(batch, ahead.as_ref());
             let (mut transaction, mut mutations) = self.transaction(batch, &finish, &places);
-            if let Some(ahead) = ahead {
+            if let Some(ahead) = ahead.as_ref() {
                 self.put(ahead, &mut transaction, &mut mutations);
             }
             transaction.advance(self.at.clone(), position, self.shared.writer_id.clone());
@@ -50,12 +55,20 @@ impl Lane {
                 return Ok(position);
             };
             match rejected.error {
-                error if error.may_pass() => self.wait_for_log(&mut backoff, &error).await?,
+                error if error.may_pass() => {
+                    self.wait_for_log(&mut backoff, &error).await?;
+                    self.freeze_anew(ahead)?;
+                }
                 LogError::Unknown if self.committed().await? >= Some(batch.next()) => {
                     self.committed_batch(batch, &finish, mutations);
                     return Ok(position);
                 }
                 error @ LogError::Unknown => self.wait_for_log(&mut backoff, &error).await?,
+                LogError::Abort(Culprit::Append { at, .. }) if ahead.is_some() && self.shared.tables.is_of(&at) => {
+                    // It is frozen by itself later, and what the log has against it is said then.
+                    *ahead = None;
+                    self.deliveries.seek(batch.next());
+                }
                 LogError::Abort(Culprit::Append { at, refusal }) if is_result(&places, &at) => {
                     finish = self.refused(format!("{at}: {refusal}"), &finish);
                 }
@@ -64,10 +77,20 @@ impl Lane {
                     finish = smaller(finish);
                 }
                 // The answer stays in memory: the endpoint is not called again because an operator takes his time.
-                error @ LogError::Abort(Culprit::Append { .. }) => self.stand_still(error.into()).await?,
+                error @ LogError::Abort(Culprit::Append { .. }) => {
+                    self.stand_still(error.into()).await?;
+                    self.freeze_anew(ahead)?;
+                }
                 error => return Err(error.into()),
             }
         }
+    }
+
+    /// Its time counts from when it is frozen, however long the batch before it has waited for the log. Not where that
+    /// may be committed by now.
+    fn freeze_anew(&self, ahead: &mut Option<Freezing>) -> Step<()> {
+        let now = self.shared.context.clock.now();
+        ahead.as_mut().map_or(Ok(()), |ahead| ahead.freeze_at(now))
     }
 
     /// A result that the log does not take: it never will, so the batch is given up, and its subscription goes on.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::subscription::{Compression, Format};
-use fpaas_core::{BatchId, Offset};
+use fpaas_core::{BatchId, Offset, Timestamp};
 use fpaas_log::Transaction;
 use fpaas_state::Mutations;
 use fpaas_state::rows::{self, BatchRow};
@@ -37,6 +37,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Freezing {
     key: String,
+    /// As it is written: the id is a hash over it.
     bytes: Bytes,
     row: BatchRow,
     events: Vec<Delivery>,
@@ -46,6 +47,13 @@ impl Freezing {
     /// The first offset that is in it.
     pub(crate) fn first(&self) -> Offset {
         self.events.first().map_or(Offset::ZERO, |event| event.offset)
+    }
+
+    /// It is frozen now and not when it was made.
+    pub(crate) fn freeze_at(&mut self, now: Timestamp) -> Step<()> {
+        self.row.frozen_at = now;
+        self.bytes = rows::encode(&self.row)?;
+        Ok(())
     }
 }
 
@@ -102,9 +110,8 @@ impl Lane {
             compression: Compression::None,
             serialiser: SERIALISER,
         };
-        let bytes = rows::encode(&row)?;
         let key = rows::batch_key(&self.at, events.first().map_or(Offset::ZERO, |event| event.offset));
-        Ok(Freezing { key, bytes, row, events })
+        Ok(Freezing { key, bytes: rows::encode(&row)?, row, events })
     }
 
     pub(crate) fn put(&self, freezing: &Freezing, transaction: &mut Transaction, mutations: &mut Mutations) {

@@ -153,8 +153,8 @@ impl Lane {
                 }
             };
             let finish = self.deliver(&batch).await?;
-            let ahead = self.ahead()?;
-            let position = self.commit(&batch, finish, ahead.as_ref()).await?;
+            let mut ahead = self.ahead()?;
+            let position = self.commit(&batch, finish, &mut ahead).await?;
             frozen = ahead.map(|ahead| self.frozen(ahead));
             self.deliveries.committed(position);
             self.trimmer.passed(position).await?;

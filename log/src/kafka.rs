@@ -12,6 +12,7 @@
 //! offsets-with-effects.
 
 mod admin;
+mod believed;
 mod bootstrap;
 mod check;
 mod config;

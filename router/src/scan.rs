@@ -63,6 +63,9 @@ struct Scan {
 struct Mark {
     /// The control revision the scan ran under: a new owner first knows at least that much.
     revision: u64,
+    /// Everybody who was known at it has a row. Where nothing is said of that, an older version wrote it.
+    #[serde(default)]
+    rows: bool,
 }
 
 #[derive(Debug)]
@@ -115,8 +118,12 @@ impl Scan {
                 return Ok(ControlFlow::Break(Ended::Stopped));
             }
             let source = roster.borrow().source(&own.source.topic);
-            if let Some(reason) = lost_row(&own, &source, mark.revision)? {
-                return Ok(ControlFlow::Break(halt(&source, &own.source, &reason)));
+            if mark.rows
+                && let Some(reason) = lost_row(&own, &source, mark.revision)?
+            {
+                // Looked at again now and then: it may have been deleted, here or where the view is ahead of ours.
+                halt(&source, &own.source, &reason);
+                return Ok(ControlFlow::Break(Ended::Refused));
             }
         }
         let committed = position.map(|position| position.offset);
@@ -240,13 +247,14 @@ impl Scan {
         let waited_for = self.standings.written();
         self.committed = Some(plan.next);
         (self.committed_at, self.renew) = (Instant::now(), limits::POSITION_RENEW);
-        self.hold.advance(plan.next);
         let passed = self.pass(&plan);
         self.defer(&plan, stop);
         self.open_aside(stop)?;
         if waited_for {
             self.refresh(stop)?;
         }
+        // Whoever goes on in a lane holds what it needs by now.
+        self.hold.advance(self.position);
         Ok(passed)
     }
 
@@ -400,7 +408,7 @@ impl Scan {
     }
 
     fn mark(&self) -> Result<Bytes> {
-        Ok(rows::encode(&Mark { revision: self.revision })?)
+        Ok(rows::encode(&Mark { revision: self.revision, rows: true })?)
     }
 }
 

@@ -12,7 +12,7 @@
 //!
 //! `next` is what the row says, and for whoever is new, its start. So whatever was under way when a process died, the rows
 //! and S alone say where each subscription goes on. Whoever the scan has heard of gets a row with its next transaction,
-//! before anything else is done for it: a row that is not there although S knows the subscription is lost, and not new.
+//! no later than anything else: a row that is not there although S knows the subscription is lost, and not new.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -63,6 +63,11 @@ impl Tables {
         Ok(())
     }
 
+    /// True of a partition of their changelog.
+    pub fn is_of(&self, at: &TopicPartition) -> bool {
+        at.topic == self.topic
+    }
+
     /// Forgets the rows of a slot that is no longer ours.
     pub fn release(&self, slot: Slot) {
         self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&slot);

@@ -1,4 +1,4 @@
-//! `fpaas apply`: YAML documents, each one resource, put one after the other.
+//! `fpaas apply`: YAML documents, each one resource, put one after the other, or only compared.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::Client;
+use super::{Client, diff};
 use crate::args::{Apply, Server};
 use crate::exit::Failure;
 use crate::out;
@@ -25,7 +25,8 @@ pub(crate) struct Documents(Vec<Document>);
 
 pub(crate) async fn run(server: &Server, apply: &Apply) -> Result<(), Failure> {
     let documents = read(&apply.file)?;
-    put_all(&Client::find(server)?, documents).await
+    let client = Client::find(server)?;
+    if apply.dry_run { compare_all(&client, documents).await } else { put_all(&client, documents).await }
 }
 
 /// Reads all documents before the first is applied: a typo in the last one changes nothing.
@@ -47,6 +48,60 @@ pub(crate) async fn put_all(client: &Client, documents: Documents) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Says of each what would change. A subscription is tried by the server, on recent events of its source, too.
+async fn compare_all(client: &Client, documents: Documents) -> Result<(), Failure> {
+    for document in documents.0 {
+        let path = format!("/v1/{}s/{}", document.kind, document.id);
+        let before = match client.call(Method::GET, &path, None).await {
+            Err(Failure::NotFound(_)) => None,
+            found => Some(found?),
+        };
+        let tried = match document.kind {
+            "subscription" => client.call(Method::PUT, &format!("{path}?dryRun=true"), Some(&document.body)).await?,
+            _ => Value::Null,
+        };
+        for line in compared(&document, before.as_ref(), &tried) {
+            if out::line(line)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the server sets by itself with every change.
+const OF_THE_SERVER: [&str; 4] = ["revision", "createdAt", "updatedAt", "secret"];
+
+fn compared(Document { kind, id, body }: &Document, before: Option<&Value>, tried: &Value) -> Vec<String> {
+    let after = tried.get("subscription").unwrap_or(body);
+    let changes = match before {
+        None => Vec::new(),
+        // A document of a topic says only what it wants: what it leaves out is as it was made.
+        Some(before) => diff::lines(&own(before, after), &own(after, after)),
+    };
+    let would = match before {
+        None => "would be created",
+        Some(_) if changes.is_empty() => "stays as it is",
+        Some(_) => "would change",
+    };
+    let mut lines = vec![format!("{kind} {id} {would}")];
+    lines.extend(changes.into_iter().map(|change| format!("  {change}")));
+    if let Some(recent) = tried.get("recent") {
+        let number = |name: &str| recent.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let (matched, events, failed) = (number("matched"), number("events"), number("matchErrors"));
+        let failed = if failed == 0 { String::new() } else { format!(", its match fails for {failed}") };
+        lines.push(format!("  it would have got {matched} of the {events} most recent events{failed}"));
+    }
+    lines
+}
+
+/// The fields of `value` that `wanted` has, without those of the server.
+fn own(value: &Value, wanted: &Value) -> Value {
+    let Some(fields) = value.as_object() else { return Value::Null };
+    let kept = fields.iter().filter(|(name, _)| !OF_THE_SERVER.contains(&name.as_str()) && wanted.get(name).is_some());
+    Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 fn parse(text: &str) -> Result<Vec<Document>, String> {
@@ -105,6 +160,25 @@ mod tests {
         let shape: Vec<_> = documents.iter().map(|document| (document.kind, document.id.as_str())).collect();
         assert_eq!(shape, [("subscription", "likes"), ("topic", "out")]);
         assert_eq!(documents[1].body.to_string(), r#"{"partitions":2}"#);
+    }
+
+    #[test]
+    fn what_would_change_is_said_of_each() {
+        let of = |text: &str| parse(text).unwrap().remove(0);
+        let topic = of("topic: {name: out, partitions: 2}");
+        assert_eq!(compared(&topic, None, &Value::Null), ["topic out would be created"]);
+        let same = serde_json::json!({"name": "out", "partitions": 2, "retentionMs": 5, "revision": 7});
+        assert_eq!(compared(&topic, Some(&same), &Value::Null), ["topic out stays as it is"]);
+        let other = serde_json::json!({"partitions": 1});
+        let said = ["topic out would change", "  /partitions: 1 -> 2"];
+        assert_eq!(compared(&topic, Some(&other), &Value::Null), said);
+        let likes = of("subscription: {id: likes, lanes: 2}");
+        let tried = serde_json::json!({"subscription": {"id": "likes", "lanes": 2, "revision": 9},
+            "recent": {"events": 994, "matched": 121, "matchErrors": 3}});
+        let before = serde_json::json!({"id": "likes", "lanes": 1, "revision": 8});
+        let got = "  it would have got 121 of the 994 most recent events, its match fails for 3";
+        let said = ["subscription likes would change", "  /lanes: 1 -> 2", got];
+        assert_eq!(compared(&likes, Some(&before), &tried), said);
     }
 
     #[test]

@@ -1,49 +1,76 @@
-//! `fpaas get`, `delete`, `status` and `topics`: what the server says, as JSON that a person can read.
+//! `fpaas get`, `status` and `topics`: what the server says, as it was asked for.
 
 use reqwest::Method;
 use serde_json::Value;
 
 use super::Client;
-use crate::args::{Delete, Get, Server, Topics};
+use super::render::{self, Column};
+use crate::args::{Get, Server, Topics};
 use crate::exit::Failure;
-use crate::out;
+
+const SUBSCRIPTIONS: &[Column] = &[
+    ("ID", "/id"),
+    ("STATE", "/state"),
+    ("SOURCE", "/source/topic"),
+    ("WEBHOOK", "/processor/webhook/url"),
+    ("OUTPUT", "/output/topic"),
+    ("LANES", "/lanes"),
+];
+const STATUSES: &[Column] = &[
+    ("ID", "/id"),
+    ("STATE", "/state"),
+    ("BEHIND", "/lag/source"),
+    ("WAITING", "/lag/deliveries"),
+    ("MATCHED", "/counters/matched"),
+    ("ACKNOWLEDGED", "/counters/acknowledged"),
+    ("DEAD", "/counters/deadLetters"),
+    ("LAST", "/lastOutcome/outcome"),
+    ("REASON", "/reason"),
+];
+const TOPICS: &[Column] = &[
+    ("NAME", "/name"),
+    ("PARTITIONS", "/partitions"),
+    ("KEPT MS", "/retentionMs"),
+    ("KEPT BYTES", "/retentionBytes"),
+    ("COMPACTED", "/compacted"),
+];
 
 pub(crate) async fn get(server: &Server, get: &Get) -> Result<(), Failure> {
-    show(&Client::find(server)?, "/v1/subscriptions", get.id.as_deref(), "").await
+    let found = found(&Client::find(server)?, "/v1/subscriptions", get.id.as_deref()).await?;
+    render::all(get.output, SUBSCRIPTIONS, &found)
 }
 
 pub(crate) async fn topics(server: &Server, topics: &Topics) -> Result<(), Failure> {
-    show(&Client::find(server)?, "/v1/topics", topics.name.as_deref(), "").await
+    let found = found(&Client::find(server)?, "/v1/topics", topics.name.as_deref()).await?;
+    render::all(topics.output, TOPICS, &found)
 }
 
 /// The status of one subscription, or of each.
 pub(crate) async fn status(server: &Server, status: &Get) -> Result<(), Failure> {
     let client = Client::find(server)?;
-    if let Some(id) = &status.id {
-        return show(&client, "/v1/subscriptions", Some(id), "/status").await;
-    }
-    let all = list(&client, "/v1/subscriptions").await?;
-    for id in all.iter().filter_map(|item| item.get("id").and_then(Value::as_str)) {
-        let path = format!("/v1/subscriptions/{id}/status");
-        let mut status = client.call(Method::GET, &path, None).await?;
+    let ids = match &status.id {
+        Some(id) => vec![segment(id)?.to_owned()],
+        None => {
+            let all = list(&client, "/v1/subscriptions").await?;
+            all.iter().filter_map(|item| item.get("id")?.as_str().map(str::to_owned)).collect()
+        }
+    };
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let mut status = client.call(Method::GET, &format!("/v1/subscriptions/{id}/status"), None).await?;
         if let Some(fields) = status.as_object_mut() {
             fields.insert("id".to_owned(), id.into());
         }
-        print(&status)?;
+        found.push(status);
     }
-    Ok(())
+    render::all(status.output, STATUSES, &found)
 }
 
-pub(crate) async fn delete(server: &Server, delete: &Delete) -> Result<(), Failure> {
-    let client = Client::find(server)?;
-    client.send(Method::DELETE, &format!("/v1/subscriptions/{}", segment(&delete.id)?), None).await?;
-    out::line(format_args!("subscription {} deleted", delete.id)).map(drop)
-}
-
-async fn show(client: &Client, path: &str, one: Option<&str>, part: &str) -> Result<(), Failure> {
+/// The one of that name, or all.
+async fn found(client: &Client, path: &str, one: Option<&str>) -> Result<Vec<Value>, Failure> {
     match one {
-        Some(id) => print(&client.call(Method::GET, &format!("{path}/{}{part}", segment(id)?), None).await?),
-        None => list(client, path).await?.iter().try_for_each(print),
+        Some(id) => Ok(vec![client.call(Method::GET, &format!("{path}/{}", segment(id)?), None).await?]),
+        None => list(client, path).await,
     }
 }
 
@@ -69,9 +96,4 @@ pub(super) fn segment(name: &str) -> Result<&str, Failure> {
         return Ok(name);
     }
     Err(Failure::Usage(format!("{name:?} is not a name: names are of a–z, 0–9, -, . and _")))
-}
-
-fn print(value: &Value) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
-    out::line(text).map(drop)
 }

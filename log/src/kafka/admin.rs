@@ -2,7 +2,7 @@
 //! commit does not ask for it each time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use rdkafka::client::Client;
 use rdkafka::groups::GroupMemberInfo;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use super::believed::Believed;
 use super::bootstrap::Bootstrap;
 use super::config::{KafkaConfig, RECORD_MARGIN};
 use super::context::{Quiet, Trouble};
@@ -24,8 +25,6 @@ use super::promised::Promised;
 use super::rights::Denied;
 use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
 
-/// How long what a topic looks like is believed.
-const BELIEVED: Duration = Duration::from_secs(30);
 /// How long what the client has to say is waited for at a time.
 const LISTEN: Duration = Duration::from_millis(500);
 /// How long brokers may take until they serve a topic that was made: a hundred partitions with three copies each are
@@ -45,17 +44,9 @@ pub(super) struct Admin {
     pub(super) client: Arc<AdminClient<Quiet>>,
     coordinators: Coordinators,
     config: KafkaConfig,
-    topics: Mutex<HashMap<String, Known>>,
-    /// How many partitions topics have, all led, and since when that is known.
-    counted: Mutex<HashMap<String, (u32, Instant)>>,
+    believed: Believed,
     pub(super) promised: Promised,
     pub(super) denied: Denied,
-}
-
-#[derive(Clone, Debug)]
-struct Known {
-    spec: TopicSpec,
-    since: Instant,
 }
 
 impl std::fmt::Debug for Admin {
@@ -76,8 +67,7 @@ impl Admin {
             client,
             coordinators,
             config: config.clone(),
-            topics: Mutex::default(),
-            counted: Mutex::default(),
+            believed: Believed::default(),
             promised: Promised::default(),
             denied: Denied::default(),
         }))
@@ -181,15 +171,14 @@ impl Admin {
             ffi::alter_configs(admin.client.inner(), &name, &changes, admin.config.request_wait)
         });
         altered.await.map_err(|failed| failed.on(topic))?;
-        let changed = TopicSpec { retention: *retention, ..spec };
-        self.know(topic, changed);
+        self.believed.note(topic, TopicSpec { retention: *retention, ..spec });
         Ok(())
     }
 
     pub(super) async fn delete_topic(self: &Arc<Self>, topic: &str) -> Result<()> {
         let answer = self.client.delete_topics(&[topic], &self.options()).await;
         let answer = answer.map_err(Failure::from).map_err(|failed| failed.of_cluster())?.pop();
-        self.forget(topic);
+        self.believed.remove(topic);
         self.promised.forget(topic);
         match answer {
             None | Some(Ok(_) | Err((_, Code::UnknownTopicOrPartition))) => self.until_gone(topic).await,
@@ -211,10 +200,12 @@ impl Admin {
     }
 
     pub(super) async fn describe_topic(self: &Arc<Self>, topic: &str) -> Result<Option<TopicSpec>> {
-        if let Some(spec) = self.known(topic) {
+        if let Some(spec) = self.believed.spec(topic) {
             return Ok(Some(spec));
         }
-        let Some(partitions) = self.partitions(topic).await? else { return Ok(None) };
+        let Some(partitions) = self.partitions(topic).await? else {
+            return self.doubt(topic).map(|()| None).map_err(|failed| failed.on(topic));
+        };
         let described = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &self.options()).await;
         let described = described.map_err(Failure::from).map_err(|failed| failed.of_cluster())?.pop();
         let resource = match described {
@@ -223,7 +214,7 @@ impl Admin {
             Some(Err(code)) => return Err(Failure::of(code).on(topic)),
         };
         let spec = spec(partitions, &resource.entry_map());
-        self.know(topic, spec.clone());
+        self.believed.note(topic, spec.clone());
         Ok(Some(spec))
     }
 
@@ -255,42 +246,35 @@ impl Admin {
 
     /// The same, each with a leader, for a thread that may wait; from what is known where it is.
     pub(super) fn partitions_now(&self, topic: &str) -> Result<Option<u32>, Failure> {
-        if let Some(count) = self.counted(topic) {
+        if let Some(count) = self.believed.count(topic) {
             return Ok(Some(count));
         }
         let found = self.look(topic, true)?;
-        if let Some(count) = found {
-            let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-            counted.insert(topic.to_owned(), (count, Instant::now()));
+        match found {
+            Some(count) => self.believed.note_count(topic, count),
+            None => self.doubt(topic)?,
         }
         Ok(found)
     }
 
     /// Whether a topic is there, led or not.
     pub(super) fn is_there_now(&self, topic: &str) -> Result<bool, Failure> {
-        let known = self.known(topic).is_some() || self.counted(topic).is_some();
-        Ok(known || self.look(topic, false)?.is_some())
+        if self.believed.has(topic) || self.look(topic, false)?.is_some() {
+            return Ok(true);
+        }
+        self.doubt(topic)?;
+        Ok(false)
     }
 
-    fn counted(&self, topic: &str) -> Option<u32> {
-        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.get(topic).filter(|(_, since)| since.elapsed() < BELIEVED).map(|(count, _)| *count)
-    }
-
-    fn known(&self, topic: &str) -> Option<TopicSpec> {
-        let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.get(topic).filter(|known| known.since.elapsed() < BELIEVED).map(|known| known.spec.clone())
-    }
-
-    fn know(&self, topic: &str, spec: TopicSpec) {
-        let known = Known { spec, since: Instant::now() };
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), known);
+    /// Of a topic that was there a moment ago not every broker has heard: that it is gone is not believed at once.
+    fn doubt(&self, topic: &str) -> Result<(), Failure> {
+        let gone = !self.believed.was_there(topic);
+        if gone { Ok(()) } else { Err(Failure::of(Code::LeaderNotAvailable)) }
     }
 
     /// What was believed of a topic is to be asked for again.
     pub(super) fn forget(&self, topic: &str) {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        self.believed.forget(topic);
     }
 
     pub(super) async fn list_topics(self: &Arc<Self>, prefix: &str) -> Result<Vec<String>> {

@@ -154,7 +154,7 @@ impl Transactional {
         if let Some((positions, group)) = positions.filter(|(positions, _)| !positions.is_empty()) {
             self.send_offsets(&positions, group, deadline)?;
         }
-        // What has failed fails all of it: nothing more is handed over then.
+        // What has failed fails all of it: no further batch is begun then.
         while self.producer.in_flight_count() > 0 {
             self.serve(&mut pace);
             if Instant::now() > deadline {
@@ -395,14 +395,17 @@ impl Reports {
             return Err(Undone::Record(index, code));
         }
         let reports = std::mem::take(&mut self.of.lock().unwrap_or_else(PoisonError::into_inner).reports);
+        // What was not handed over any more, since another one had failed, has no report.
+        let failed = reports.iter().find_map(|report| report.as_ref()?.as_ref().err().copied());
+        match failed {
+            Some(code) if is_fenced(code) => return Err(Undone::Fenced),
+            Some(code) => return Err(Undone::Later(Failure::of(code))),
+            None => {}
+        }
         let mut offsets = Vec::with_capacity(reports.len());
         for report in reports {
-            match report {
-                Some(Ok(offset)) => offsets.push(Offset(u64::try_from(offset).unwrap_or(0))),
-                Some(Err(code)) if is_fenced(code) => return Err(Undone::Fenced),
-                Some(Err(code)) => return Err(Undone::Later(Failure::of(code))),
-                None => return Err(Undone::Later(Failure::of(Code::Partial))),
-            }
+            let Some(Ok(offset)) = report else { return Err(Undone::Later(Failure::of(Code::Partial))) };
+            offsets.push(Offset(u64::try_from(offset).unwrap_or(0)));
         }
         Ok(offsets)
     }

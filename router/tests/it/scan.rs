@@ -53,7 +53,7 @@ async fn a_position_is_committed_with_the_revision_it_ran_under_and_a_started_ro
     let offset = life.append(0, FENCE).await;
     life.delivered("likes", has(offset)).await;
     let position = life.position(0).await.unwrap();
-    assert_eq!((position.offset, &position.metadata[..]), (offset.next(), &br#"{"v":1,"revision":1}"#[..]));
+    assert_eq!((position.offset, &position.metadata[..]), (offset.next(), &br#"{"v":1,"revision":1,"rows":true}"#[..]));
     let rows = rows(&life).await;
     let count = |key: &str| rows.iter().filter(|(found, _)| found == key).count();
     assert_eq!(count("started/fpaas.firehose/0"), 1, "{rows:?}");
@@ -313,7 +313,7 @@ async fn commit_ahead(life: &Life, revision: u64, carried: &[&str]) {
         let row = Record { key, value, ..Record::default() };
         transaction.append(TopicPartition::new(tables.clone(), lease.slot.0), row);
     }
-    transaction.advance(source(0), Offset::ZERO, format!(r#"{{"v":1,"revision":{revision}}}"#).into());
+    transaction.advance(source(0), Offset::ZERO, format!(r#"{{"v":1,"revision":{revision},"rows":true}}"#).into());
     life.log.writer("elsewhere.acme", Some(&membership)).await.unwrap().commit(transaction).await.unwrap();
 }
 

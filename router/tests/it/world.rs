@@ -241,7 +241,7 @@ impl Life {
 pub(crate) type Delivered = BTreeMap<u32, Vec<u64>>;
 
 fn is_under(position: &Position, revision: u64) -> bool {
-    String::from_utf8_lossy(&position.metadata).contains(&format!(r#""revision":{revision}}}"#))
+    String::from_utf8_lossy(&position.metadata).contains(&format!(r#""revision":{revision},"#))
 }
 
 fn note(delivered: &mut Delivered, stored: &Stored) {

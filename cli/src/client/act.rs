@@ -1,0 +1,33 @@
+//! `fpaas delete`, `pause`, `resume` and `rotate-secret`: what is done to one subscription.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::show::segment;
+use super::{Client, render};
+use crate::args::{Form, One, RotateSecret, Server};
+use crate::exit::Failure;
+use crate::out;
+
+pub(crate) async fn delete(server: &Server, one: &One) -> Result<(), Failure> {
+    let client = Client::find(server)?;
+    client.send(Method::DELETE, &format!("/v1/subscriptions/{}", segment(&one.id)?), None).await?;
+    out::line(format_args!("subscription {} deleted", one.id)).map(drop)
+}
+
+/// `action` is `pause` or `resume`.
+pub(crate) async fn set(server: &Server, one: &One, action: &str) -> Result<(), Failure> {
+    let client = Client::find(server)?;
+    client.send(Method::POST, &format!("/v1/subscriptions/{}:{action}", segment(&one.id)?), None).await?;
+    out::line(format_args!("subscription {} {action}d", one.id)).map(drop)
+}
+
+/// Shows both secrets.
+pub(crate) async fn rotate_secret(server: &Server, rotate: &RotateSecret) -> Result<(), Failure> {
+    let overlap = humantime::parse_duration(&rotate.overlap)
+        .map_err(|error| Failure::Usage(format!("--overlap {}: {error}", rotate.overlap)))?;
+    let client = Client::find(server)?;
+    let path = format!("/v1/subscriptions/{}:rotateSecret", segment(&rotate.id)?);
+    let body = json!({"overlapMs": u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX)});
+    render::all(Form::Json, &[], &[client.call(Method::POST, &path, Some(&body)).await?])
+}
