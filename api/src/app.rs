@@ -83,8 +83,8 @@ impl App {
         drop(tokio::time::timeout(limits::API_FOLLOW_WAIT, known).await);
     }
 
-    /// Asks for a change of something of a tenant's, or of the tenant, that is as expected, and waits until it is applied
-    /// and durable.
+    /// Asks for a change of something of a tenant's, or of the tenant, that is as expected, and waits until it is
+    /// applied and durable.
     pub(crate) async fn submit(
         &self,
         (tenant, made): (&TenantId, Option<Incarnation>),

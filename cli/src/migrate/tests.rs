@@ -8,7 +8,7 @@ use fpaas_core::event::{self, header};
 use fpaas_core::partition::Slot;
 use fpaas_core::subscription::{Secret, Subscription};
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{HeadersBuilder, Incarnation, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
+use fpaas_core::{HeadersBuilder, Incarnation, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
 use fpaas_ingest::Cursor;
 use fpaas_log::{Embedded, EmbeddedConfig, MembershipEvent, TopicSpec};
 use fpaas_state::rows::{self, ScanRow, StartedRow};
@@ -278,7 +278,7 @@ impl World {
 
     async fn run(&self, after: &Side) -> Moved {
         let (from, to) = ((self.before.log(), &self.before.names), (after.log(), &after.names));
-        let mut moving = Move::new(from, to, &pool(), ("id", "node")).await.unwrap();
+        let mut moving = Move::new(from, to, ("id", "node")).await.unwrap();
         moving.run().await.unwrap()
     }
 
@@ -410,7 +410,7 @@ async fn a_target_that_somebody_else_has_written_to_is_no_copy() {
     let (world, after) = (World::new(7).await, Side::new("moved", 2));
     after.append(&after.names.firehose(), TopicSpec::kept(FIREHOSE), [(0, record(999, true))]).await;
     let (from, to) = ((world.before.log(), &world.before.names), (after.log(), &after.names));
-    let mut moving = Move::new(from, to, &pool(), ("id", "node")).await.unwrap();
+    let mut moving = Move::new(from, to, ("id", "node")).await.unwrap();
     let failure = moving.run().await.unwrap_err().to_string();
     assert!(failure.contains("moved.firehose/0 is not a copy of fpaas.firehose/0"), "{failure}");
     assert!(mark::refuse_cluster(&*after.log, &after.names).await.is_err());
