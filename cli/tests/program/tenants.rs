@@ -31,7 +31,7 @@ impl Tenant {
         running.api.put(&path, &body).await?;
         let asked = json!({"scopes": ["admin"]});
         let made = running.api.send(Method::POST, &format!("{path}/keys"), Some(&asked)).await?.ok()?;
-        let key = made["key"].as_str().context("a key")?.to_owned();
+        let key = made.get("key").and_then(Value::as_str).context("a key")?.to_owned();
         let receiver = Receiver::start(SECRET, Script::ok()).await?;
         Ok(Self { name, api: Client::new(running.api.url(), &key)?, key, receiver })
     }
