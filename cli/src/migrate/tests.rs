@@ -91,12 +91,13 @@ impl Side {
     }
 }
 
+/// Not the one that is always there, whose pool has nothing.
 fn tenant() -> TenantId {
-    TenantId::parse("local").unwrap()
+    TenantId::parse("acme").unwrap()
 }
 
 fn pool() -> PoolId {
-    PoolId::of_tenant(&tenant())
+    PoolId::parse("_free").unwrap()
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -190,15 +191,19 @@ impl World {
         let [of_a, of_b] = starts;
         let settings = TopicSettings { partitions: 2, ..TopicSettings::default() };
         let changes = [
-            Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
+            Change::PutTenant { pool: Some(pool()) },
             put("a", r#"{"lanes": 2, "output": {"topic": "out"}}"#, of_a),
             put("b", r#"{"lanes": 2, "source": {"topic": "in"}}"#, of_b),
+            Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
         ];
         let commands = changes.into_iter().enumerate().map(|(n, change)| {
             let command = Command::new(format!("c{n}"), Timestamp::default(), tenant(), change);
             (0, Record { value: Some(command.encode().unwrap()), ..Record::default() })
         });
         self.before.append(&names.control(), TopicSpec::kept(1), commands).await;
+        // Of a pool whose last tenant is gone: it stays.
+        let left = names.tables(&PoolId::parse("gone").unwrap(), Stage::Router);
+        self.before.append(&left, TopicSpec::compacted(64), []).await;
     }
 
     fn topic(&self, name: &str) -> String {
@@ -342,7 +347,7 @@ async fn check_rest(world: &World, after: &Side) {
         places::view(&*world.before.log, &world.before.names).await.unwrap(),
         places::view(&*after.log, &after.names).await.unwrap(),
     );
-    assert_eq!((then.revision, then.topics), (now.revision, now.topics));
+    assert_eq!((then.revision, then.topics, then.tenants), (now.revision, now.topics, now.tenants));
     for (entry, moved) in then.subscriptions.values().zip(now.subscriptions.values()) {
         assert_eq!((entry.incarnation, &entry.config), (moved.incarnation, &moved.config));
         let source = world.before.names.of_tenant(&entry.tenant, &entry.config.source.topic);
