@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use fpaas_core::{SubscriptionId, TopicName, limits};
-use fpaas_state::{Applied, Change, Command, Context, Expects, Outcome, Standings, SubscriptionEntry};
+use fpaas_core::{Incarnation, KeyHash, TenantId, hash, limits};
+use fpaas_state::{Applied, Change, Command, Context, Expects, Outcome, Standings};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
 use crate::problem::{Kind, Problem};
 use crate::requests::Requests;
+use crate::used::Used;
 
 /// Made once; shared by all requests.
 #[derive(Debug)]
@@ -19,6 +20,9 @@ pub(crate) struct App {
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) standings: Standings,
     pub(crate) requests: Requests,
+    pub(crate) used: Used,
+    /// Of no key: what one that is not there is compared with.
+    pub(crate) nobody: KeyHash,
     /// Expressions that are evaluated for whoever asks: no more at once than keep others from being answered.
     pub(crate) evaluations: Arc<Semaphore>,
     /// Held by the scrape that has its turn.
@@ -44,35 +48,11 @@ impl App {
             tails,
             standings: Standings::default(),
             requests: Requests::default(),
+            used: Used::default(),
+            nobody: KeyHash::of(""),
             evaluations: Arc::new(Semaphore::new(limits::EVALUATIONS_MAX)),
             scrapes: Mutex::default(),
         }
-    }
-
-    /// The tenant's subscription of that name.
-    pub(crate) fn subscription(&self, name: &str) -> Result<Arc<SubscriptionEntry>, Problem> {
-        let id = SubscriptionId::parse(name).ok();
-        let view = self.context.control.view();
-        let entry = id.and_then(|id| view.subscription(&self.config.tenant, &id).cloned());
-        entry.ok_or_else(|| Problem::not_found("subscription", name))
-    }
-
-    /// The tenant's topic of that name, or the built-in source.
-    pub(crate) fn topic_name(&self, name: &str) -> Result<TopicName, Problem> {
-        let parsed = TopicName::parse(name).ok();
-        let found = parsed.filter(|name| self.has_topic(name));
-        found.ok_or_else(|| Problem::not_found("topic", name))
-    }
-
-    /// True of the built-in source and the tenant's topics.
-    pub(crate) fn has_topic(&self, name: &TopicName) -> bool {
-        name.is_firehose() || self.context.control.view().topic(&self.config.tenant, name).is_some()
-    }
-
-    /// The topic of that name, to be read.
-    pub(crate) async fn readable(&self, name: &str) -> Result<Readable, Problem> {
-        let name = self.topic_name(name)?;
-        self.describe(self.context.topics.of_tenant(&self.config.tenant, &name)).await
     }
 
     /// A topic of the log, to be read.
@@ -103,11 +83,17 @@ impl App {
         drop(tokio::time::timeout(limits::API_FOLLOW_WAIT, known).await);
     }
 
-    /// Asks for a change of a resource that is as expected, and waits until it is applied and durable.
-    pub(crate) async fn submit(&self, expects: Expects, change: Change) -> Result<Applied, Problem> {
-        let id: String = random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let command = Command::new(id, self.context.clock.now(), self.config.tenant.clone(), change);
-        let applied = self.context.control.submit(command.expecting(expects)).await?;
+    /// Asks for a change of something of a tenant's, or of the tenant, that is as expected, and waits until it is
+    /// applied and durable.
+    pub(crate) async fn submit(
+        &self,
+        (tenant, made): (&TenantId, Option<Incarnation>),
+        expects: Expects,
+        change: Change,
+    ) -> Result<Applied, Problem> {
+        let id = hash::to_hex(&random::<16>()?, 32);
+        let command = Command::new(id, self.context.clock.now(), tenant.clone(), change);
+        let applied = self.context.control.submit(command.of(made).expecting(expects)).await?;
         match applied.outcome {
             Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
             Outcome::Unexpected(revision) => Err(Problem::unexpected(revision)),

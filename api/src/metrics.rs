@@ -24,10 +24,10 @@ use crate::problem::Problem;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Open to whoever can reach it where the configuration says so; otherwise with the key.
+/// Open to whoever can reach it where the configuration says so; otherwise with the operator's key.
 pub(crate) async fn get(State(app): State<Arc<App>>, headers: HeaderMap, params: Params) -> Result<Response, Problem> {
     if !app.config.open_metrics {
-        auth::check(&app, &headers)?;
+        auth::operator(&app, &headers)?;
     }
     params.finish()?;
     // One at a time: a scrape reads as many positions as there are subscriptions.

@@ -24,6 +24,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
+/// The two names in a path.
+#[derive(Debug)]
+pub(crate) struct Names(pub(crate) String, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path((one, other))| Self(one, other)).map_err(|_| Problem::not_found("route", parts.uri.path()))
+    }
+}
+
 /// A query, and what is wrong with it so far.
 #[derive(Debug)]
 pub(crate) struct Params {

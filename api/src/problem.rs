@@ -5,7 +5,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use fpaas_core::Violation;
+use fpaas_core::{Scope, Violation};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tracing::error;
@@ -53,6 +53,8 @@ kinds! {
     NotSupportedYet = "not-supported-yet", BAD_REQUEST, "This is not supported yet";
     /// No key, or not the right one.
     Unauthorized = "unauthorized", UNAUTHORIZED, "The API key is missing or wrong";
+    /// The key is right, and does not permit this.
+    InsufficientScope = "insufficient-scope", FORBIDDEN, "The API key does not permit this";
     /// There are too many of them already.
     QuotaExceeded = "quota-exceeded", FORBIDDEN, "A quota is used up";
     /// Of this tenant, there is no such thing; or there is no such route.
@@ -132,6 +134,11 @@ impl Problem {
     /// What is there, where that is the problem.
     pub(crate) fn revision(&self) -> Option<u64> {
         self.revision
+    }
+
+    /// The key would have to have this scope.
+    pub(crate) fn insufficient(needed: Scope) -> Self {
+        Self::new(Kind::InsufficientScope, format!("this needs a key with the scope {}", needed.as_str()))
     }
 
     /// There is no `what` of that name.

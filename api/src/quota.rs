@@ -1,17 +1,22 @@
 //! How much of each kind a tenant may have. Does not own the numbers: those are limits, until quotas are there.
 
 use fpaas_core::subscription::Subscription;
-use fpaas_core::{SubscriptionId, TopicName, limits};
+use fpaas_core::{SubscriptionId, TenantId, TopicName, limits};
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::problem::{Kind, Problem};
 
 /// May this subscription be there, and the output topic that is made with it?
-pub(crate) fn check_subscription(app: &App, id: &SubscriptionId, subscription: &Subscription) -> Result<(), Problem> {
+pub(crate) fn check_subscription(
+    caller: &Caller,
+    id: &SubscriptionId,
+    subscription: &Subscription,
+) -> Result<(), Problem> {
     if let Some(output) = &subscription.output {
-        check_topic(app, &output.topic)?;
+        check_topic(caller, &output.topic)?;
     }
-    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+    let (view, tenant) = (caller.app.context.control.view(), &caller.tenant);
     if view.subscription(tenant, id).is_some() {
         return Ok(());
     }
@@ -20,13 +25,28 @@ pub(crate) fn check_subscription(app: &App, id: &SubscriptionId, subscription: &
 }
 
 /// May this topic be there?
-pub(crate) fn check_topic(app: &App, name: &TopicName) -> Result<(), Problem> {
-    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+pub(crate) fn check_topic(caller: &Caller, name: &TopicName) -> Result<(), Problem> {
+    let (view, tenant) = (caller.app.context.control.view(), &caller.tenant);
     if view.topic(tenant, name).is_some() {
         return Ok(());
     }
     let theirs = view.topics.keys().filter(|(owner, _)| owner == tenant).count();
     check("topics", theirs, limits::TOPICS_MAX)
+}
+
+/// May the tenant have another key?
+pub(crate) fn check_key(caller: &Caller) -> Result<(), Problem> {
+    let view = caller.app.context.control.view();
+    check("keys", view.keys_of(&caller.tenant).count(), limits::KEYS_MAX)
+}
+
+/// May this tenant be there?
+pub(crate) fn check_tenant(app: &App, id: &TenantId) -> Result<(), Problem> {
+    let view = app.context.control.view();
+    if view.has_tenant(id) {
+        return Ok(());
+    }
+    check("tenants", view.tenants.len(), limits::TENANTS_MAX)
 }
 
 /// There are `theirs` of a kind already: may there be another one?

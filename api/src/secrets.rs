@@ -1,9 +1,7 @@
 //! A subscription's signing secrets: shown, and rotated with a time in which both sign.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use fpaas_core::subscription::Secret;
 use fpaas_core::{Timestamp, Violation, limits, rfc3339};
@@ -11,7 +9,8 @@ use fpaas_state::{Change, Outcome, SubscriptionEntry};
 use http::header;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{self, App};
+use crate::app;
+use crate::caller::Caller;
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 use crate::strict::Parsed;
@@ -48,27 +47,27 @@ impl Default for Rotation {
     }
 }
 
-pub(crate) async fn get(State(app): State<Arc<App>>, Name(name): Name, params: Params) -> Result<Response, Problem> {
+pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Result<Response, Problem> {
     params.finish()?;
-    Ok(shown(&app, &*app.subscription(&name)?))
+    Ok(shown(&caller, &*caller.subscription(&name)?))
 }
 
 /// `…/{id}:rotateSecret`.
-pub(crate) async fn rotate(app: &App, name: &str, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn rotate(caller: &Caller, name: &str, request: Request) -> Result<Response, Problem> {
     let expects = conditions::expects(request.headers())?;
     let bytes = body::read(request).await?;
     // Nothing needs to be said.
     let asked = if bytes.is_empty() { Rotation::default() } else { read(&bytes)? };
-    let id = app.subscription(name)?.id.clone();
+    let id = caller.subscription(name)?.id.clone();
     let secret = match asked.secret {
         Some(secret) => secret,
         None => Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?,
     };
     let overlap = i64::try_from(asked.overlap_ms).unwrap_or(i64::MAX);
-    let until = Timestamp::from_millis(app.context.clock.now().as_millis().saturating_add(overlap));
-    let applied = app.submit(expects, Change::RotateSecret { id, secret, until }).await?;
+    let until = Timestamp::from_millis(caller.app.context.clock.now().as_millis().saturating_add(overlap));
+    let applied = caller.submit(expects, Change::RotateSecret { id, secret, until }).await?;
     match (&applied.outcome, &applied.subscription) {
-        (Outcome::Replaced, Some(entry)) => Ok(shown(app, entry)),
+        (Outcome::Replaced, Some(entry)) => Ok(shown(caller, entry)),
         (Outcome::NotFound, _) => Err(Problem::not_found("subscription", name)),
         (outcome, _) => Err(app::unexpected(outcome)),
     }
@@ -83,8 +82,8 @@ fn read(bytes: &[u8]) -> Result<Rotation, Problem> {
     checked.map_err(Problem::invalid)
 }
 
-fn shown(app: &App, entry: &SubscriptionEntry) -> Response {
-    let now = app.context.clock.now();
+fn shown(caller: &Caller, entry: &SubscriptionEntry) -> Response {
+    let now = caller.app.context.clock.now();
     let previous = entry.previous.as_ref().filter(|previous| now < previous.until);
     let previous =
         previous.map(|previous| Previous { secret: previous.secret.reveal(), until: rfc3339::format(previous.until) });

@@ -1,14 +1,11 @@
 //! `/v1/subscriptions/{id}/status`: how it fares. Positions come from the log, counts from the board.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
 use fpaas_core::{Message, TopicName, rfc3339};
 use fpaas_state::{Counters, LastOutcome};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::caller::Caller;
 use crate::lag::{self, Place, Standing};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
@@ -94,26 +91,22 @@ struct Outcome {
     attempt: u32,
 }
 
-pub(crate) async fn get(
-    State(app): State<Arc<App>>,
-    Name(name): Name,
-    params: Params,
-) -> Result<Json<Status>, Problem> {
+pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Result<Json<Status>, Problem> {
     params.finish()?;
-    let entry = app.subscription(&name)?;
-    let partitions: Vec<_> = lag::of_source(&app.context, &app.standings, &entry)
+    let entry = caller.subscription(&name)?;
+    let partitions: Vec<_> = lag::of_source(&caller.app.context, &caller.app.standings, &entry)
         .await?
         .iter()
         .map(|of| SourcePartition::new(of, !entry.config.is_paused()))
         .collect();
-    let lanes = lag::of_lanes(&app.context, &entry).await?;
+    let lanes = lag::of_lanes(&caller.app.context, &entry).await?;
     let lanes: Vec<_> = lanes.into_iter().map(|(lane, place)| Lane { lane, place }).collect();
     let lag = Lag {
         source: partitions.iter().map(|of| of.place.lag).sum(),
         deliveries: lanes.iter().map(|of| of.place.lag).sum(),
     };
-    let counters = app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
-    let reason = app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
+    let counters = caller.app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
+    let reason = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
     let (state, reason) = match reason {
         None if entry.config.is_paused() => ("paused", Some(PAUSED.to_owned())),
         Some(reason) if entry.config.is_paused() => ("paused", Some(format!("{PAUSED}; besides, {reason}"))),

@@ -1,10 +1,7 @@
 //! `/v1/subscriptions`: put, patch, get, list, delete, and what else is done to one.
 
-use std::ops::Bound;
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use fpaas_core::subscription::{self, Processor, Secret, Subscription};
 use fpaas_core::{Offset, SubscriptionId, Violation, limits};
@@ -12,8 +9,10 @@ use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
+use std::ops::Bound;
 
-use crate::app::{self, App, Readable};
+use crate::app::{self, Readable};
+use crate::caller::Caller;
 use crate::list::{self, Page};
 use crate::params::{Name, Params};
 use crate::patch::Patch;
@@ -32,7 +31,7 @@ struct Shown<'a> {
 }
 
 pub(crate) async fn put(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     mut params: Params,
     request: Request,
@@ -40,18 +39,18 @@ pub(crate) async fn put(
     let dry = params.flag("dryRun");
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
-    let wanted = Wanted::of(&app, &name, &body::read(request).await?).await?;
+    let wanted = Wanted::of(&caller, &name, &body::read(request).await?).await?;
     if dry {
-        return wanted.tried(&app, &name, &expects).await;
+        return wanted.tried(&caller, &name, &expects).await;
     }
-    let starts = wanted.starts(&app).await?;
-    answer(&wanted.submitted(&app, expects, starts).await?)
+    let starts = wanted.starts(&caller).await?;
+    answer(&caller, &wanted.submitted(&caller, expects, starts).await?)
 }
 
 /// Changes what is given of it. Somebody else's change in the same moment is no reason to refuse, unless the request
 /// says so: the patch is then applied to that.
 pub(crate) async fn patch(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     mut params: Params,
     request: Request,
@@ -61,16 +60,16 @@ pub(crate) async fn patch(
     let expects = conditions::expects(request.headers())?;
     let patch = Patch::parse(&body::read(request).await?)?;
     if dry {
-        let entry = app.subscription(&name)?;
-        let wanted = Wanted::of(&app, &name, &patch.applied(&entry.config)?).await?;
-        return wanted.tried(&app, &name, &expects).await;
+        let entry = caller.subscription(&name)?;
+        let wanted = Wanted::of(&caller, &name, &patch.applied(&entry.config)?).await?;
+        return wanted.tried(&caller, &name, &expects).await;
     }
-    patched(&app, &name, &expects, &patch).await
+    patched(&caller, &name, &expects, &patch).await
 }
 
 /// `…/{id}:pause` and `…/{id}:resume`, which do no harm where it is so already, and `…/{id}:rotateSecret`.
 pub(crate) async fn act(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     params: Params,
     request: Request,
@@ -87,29 +86,32 @@ pub(crate) async fn act(
     let state = match action {
         "pause" => subscription::State::Paused,
         "resume" => subscription::State::Active,
-        _ => return secrets::rotate(&app, name, request).await,
+        _ => return secrets::rotate(&caller, name, request).await,
     };
     let expects = conditions::expects(request.headers())?;
     // Whatever else has become of it, such as a source that is gone: it can always be paused.
-    let id = app.subscription(name)?.id.clone();
-    let applied = app.submit(expects, Change::SetState { id, state }).await?;
-    if applied.outcome == Outcome::NotFound { Err(Problem::not_found("subscription", name)) } else { answer(&applied) }
+    let id = caller.subscription(name)?.id.clone();
+    let applied = caller.submit(expects, Change::SetState { id, state }).await?;
+    if applied.outcome == Outcome::NotFound {
+        return Err(Problem::not_found("subscription", name));
+    }
+    answer(&caller, &applied)
 }
 
-async fn patched(app: &App, name: &str, expects: &Expects, patch: &Patch) -> Result<Response, Problem> {
-    app.follow(expects).await;
+async fn patched(caller: &Caller, name: &str, expects: &Expects, patch: &Patch) -> Result<Response, Problem> {
+    caller.app.follow(expects).await;
     for _ in 0..limits::API_PATCH_TRIES {
-        let entry = app.subscription(name)?;
+        let entry = caller.subscription(name)?;
         if !expects.holds(Some(entry.revision)) {
             return Err(Problem::unexpected(Some(entry.revision)));
         }
-        let wanted = Wanted::of(app, name, &patch.applied(&entry.config)?).await?;
+        let wanted = Wanted::of(caller, name, &patch.applied(&entry.config)?).await?;
         // It is there, so that where it starts is not read.
-        match wanted.submitted(app, Expects::OneOf(vec![entry.revision]), Vec::new()).await {
+        match wanted.submitted(caller, Expects::OneOf(vec![entry.revision]), Vec::new()).await {
             Err(problem) if problem.is_unexpected() => {
-                app.follow(&Expects::OneOf(problem.revision().into_iter().collect())).await
+                caller.app.follow(&Expects::OneOf(problem.revision().into_iter().collect())).await
             }
-            applied => return answer(&applied?),
+            applied => return answer(caller, &applied?),
         }
     }
     Err(Problem::new(Kind::Unavailable, "others change it all the time: ask again"))
@@ -124,43 +126,44 @@ struct Wanted {
 
 impl Wanted {
     /// What `bytes` say, once everything about it is right.
-    async fn of(app: &App, name: &str, bytes: &[u8]) -> Result<Self, Problem> {
-        let (id, subscription) = read(app, name, bytes)?;
-        refuse_conflicts(app, &id, &subscription)?;
-        quota::check_subscription(app, &id, &subscription)?;
-        let source = app.readable(subscription.source.topic.as_str()).await?;
+    async fn of(caller: &Caller, name: &str, bytes: &[u8]) -> Result<Self, Problem> {
+        let (id, subscription) = read(caller, name, bytes)?;
+        refuse_conflicts(caller, &id, &subscription)?;
+        quota::check_subscription(caller, &id, &subscription)?;
+        let source = caller.readable(subscription.source.topic.as_str()).await?;
         Ok(Self { id, subscription, source })
     }
 
-    async fn submitted(self, app: &App, expects: Expects, starts: Vec<Offset>) -> Result<Applied, Problem> {
+    async fn submitted(self, caller: &Caller, expects: Expects, starts: Vec<Offset>) -> Result<Applied, Problem> {
         let Self { id, subscription, .. } = self;
         let secret = Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?;
-        app.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await
+        caller.submit(expects, Change::PutSubscription { id, subscription, secret, starts }).await
     }
 
     /// Where it starts, if it is new.
-    async fn starts(&self, app: &App) -> Result<Vec<Offset>, Problem> {
-        starts::of_subscription(app, &self.source, &self.subscription.start_from).await
+    async fn starts(&self, caller: &Caller) -> Result<Vec<Offset>, Problem> {
+        starts::of_subscription(&caller.app, &self.source, &self.subscription.start_from).await
     }
 
     /// What it would get. Nothing is changed, and no secret is shown.
-    async fn tried(mut self, app: &App, name: &str, expects: &Expects) -> Result<Response, Problem> {
-        app.follow(expects).await;
-        let current = app.subscription(name).ok().map(|entry| entry.revision);
+    async fn tried(mut self, caller: &Caller, name: &str, expects: &Expects) -> Result<Response, Problem> {
+        caller.app.follow(expects).await;
+        let current = caller.subscription(name).ok().map(|entry| entry.revision);
         if !expects.holds(current) {
             return Err(Problem::unexpected(current));
         }
-        self.starts(app).await?;
+        self.starts(caller).await?;
         self.subscription.id = Some(self.id);
         if let Some(Processor::Webhook(webhook)) = &mut self.subscription.processor {
             webhook.secret = None;
         }
-        dry_run::answer(app, &self.subscription, &self.source).await
+        dry_run::answer(&caller.app, &self.subscription, &self.source).await
     }
 }
 
-fn answer(applied: &Applied) -> Result<Response, Problem> {
+fn answer(caller: &Caller, applied: &Applied) -> Result<Response, Problem> {
     match (&applied.outcome, &applied.subscription) {
+        (Outcome::NotFound, _) => Err(caller.gone()),
         (Outcome::Created, Some(entry)) => Ok(created(entry)),
         (Outcome::Replaced, Some(entry)) => Ok(shown(entry, None)),
         (outcome, _) => Err(app::unexpected(outcome)),
@@ -168,13 +171,13 @@ fn answer(applied: &Applied) -> Result<Response, Problem> {
 }
 
 /// The body, once everything about it is right.
-fn read(app: &App, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Subscription), Problem> {
+fn read(caller: &Caller, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Subscription), Problem> {
     let id = SubscriptionId::parse(name);
     let checked = Parsed::<Subscription>::of(bytes).checked(|subscription| {
-        let mut found = subscription.violations(app.config.allow_http);
+        let mut found = subscription.violations(caller.app.config.allow_http);
         found.extend(id_violation(id.as_ref().ok(), subscription.id.as_ref()));
         found.extend(match_violation(subscription));
-        found.extend(source_violation(app, name, subscription));
+        found.extend(source_violation(caller, name, subscription));
         found
     });
     match (id, checked) {
@@ -203,19 +206,19 @@ fn match_violation(subscription: &Subscription) -> Option<Violation> {
 
 /// What cannot change is said before anything is asked of the new source. The command is checked again where it is
 /// applied.
-fn refuse_conflicts(app: &App, id: &SubscriptionId, subscription: &Subscription) -> Result<(), Problem> {
-    let Ok(old) = app.subscription(id.as_str()) else { return Ok(()) };
+fn refuse_conflicts(caller: &Caller, id: &SubscriptionId, subscription: &Subscription) -> Result<(), Problem> {
+    let Ok(old) = caller.subscription(id.as_str()) else { return Ok(()) };
     let conflicts = subscription.conflicts(&old.config);
     if conflicts.is_empty() { Ok(()) } else { Err(Problem::conflict(conflicts)) }
 }
 
 /// Another source than an existing subscription has is a conflict, whether it is there or not.
-fn source_violation(app: &App, name: &str, subscription: &Subscription) -> Option<Violation> {
+fn source_violation(caller: &Caller, name: &str, subscription: &Subscription) -> Option<Violation> {
     let source = &subscription.source.topic;
-    if app.subscription(name).is_ok_and(|old| old.config.source.topic != *source) {
+    if caller.subscription(name).is_ok_and(|old| old.config.source.topic != *source) {
         return None;
     }
-    (!app.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
+    (!caller.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
 }
 
 fn created(entry: &SubscriptionEntry) -> Response {
@@ -232,35 +235,35 @@ fn shown(entry: &SubscriptionEntry, secret: Option<String>) -> Response {
 }
 
 pub(crate) async fn get(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     params.finish()?;
-    let entry = app.subscription(&name)?;
+    let entry = caller.subscription(&name)?;
     conditions::answer(&headers, entry.revision, || shown(&entry, None))
 }
 
 pub(crate) async fn delete(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     params: Params,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     params.finish()?;
     let expects = conditions::expects(&headers)?;
-    let id = app.subscription(&name)?.id.clone();
-    match app.submit(expects, Change::DeleteSubscription { id }).await?.outcome {
+    let id = caller.subscription(&name)?.id.clone();
+    match caller.submit(expects, Change::DeleteSubscription { id }).await?.outcome {
         Outcome::Deleted => Ok(StatusCode::NO_CONTENT),
         Outcome::NotFound => Err(Problem::not_found("subscription", &name)),
         outcome => Err(app::unexpected(&outcome)),
     }
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page>, Problem> {
+pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page>, Problem> {
     let wanted = list::Wanted::parse(params)?;
-    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+    let (view, tenant) = (caller.app.context.control.view(), &caller.tenant);
     // A cursor of another list may hold what is no id: then nothing is behind it that was not before.
     let after = SubscriptionId::parse(&wanted.after).ok();
     let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded((tenant.clone(), id)));

@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use fpaas_core::{Offset, TopicPartition, Violation, limits};
@@ -20,8 +19,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::app::{App, Readable};
+use crate::app::Readable;
 use crate::browse::from_param;
+use crate::caller::Caller;
 use crate::cursor::From;
 use crate::params::{Name, Params};
 use crate::problem::{Kind, Problem};
@@ -32,25 +32,31 @@ use crate::{item, starts};
 pub(crate) struct Shutdown(pub(crate) CancellationToken);
 
 pub(crate) async fn get(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     mut params: Params,
     headers: HeaderMap,
     shutdown: Option<Extension<Shutdown>>,
 ) -> Result<Response, Problem> {
-    let readable = app.readable(&name).await?;
+    let readable = caller.readable(&name).await?;
     let from = from_param(&mut params, From::Latest).unwrap_or(From::Latest);
     params.finish()?;
-    let Ok(permit) = Arc::clone(&app.tails).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&caller.app.tails).try_acquire_owned() else {
         return Err(Problem::new(Kind::TooManyTails, format!("{} tails are open already", limits::TAILS_MAX)));
     };
     let places = match headers.get("last-event-id") {
         Some(id) => resume(id.to_str().unwrap_or_default(), readable.partitions)?,
-        None => starts::resolve_all(&*app.context.log, &readable, from).await?,
+        None => starts::resolve_all(&*caller.app.context.log, &readable, from).await?,
     };
-    let tail = Tail::new(Arc::clone(&app.context.log), &readable, places, permit);
+    let tail = Tail::new(Arc::clone(&caller.app.context.log), &readable, places, permit);
     let Extension(Shutdown(token)) = shutdown.unwrap_or_default();
-    let events = tail.events().take_until(token.cancelled_owned());
+    let ended = async move {
+        tokio::select! {
+            () = token.cancelled_owned() => {}
+            () = caller.until_over() => {}
+        }
+    };
+    let events = tail.events().take_until(ended);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::TAIL_HEARTBEAT)).into_response())
 }
 

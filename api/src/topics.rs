@@ -1,10 +1,9 @@
 //! `/v1/topics`: put, get, list, and browsing records.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fpaas_core::topic::TopicSettings;
@@ -14,8 +13,9 @@ use fpaas_state::{Change, Outcome};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use crate::app::{self, App};
+use crate::app;
 use crate::browse::{self, Wanted as WantedRecords};
+use crate::caller::Caller;
 use crate::list::{Page, Wanted};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
@@ -69,7 +69,7 @@ impl Topic {
 }
 
 pub(crate) async fn put(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     params: Params,
     request: Request,
@@ -77,14 +77,15 @@ pub(crate) async fn put(
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
     let (name, settings) = read(&name, &body::read(request).await?)?;
-    quota::check_topic(&app, &name)?;
-    let applied = app.submit(expects, Change::PutTopic { name: name.clone(), settings }).await?;
+    quota::check_topic(&caller, &name)?;
+    let applied = caller.submit(expects, Change::PutTopic { name: name.clone(), settings }).await?;
     let status = match applied.outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Replaced => StatusCode::OK,
+        Outcome::NotFound => return Err(caller.gone()),
         outcome => return Err(app::unexpected(&outcome)),
     };
-    Ok((status, tagged(Some(applied.revision), shown(&app, name).await?)).into_response())
+    Ok((status, tagged(Some(applied.revision), shown(&caller, name).await?)).into_response())
 }
 
 /// The body, once everything about it and the name in the path is right.
@@ -113,8 +114,8 @@ fn name_violation(path: Option<&TopicName>, given: Option<&TopicName>) -> Option
 }
 
 /// The built-in source has none: it is nobody's to change.
-fn revision(app: &App, name: &TopicName) -> Option<u64> {
-    Some(app.context.control.view().topic(&app.config.tenant, name)?.revision)
+fn revision(caller: &Caller, name: &TopicName) -> Option<u64> {
+    Some(caller.app.context.control.view().topic(&caller.tenant, name)?.revision)
 }
 
 fn tagged(revision: Option<u64>, topic: Topic) -> Response {
@@ -124,25 +125,25 @@ fn tagged(revision: Option<u64>, topic: Topic) -> Response {
     }
 }
 
-async fn shown(app: &App, name: TopicName) -> Result<Topic, Problem> {
-    let topic = app.context.topics.of_tenant(&app.config.tenant, &name);
+async fn shown(caller: &Caller, name: TopicName) -> Result<Topic, Problem> {
+    let topic = caller.app.context.topics.of_tenant(&caller.tenant, &name);
     // In the view, and not in the log: an operator's matter.
-    if let Some(why) = app.context.control.view().unmade.topics.get(&(app.config.tenant.clone(), name.clone())) {
+    if let Some(why) = caller.app.context.control.view().unmade.topics.get(&(caller.tenant.clone(), name.clone())) {
         return Err(fpaas_log::Error::Refused(why.clone()).into());
     }
-    let spec = app.context.log.describe_topic(&topic).await?;
+    let spec = caller.app.context.log.describe_topic(&topic).await?;
     Ok(Topic::described(name, &spec.ok_or(fpaas_log::Error::NoSuchTopic(topic))?))
 }
 
 pub(crate) async fn get(
-    State(app): State<Arc<App>>,
+    caller: Caller,
     Name(name): Name,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     params.finish()?;
-    let name = app.topic_name(&name)?;
-    let (revision, topic) = (revision(&app, &name), shown(&app, name).await?);
+    let name = caller.topic_name(&name)?;
+    let (revision, topic) = (revision(&caller, &name), shown(&caller, name).await?);
     let whole = || tagged(revision, topic);
     match revision {
         Some(revision) => conditions::answer(&headers, revision, whole),
@@ -151,11 +152,11 @@ pub(crate) async fn get(
 }
 
 /// The tenant's topics and the built-in source, by name.
-pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page>, Problem> {
+pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page>, Problem> {
     let wanted = Wanted::parse(params)?;
-    let firehose = app.topic_name(TopicName::FIREHOSE)?;
-    let firehose = (firehose.to_string(), shown(&app, firehose).await?);
-    let (view, tenant) = (app.context.control.view(), &app.config.tenant);
+    let firehose = caller.topic_name(TopicName::FIREHOSE)?;
+    let firehose = (firehose.to_string(), shown(&caller, firehose).await?);
+    let (view, tenant) = (caller.app.context.control.view(), &caller.tenant);
     let theirs = view.topics.values().filter(|entry| entry.tenant == *tenant);
     let theirs =
         theirs.map(|entry| (entry.name.to_string(), Topic::new(Some(entry.name.clone()), entry.settings.clone())));
@@ -164,12 +165,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<
     Ok(Json(wanted.page(all.into_iter())?))
 }
 
-pub(crate) async fn records(
-    State(app): State<Arc<App>>,
-    Name(name): Name,
-    params: Params,
-) -> Result<Response, Problem> {
-    let readable = app.readable(&name).await?;
+pub(crate) async fn records(caller: Caller, Name(name): Name, params: Params) -> Result<Response, Problem> {
+    let readable = caller.readable(&name).await?;
     let wanted = WantedRecords::parse(params, readable.partitions)?;
-    Ok(browse::page(&*app.context.log, &readable, wanted).await?.answer(item::plain))
+    Ok(browse::page(&*caller.app.context.log, &readable, wanted).await?.answer(item::plain))
 }

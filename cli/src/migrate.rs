@@ -22,9 +22,9 @@ mod translation;
 
 use std::sync::Arc;
 
+use fpaas_core::Offset;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::{Stage, Topics};
-use fpaas_core::{Offset, PoolId};
 use fpaas_log::{Created, Log, Record, Retention, Stored, TopicSpec, Transaction};
 use tracing::info;
 
@@ -69,11 +69,10 @@ impl Move {
     async fn new(
         (from, before): (Arc<dyn Log>, &Topics),
         (to, after): (Arc<dyn Log>, &Topics),
-        pool: &PoolId,
         (id, node): (&str, &str),
     ) -> Result<Self, Failure> {
         let view = places::view(&*from, before).await?;
-        let places = Places::find(&*from, &view, pool, before, after).await?;
+        let places = Places::find(&*from, &view, before, after).await?;
         let copier = Copier::new(from, to).await?;
         Ok(Self { copier, places, id: id.to_owned(), node: node.to_owned() })
     }

@@ -11,12 +11,13 @@ pub(crate) mod folder;
 mod idle;
 mod metrics;
 mod plan;
+mod pools;
 mod progress;
 
 use std::sync::Arc;
 
 use fpaas_core::topics::Topics;
-use fpaas_core::{Clock, PoolId, TenantId};
+use fpaas_core::{Clock, TenantId};
 use fpaas_log::{Created, Log, Patient, TopicSpec};
 use fpaas_state::{Board, Context, Control};
 use tokio::net::TcpListener;
@@ -33,10 +34,9 @@ use crate::supervise::Supervisor;
 use backend::Backend;
 use folder::Folder;
 use plan::Plan;
+use pools::{Pools, Stages};
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The tenant of every installation so far.
-const TENANT: &str = "local";
 
 /// `fpaas dev`.
 pub(crate) async fn dev(dev: Dev, api_key: Option<String>) -> Result<(), Failure> {
@@ -107,17 +107,17 @@ impl Start<'_> {
         existing::whole(&context.topics.firehose(), partitions, &context.control)?;
         let server = folder.server(listener.local_addr()?);
         let status = Arc::new(fpaas_ingest::Status::new(&plan.upstreams));
-        let config = api_config(plan, folder, metrics::sources(&status, self.backend))?;
+        let config = api_config(plan, folder, metrics::sources(&status, self.backend));
         let asked = Context { log: self.backend.log(), ..context.clone() };
         start_api(supervisor, &asked, plan, config, listener, ready);
-        start_stages(supervisor, &context, plan, self.backend)?;
+        start_stages(supervisor, &context, plan, self.backend);
         if plan.dev {
             client::context::save(&server)?;
         }
         if let Some(documents) = plan.applied.take() {
             client::apply::put_all(&client::Client::new(server.clone())?, documents).await?;
         }
-        banner::print(&server, plan, folder.node(), TENANT)?;
+        banner::print(&server, plan, folder.node(), TenantId::LOCAL)?;
         start_ingest(supervisor, &context, plan, &status);
         let progress = progress::Progress::new(context.clone(), Arc::clone(&status));
         let _summed_up = plan.runs(Part::Ingest).then(|| progress::SumUp(Arc::clone(&status)));
@@ -160,13 +160,9 @@ async fn start_control(supervisor: &mut Supervisor, context: &Context) -> Result
     }
 }
 
-pub(crate) fn tenant() -> Result<TenantId, Failure> {
-    TenantId::parse(TENANT).map_err(|error| Failure::Failed(error.to_string()))
-}
-
-fn api_config(plan: &Plan, folder: &Folder, sources: fpaas_api::Sources) -> Result<fpaas_api::Config, Failure> {
-    Ok(fpaas_api::Config {
-        tenant: tenant()?,
+fn api_config(plan: &Plan, folder: &Folder, sources: fpaas_api::Sources) -> fpaas_api::Config {
+    fpaas_api::Config {
+        tenant: TenantId::local(),
         key: folder.api_key().clone(),
         allow_http: plan.reach.allows_http(),
         version: VERSION.to_owned(),
@@ -174,7 +170,7 @@ fn api_config(plan: &Plan, folder: &Folder, sources: fpaas_api::Sources) -> Resu
         // Whoever can connect to loopback is on this machine.
         open_metrics: plan.listen.ip().is_loopback(),
         sources,
-    })
+    }
 }
 
 /// Every node listens: without the part `api` it says how it is, and nothing else.
@@ -191,20 +187,19 @@ fn start_api(
     supervisor.start("api", fpaas_api::serve(listener, routes, supervisor.shutdown.clone()));
 }
 
-fn start_stages(supervisor: &mut Supervisor, context: &Context, plan: &Plan, backend: &Backend) -> Result<(), Failure> {
-    let pool = PoolId::of_tenant(&tenant()?);
-    let shutdown = &supervisor.shutdown.clone();
+/// Of every pool there is; those that come and go are followed.
+fn start_stages(supervisor: &mut Supervisor, context: &Context, plan: &Plan, backend: &Backend) {
+    let config = || fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned() };
+    let dispatcher = plan.runs(Part::Dispatcher).then(config);
+    let stages = Stages { context: context.clone(), router: plan.runs(Part::Router), dispatcher };
+    if !stages.router && stages.dispatcher.is_none() {
+        return;
+    }
+    let pools = Pools::start(stages, &supervisor.shutdown);
     if plan.runs(Part::Router) {
-        let config = fpaas_router::Config::default();
-        let holding = Arc::clone(&config.holding);
-        supervisor.start("retention", backend.clone().retain(holding, shutdown.clone()));
-        supervisor.start("router", fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone()));
+        supervisor.start("retention", backend.clone().retain(pools.holding(), supervisor.shutdown.clone()));
     }
-    if plan.runs(Part::Dispatcher) {
-        let config = fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned() };
-        supervisor.start("dispatcher", fpaas_dispatcher::run(context.clone(), pool, config, shutdown.clone()));
-    }
-    Ok(())
+    supervisor.start("pools", pools.run());
 }
 
 fn start_ingest(supervisor: &mut Supervisor, context: &Context, plan: &Plan, status: &Arc<fpaas_ingest::Status>) {

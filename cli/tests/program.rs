@@ -32,6 +32,8 @@ mod metrics;
 mod migrate;
 #[path = "program/serve.rs"]
 mod serve;
+#[path = "program/tenants.rs"]
+mod tenants;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //! What belongs here is pure: it takes time and randomness as arguments, and does no I/O. No tokio, no clock,
 //! no file, no socket will ever be added; a thing that needs one belongs to the crate that owns it.
 
+pub mod access;
 pub mod batch_id;
 pub mod clock;
 pub mod crashpoint;
@@ -21,11 +22,12 @@ pub mod topic;
 pub mod topics;
 pub mod validate;
 
+pub use access::{KeyHash, Scope};
 pub use batch_id::BatchId;
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use crashpoint::Point;
 pub use headers::{Headers, HeadersBuilder};
 pub use message::Message;
-pub use names::{Did, Incarnation, PoolId, SubscriptionId, TenantId, TopicName};
+pub use names::{Did, Incarnation, KeyId, PoolId, SubscriptionId, TenantId, TopicName};
 pub use offset::{Offset, Partition, TopicPartition};
 pub use validate::Violation;

@@ -147,6 +147,12 @@ pub const TAIL_BYTES_MAX: usize = 1024 * 1024;
 /// How often a tail that has nothing to say shows that it is there.
 pub const TAIL_HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// Tenants of an installation. Each that is in a pool of its own costs every node a consumer group per stage.
+pub const TENANTS_MAX: usize = 10_000;
+/// API keys of one tenant: one per program and its successor, and room for more.
+pub const KEYS_MAX: usize = 100;
+/// The longest description of an API key.
+pub const KEY_DESCRIPTION_BYTES_MAX: usize = 200;
 /// Subscriptions of one tenant, until quotas are there.
 pub const SUBSCRIPTIONS_MAX: usize = 10_000;
 /// Topics of one tenant, until quotas are there.

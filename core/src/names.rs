@@ -81,15 +81,40 @@ name!(
     check_topic
 );
 name!(
+    /// The part of an API key that may be seen: 16 of a–z and 0–9. No two keys of an installation share one.
+    KeyId,
+    check_key
+);
+name!(
     /// A decentralised identifier (atproto.com/specs/did), at most 2048 bytes.
     Did,
     check_did
 );
 
+impl TenantId {
+    /// The tenant that every installation has, whether anybody made it or not.
+    pub const LOCAL: &'static str = "local";
+
+    /// [`Self::LOCAL`].
+    pub fn local() -> Self {
+        Self(Self::LOCAL.into())
+    }
+
+    /// True of [`Self::LOCAL`].
+    pub fn is_local(&self) -> bool {
+        self.as_str() == Self::LOCAL
+    }
+}
+
 impl PoolId {
     /// The pool a tenant is in by default: its own.
     pub fn of_tenant(tenant: &TenantId) -> Self {
         Self(tenant.0.clone())
+    }
+
+    /// True where any number of tenants may be in it.
+    pub fn is_shared(&self) -> bool {
+        self.as_str().starts_with('_')
     }
 }
 
@@ -147,6 +172,11 @@ fn check_pool(text: &str) -> Result<(), NameError> {
     check_id(text.strip_prefix('_').unwrap_or(text))
 }
 
+fn check_key(text: &str) -> Result<(), NameError> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if plain && text.len() == 16 { Ok(()) } else { Err(NameError("must be 16 of a–z and 0–9".to_owned())) }
+}
+
 /// The syntax of atproto.com/specs/did: `did:method:identifier`, not ending in `:` or `%`.
 fn check_did(text: &str) -> Result<(), NameError> {
     let refuse = || Err(NameError("must be a DID such as did:plc:ewvi7nxzyoun6zhxrhs64oiz".to_owned()));
@@ -177,7 +207,13 @@ mod tests {
             assert!(SubscriptionId::parse(bad).is_err(), "{bad}");
         }
         assert!(TopicName::parse("a.b_c").is_ok());
-        assert!(PoolId::parse("_free").is_ok());
+        assert!(PoolId::parse("_free").is_ok_and(|pool| pool.is_shared()));
+        assert!(!PoolId::of_tenant(&TenantId::local()).is_shared());
+        assert_eq!(TenantId::parse(TenantId::LOCAL), Ok(TenantId::local()));
+        assert!(KeyId::parse("0123456789abcdef").is_ok());
+        for bad in ["", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeF", "0123456789abcde-"] {
+            assert!(KeyId::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,12 +1,16 @@
-//! Commands: every change of a tenant's resources, as a record of the control topic.
+//! Commands: every change of tenants, their keys and their resources, as a record of the control topic.
 //!
 //! A command carries everything that is not in the view: its time and its random values, so that every node that
 //! applies it comes to the same result. Written as JSON with a version that is compared strictly.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use fpaas_core::subscription::{Secret, State, Subscription};
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{Offset, SubscriptionId, TenantId, Timestamp, TopicName, Violation};
+use fpaas_core::{
+    Incarnation, KeyHash, KeyId, Offset, PoolId, Scope, SubscriptionId, TenantId, Timestamp, TopicName, Violation,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -25,8 +29,12 @@ pub struct Command {
     pub id: String,
     /// When it was asked for.
     pub time: Timestamp,
-    /// Whose resource it changes.
+    /// Whose resource it changes, or which tenant.
     pub tenant: TenantId,
+    /// The tenant as whoever asked has seen it: where it is another by now, or gone, the command finds nothing. Absent
+    /// of the tenant that nobody made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Incarnation>,
     /// What must hold of the resource when the command is applied; else it changes nothing.
     #[serde(default, skip_serializing_if = "Expects::is_anything")]
     pub expects: Expects,
@@ -114,6 +122,34 @@ pub enum Change {
         /// Its settings from now on.
         settings: TopicSettings,
     },
+    /// Create the command's tenant, or leave it as it is.
+    PutTenant {
+        /// The pool it is in, which cannot change. Absent: its own where it is new, else the one it is in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pool: Option<PoolId>,
+    },
+    /// Remove the command's tenant with its keys, once it has nothing else.
+    DeleteTenant {},
+    /// Create a key of the command's tenant.
+    PutKey {
+        /// Random: its id.
+        id: KeyId,
+        /// Of its whole text.
+        hash: KeyHash,
+        /// What it permits.
+        scopes: BTreeSet<Scope>,
+        /// What its owner calls it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        description: String,
+        /// From then on it opens nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
+    },
+    /// Remove a key of the command's tenant.
+    DeleteKey {
+        /// Its id.
+        id: KeyId,
+    },
 }
 
 /// What a command came to.
@@ -137,7 +173,13 @@ pub enum Outcome {
 impl Command {
     /// A command of this version.
     pub const fn new(id: String, time: Timestamp, tenant: TenantId, change: Change) -> Self {
-        Self { v: VERSION, id, time, tenant, expects: Expects::Anything, change }
+        Self { v: VERSION, id, time, tenant, made: None, expects: Expects::Anything, change }
+    }
+
+    /// The same, to be applied only while its tenant is this one.
+    #[must_use]
+    pub fn of(self, made: Option<Incarnation>) -> Self {
+        Self { made, ..self }
     }
 
     /// The same, to be applied only where this holds.
@@ -156,6 +198,8 @@ impl Command {
                 format!("{}/subscriptions/{id}", self.tenant)
             }
             Change::PutTopic { name, .. } => format!("{}/topics/{name}", self.tenant),
+            Change::PutTenant { .. } | Change::DeleteTenant {} => self.tenant.to_string(),
+            Change::PutKey { id, .. } | Change::DeleteKey { id } => format!("{}/keys/{id}", self.tenant),
         }
     }
 

@@ -227,7 +227,12 @@ impl Follower<'_> {
             Change::PutSubscription { id, .. } | Change::SetState { id, .. } | Change::RotateSecret { id, .. } => {
                 view.subscription(&command.tenant, id).cloned()
             }
-            Change::DeleteSubscription { .. } | Change::PutTopic { .. } => None,
+            Change::DeleteSubscription { .. }
+            | Change::PutTopic { .. }
+            | Change::PutTenant { .. }
+            | Change::DeleteTenant {}
+            | Change::PutKey { .. }
+            | Change::DeleteKey { .. } => None,
         };
         Applied { outcome, subscription, revision: view.revision }
     }
@@ -248,7 +253,7 @@ impl Follower<'_> {
         while self.writing.try_join_next().is_some() {}
         let Control { log, snapshots: Some(at), node, .. } = self.control else { return };
         let view = &self.machine.view;
-        let resources = view.subscriptions.len() + view.topics.len();
+        let resources = view.subscriptions.len() + view.topics.len() + view.tenants.len() + view.keys.len();
         let due = view.revision - self.snapshot >= SNAPSHOT_EVERY.max(resources as u64);
         if !due || !self.writing.is_empty() {
             return;

@@ -24,4 +24,5 @@ pub use error::{Error, Result};
 pub use machine::Machine;
 pub use standings::Standings;
 pub use tables::{Mutations, Tables};
+pub use view::tenants::{KeyEntry, TenantEntry};
 pub use view::{Retiring, SubscriptionEntry, TopicEntry, Unmade, View};

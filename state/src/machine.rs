@@ -8,6 +8,7 @@ use fpaas_core::{Offset, hash};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Outcome};
+use crate::view::tenants::{KeyEntry, TenantEntry};
 use crate::view::{SubscriptionEntry, TopicEntry, View};
 use crate::{Error, Result};
 
@@ -34,6 +35,10 @@ struct Written<'a> {
     revision: u64,
     subscriptions: Vec<&'a SubscriptionEntry>,
     topics: Vec<&'a TopicEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tenants: Vec<&'a TenantEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<&'a KeyEntry>,
     results: Vec<(&'a str, &'a Outcome)>,
 }
 
@@ -46,6 +51,10 @@ struct Read {
     revision: u64,
     subscriptions: Vec<SubscriptionEntry>,
     topics: Vec<TopicEntry>,
+    #[serde(default)]
+    tenants: Vec<TenantEntry>,
+    #[serde(default)]
+    keys: Vec<KeyEntry>,
     results: Vec<(String, Outcome)>,
 }
 
@@ -80,6 +89,8 @@ impl Machine {
             revision: self.view.revision,
             subscriptions: self.view.subscriptions.values().map(|entry| &**entry).collect(),
             topics: self.view.topics.values().map(|entry| &**entry).collect(),
+            tenants: self.view.tenants.values().map(|entry| &**entry).collect(),
+            keys: self.view.keys.values().map(|entry| &**entry).collect(),
             results: results.collect(),
         };
         serde_json::to_vec(&written).map_err(|error| corrupt(&error.to_string()))
@@ -106,6 +117,9 @@ impl Machine {
         for entry in read.topics {
             machine.view.topics.insert((entry.tenant.clone(), entry.name.clone()), Arc::new(entry));
         }
+        let tenants = read.tenants.into_iter().map(|entry| (entry.id.clone(), Arc::new(entry)));
+        machine.view.tenants = tenants.collect();
+        machine.view.keys = read.keys.into_iter().map(|entry| (entry.id.clone(), Arc::new(entry))).collect();
         for (id, outcome) in read.results {
             machine.remember(id.into(), outcome);
         }
@@ -128,7 +142,7 @@ mod tests {
     use crate::command::Change;
     use expect_test::expect;
     use fpaas_core::subscription::Secret;
-    use fpaas_core::{SubscriptionId, TenantId, Timestamp};
+    use fpaas_core::{KeyHash, KeyId, PoolId, Scope, SubscriptionId, TenantId, Timestamp};
 
     fn put(id: &str, subscription: &str, json: &str) -> Command {
         let change = Change::PutSubscription {
@@ -140,19 +154,47 @@ mod tests {
         Command::new(id.to_owned(), Timestamp::from_millis(5), TenantId::parse("local").unwrap(), change)
     }
 
+    fn of_acme(id: &str, change: Change) -> Command {
+        Command::new(id.to_owned(), Timestamp::from_millis(6), TenantId::parse("acme").unwrap(), change)
+    }
+
+    fn key(number: u8) -> Change {
+        Change::PutKey {
+            id: KeyId::parse(&format!("key{number:013}")).unwrap(),
+            hash: KeyHash::of("fpaas_key"),
+            scopes: [Scope::Read].into(),
+            description: "of a test".to_owned(),
+            expires: Some(Timestamp::from_millis(7)),
+        }
+    }
+
     #[test]
     fn an_image_makes_the_same_machine_which_goes_on_the_same() {
         let mut machine = Machine::default();
         machine.apply(&put("a", "likes", r#"{"output":{"topic":"out"}}"#));
         machine.apply(&put("b", "posts", r#"{"source":{"topic":"out"}}"#));
         machine.apply(&put("c", "posts", r#"{"source":{"topic":"firehose"}}"#));
+        machine.apply(&of_acme("t", Change::PutTenant { pool: Some(PoolId::parse("_free").unwrap()) }));
+        machine.apply(&of_acme("k", key(1)));
+        machine.apply(&of_acme("l", key(2)));
         let image = machine.image(Offset(9)).unwrap();
         let (mut again, next) = Machine::from_image(&image).unwrap().unwrap();
         assert_eq!(next, Offset(9));
         assert_eq!(again.image(next).unwrap(), image);
-        for command in [put("c", "posts", "{}"), put("d", "posts", r#"{"lanes":2}"#), put("e", "likes", "{}")] {
+        assert_eq!((again.view.tenants.len(), again.view.keys.len()), (1, 2));
+        let old = KeyId::parse("key0000000000001").unwrap();
+        for command in [
+            put("c", "posts", "{}"),
+            put("d", "posts", r#"{"lanes":2}"#),
+            put("e", "likes", "{}"),
+            of_acme("f", Change::PutTenant { pool: None }),
+            of_acme("g", key(2)),
+            of_acme("h", Change::DeleteKey { id: old }),
+            of_acme("i", Change::DeleteTenant {}),
+        ] {
             assert_eq!(again.apply(&command), machine.apply(&command));
         }
+        assert_eq!((again.view.tenants.len(), again.view.keys.len()), (0, 0));
         assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
         assert_ne!(again.image(next).unwrap(), image);
     }

@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use fpaas_core::subscription::{Secret, State, Subscription, Webhook};
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{Incarnation, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, Violation};
+use fpaas_core::{Incarnation, KeyId, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, Violation};
 
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Change, Command, Outcome};
+
+pub mod tenants;
+
+use tenants::{KeyEntry, TenantEntry};
 
 /// A subscription as it stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +93,10 @@ pub struct View {
     pub subscriptions: BTreeMap<(TenantId, SubscriptionId), Arc<SubscriptionEntry>>,
     /// By tenant and name.
     pub topics: BTreeMap<(TenantId, TopicName), Arc<TopicEntry>>,
+    /// Those that were made. [`TenantId::LOCAL`] is there without it.
+    pub tenants: BTreeMap<TenantId, Arc<TenantEntry>>,
+    /// Of all tenants, by their ids.
+    pub keys: BTreeMap<KeyId, Arc<KeyEntry>>,
     /// What the log does not let us make the topics of, as this node finds it: no part of what commands say.
     pub unmade: Unmade,
 }
@@ -128,6 +136,7 @@ impl View {
     pub(crate) fn change(&mut self, command: &Command) -> Outcome {
         let current = self.current(command);
         match &command.change {
+            _ if !self.is_meant(command) => Outcome::NotFound,
             _ if !command.expects.holds(current) => Outcome::Unexpected(current),
             Change::PutSubscription { id, subscription, secret, starts } => {
                 self.put_subscription(command, id, subscription, secret, starts)
@@ -136,6 +145,14 @@ impl View {
             Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
+            Change::PutTenant { pool } => self.put_tenant(command, pool.as_ref()),
+            Change::DeleteTenant {} => self.delete_tenant(command),
+            Change::PutKey { id, hash, scopes, description, expires } => {
+                let (tenant, created) = (command.tenant.clone(), command.time);
+                let (hash, scopes, description) = (hash.clone(), scopes.clone(), description.clone());
+                self.put_key(KeyEntry { tenant, id: id.clone(), hash, scopes, description, created, expires: *expires })
+            }
+            Change::DeleteKey { id } => self.delete_key(command, id),
         }
     }
 
@@ -147,6 +164,9 @@ impl View {
             | Change::RotateSecret { id, .. }
             | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
             Change::PutTopic { name, .. } => Some(self.topic(&command.tenant, name)?.revision),
+            Change::PutTenant { .. } | Change::DeleteTenant {} => Some(self.tenants.get(&command.tenant)?.revision),
+            // They never change: nothing is expected of them.
+            Change::PutKey { .. } | Change::DeleteKey { .. } => None,
         }
     }
 
@@ -191,7 +211,7 @@ impl View {
     ) -> SubscriptionEntry {
         SubscriptionEntry {
             tenant: command.tenant.clone(),
-            pool: PoolId::of_tenant(&command.tenant),
+            pool: self.pool_of(&command.tenant),
             id: id.clone(),
             incarnation: Incarnation(self.revision),
             revision: self.revision,

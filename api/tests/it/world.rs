@@ -30,6 +30,7 @@ pub(crate) struct World {
     pub(crate) log: Arc<Embedded>,
     pub(crate) ready: watch::Sender<bool>,
     pub(crate) writer: Arc<dyn Writer>,
+    pub(crate) clock: Arc<ManualClock>,
     _tasks: JoinSet<()>,
     _folder: TempDir,
 }
@@ -45,7 +46,8 @@ impl World {
     /// With a firehose of 16 partitions and gaps in the offsets.
     pub(crate) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at_micros(NOW * 1000));
+        let manual = Arc::new(ManualClock::at_micros(NOW * 1000));
+        let clock: Arc<dyn Clock> = Arc::clone(&manual) as Arc<dyn Clock>;
         let settings =
             EmbeddedConfig { fsync: Fsync::Never, gap_every: Some(5), ..EmbeddedConfig::new(Arc::clone(&clock)) };
         let embedded = Embedded::open(folder.path(), settings).unwrap();
@@ -58,7 +60,7 @@ impl World {
         let tasks = follow(&context).await;
         let (ready, watching) = watch::channel(true);
         let routes = fpaas_api::routes(context.clone(), config(), watching);
-        Self { context, routes, log: embedded, ready, writer, _tasks: tasks, _folder: folder }
+        Self { context, routes, log: embedded, ready, writer, clock: manual, _tasks: tasks, _folder: folder }
     }
 
     /// The same with other settings.
@@ -96,6 +98,21 @@ impl World {
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call(request("DELETE", path, Body::empty())).await
+    }
+
+    /// A request of whoever has this key.
+    pub(crate) async fn ask(&self, key: &str, method: &str, path: &str, body: &str) -> Answer {
+        let mut request = request(method, path, Body::from(body.to_owned()));
+        request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        self.call(request).await
+    }
+
+    /// A new key of a tenant, which is made if it is not there.
+    pub(crate) async fn key(&self, tenant: &str, body: &str) -> String {
+        let path = format!("/v1/admin/tenants/{tenant}");
+        assert!(self.put(&path, "{}").await.status.is_success());
+        let made = self.post(&format!("{path}/keys"), body.to_owned()).await.json(201);
+        made["key"].as_str().unwrap().to_owned()
     }
 
     /// A subscription with these fields beside a webhook.

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::topics::Topics;
-use fpaas_core::{Clock, PoolId, TopicPartition};
+use fpaas_core::{Clock, TopicPartition};
 use fpaas_log::Log;
 use fpaas_state::{Board, Context, Control};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -20,7 +21,6 @@ use crate::exit::Failure;
 pub(super) struct Draining {
     pub(super) log: Arc<dyn Log>,
     pub(super) topics: Topics,
-    pub(super) pool: PoolId,
     /// As it was called on that log.
     pub(super) node: Arc<str>,
     pub(super) clock: Arc<dyn Clock>,
@@ -31,24 +31,38 @@ pub(super) struct Draining {
 impl Draining {
     /// Returns once no batch is frozen.
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self { log, topics, pool, node, clock, config, wait } = self;
+        let Self { log, topics, node, clock, config, wait } = self;
         let control = Control::open(Arc::clone(&log), topics.clone(), &node).await?;
         // What it leads to is applied: topics of deleted subscriptions are gone, those of the others are there.
         drop(control.restore().await?);
         let context = Context { log, topics, control, board: Arc::new(Board::default()), clock, node };
         let shutdown = CancellationToken::new();
         info!(seconds = wait.as_secs(), "finishing the batches that are frozen");
-        let drain = fpaas_dispatcher::drain(context.clone(), pool, config, shutdown.clone());
-        let mut drain = std::pin::pin!(drain);
+        let mut drains = JoinSet::new();
+        for pool in context.control.view().pools() {
+            drains.spawn(fpaas_dispatcher::drain(context.clone(), pool, config.clone(), shutdown.clone()));
+        }
+        let mut all = std::pin::pin!(all(drains));
         let left = tokio::select! {
-            left = &mut drain => left?,
+            left = &mut all => left?,
             () = tokio::time::sleep(wait) => {
                 shutdown.cancel();
-                drain.await?
+                all.await?
             }
         };
         if left.is_empty() { Ok(()) } else { Err(still_frozen(&context, &left, wait)) }
     }
+}
+
+/// What is left of all pools.
+async fn all(
+    mut drains: JoinSet<Result<Vec<TopicPartition>, fpaas_dispatcher::Error>>,
+) -> Result<Vec<TopicPartition>, Failure> {
+    let mut left = Vec::new();
+    while let Some(drained) = drains.join_next().await {
+        left.extend(drained.map_err(|error| Failure::Failed(format!("a task panicked: {error}")))??);
+    }
+    Ok(left)
 }
 
 /// Which subscriptions, why, and what can be done about it.

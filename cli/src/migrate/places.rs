@@ -74,13 +74,7 @@ impl Moving {
 
 impl Places {
     /// Of the installation whose control view this is.
-    pub(super) async fn find(
-        log: &dyn Log,
-        view: &View,
-        own: &PoolId,
-        before: &Topics,
-        after: &Topics,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn find(log: &dyn Log, view: &View, before: &Topics, after: &Topics) -> Result<Self, Failure> {
         let mut topics = Vec::new();
         for (source, target, kind) in named(view, before, after) {
             if let Some(spec) = log.describe_topic(&source).await? {
@@ -92,8 +86,7 @@ impl Places {
         let spec = spec.ok_or_else(|| Failure::Usage("this installation has no control topic".to_owned()))?;
         let control = Moving { source, target, spec, kind: Kind::Control };
         let cursors = log.describe_topic(&before.ingest()).await?.map(|_| (before.ingest(), after.ingest()));
-        let mut pools: BTreeSet<PoolId> = view.subscriptions.values().map(|entry| entry.pool.clone()).collect();
-        pools.insert(own.clone());
+        let pools = view.pools();
         let places = Self { topics, control, cursors, pools, before: before.clone(), after: after.clone() };
         places.check(log.list_topics(&format!("{}.", before.prefix())).await?)?;
         Ok(places)
@@ -108,12 +101,21 @@ impl Places {
         let mut known: BTreeSet<String> = self.topics.iter().map(|topic| topic.source.clone()).chain(tables).collect();
         // Snapshots stay: they say offsets of the topic they were taken of.
         known.extend([self.before.control(), self.before.control_snapshot(), self.before.ingest()]);
-        match found.into_iter().find(|topic| !known.contains(topic)) {
+        match found.into_iter().find(|topic| !known.contains(topic) && !self.is_left_over(topic)) {
             None => Ok(()),
             Some(unknown) => Err(Failure::Failed(format!(
                 "the topic {unknown} belongs to nothing that this version of fpaas knows: it cannot be moved"
             ))),
         }
+    }
+
+    /// The rows of a pool whose last tenant is gone: they are nobody's, and stay.
+    fn is_left_over(&self, topic: &str) -> bool {
+        let inside = topic.strip_prefix(self.before.prefix()).and_then(|rest| rest.strip_prefix('.'));
+        let pool = inside.and_then(|rest| rest.split_once('.')).and_then(|(pool, _)| PoolId::parse(pool).ok());
+        pool.is_some_and(|pool| {
+            [Stage::Router, Stage::Dispatcher].iter().any(|of| self.before.tables(&pool, *of) == topic)
+        })
     }
 
     /// What each copied topic is called afterwards.

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fpaas_core::Clock;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Topics;
-use fpaas_core::{Clock, PoolId};
 use fpaas_dispatcher::Reach;
 use fpaas_log::{Embedded, EmbeddedConfig, Error as LogError, Fsync, Kafka, KafkaConfig, Log, Patient};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use crate::clock::WallClock;
 use crate::cluster::{SCHEME, config};
 use crate::exit::Failure;
 use crate::mark::{self, FolderMark, MOVED_LOG, State};
-use crate::node::{VERSION, folder, tenant};
+use crate::node::{VERSION, folder};
 use crate::out;
 
 /// See the module's head.
@@ -115,7 +115,7 @@ impl Setting {
         };
         let moved = async {
             let (from, to) = ((log, &Topics::default()), (patient(cluster), &self.after));
-            Move::new(from, to, &pool()?, (&mark.id, &mark.node)).await?.run().await
+            Move::new(from, to, (&mark.id, &mark.node)).await?.run().await
         };
         moved.await.map_err(again)
     }
@@ -156,7 +156,6 @@ impl Setting {
         let draining = Draining {
             log,
             topics: Topics::default(),
-            pool: pool()?,
             node: folder::EMBEDDED_NODE.into(),
             clock,
             config: fpaas_dispatcher::Config { reach: self.reach.clone(), version: VERSION.to_owned() },
@@ -255,10 +254,6 @@ fn patient(cluster: &Arc<Kafka>) -> Arc<dyn Log> {
 async fn close(cluster: Arc<Kafka>) -> Result<(), Failure> {
     let closed = tokio::task::spawn_blocking(move || cluster.close()).await;
     closed.map_err(|error| Failure::Failed(format!("leaving the groups failed: {error}")))
-}
-
-fn pool() -> Result<PoolId, Failure> {
-    Ok(PoolId::of_tenant(&tenant()?))
 }
 
 fn first(topics: &[String]) -> &str {

@@ -8,7 +8,7 @@ use fpaas_core::event::{self, header};
 use fpaas_core::partition::Slot;
 use fpaas_core::subscription::{Secret, Subscription};
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{HeadersBuilder, Incarnation, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
+use fpaas_core::{HeadersBuilder, Incarnation, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
 use fpaas_ingest::Cursor;
 use fpaas_log::{Embedded, EmbeddedConfig, MembershipEvent, TopicSpec};
 use fpaas_state::rows::{self, ScanRow, StartedRow};
@@ -91,12 +91,13 @@ impl Side {
     }
 }
 
+/// Not the one that is always there, whose pool has nothing.
 fn tenant() -> TenantId {
-    TenantId::parse("local").unwrap()
+    TenantId::parse("acme").unwrap()
 }
 
 fn pool() -> PoolId {
-    PoolId::of_tenant(&tenant())
+    PoolId::parse("_free").unwrap()
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -190,15 +191,19 @@ impl World {
         let [of_a, of_b] = starts;
         let settings = TopicSettings { partitions: 2, ..TopicSettings::default() };
         let changes = [
-            Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
+            Change::PutTenant { pool: Some(pool()) },
             put("a", r#"{"lanes": 2, "output": {"topic": "out"}}"#, of_a),
             put("b", r#"{"lanes": 2, "source": {"topic": "in"}}"#, of_b),
+            Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
         ];
         let commands = changes.into_iter().enumerate().map(|(n, change)| {
             let command = Command::new(format!("c{n}"), Timestamp::default(), tenant(), change);
             (0, Record { value: Some(command.encode().unwrap()), ..Record::default() })
         });
         self.before.append(&names.control(), TopicSpec::kept(1), commands).await;
+        // Of a pool whose last tenant is gone: it stays.
+        let left = names.tables(&PoolId::parse("gone").unwrap(), Stage::Router);
+        self.before.append(&left, TopicSpec::compacted(64), []).await;
     }
 
     fn topic(&self, name: &str) -> String {
@@ -278,7 +283,7 @@ impl World {
 
     async fn run(&self, after: &Side) -> Moved {
         let (from, to) = ((self.before.log(), &self.before.names), (after.log(), &after.names));
-        let mut moving = Move::new(from, to, &pool(), ("id", "node")).await.unwrap();
+        let mut moving = Move::new(from, to, ("id", "node")).await.unwrap();
         moving.run().await.unwrap()
     }
 
@@ -342,7 +347,7 @@ async fn check_rest(world: &World, after: &Side) {
         places::view(&*world.before.log, &world.before.names).await.unwrap(),
         places::view(&*after.log, &after.names).await.unwrap(),
     );
-    assert_eq!((then.revision, then.topics), (now.revision, now.topics));
+    assert_eq!((then.revision, then.topics, then.tenants), (now.revision, now.topics, now.tenants));
     for (entry, moved) in then.subscriptions.values().zip(now.subscriptions.values()) {
         assert_eq!((entry.incarnation, &entry.config), (moved.incarnation, &moved.config));
         let source = world.before.names.of_tenant(&entry.tenant, &entry.config.source.topic);
@@ -410,7 +415,7 @@ async fn a_target_that_somebody_else_has_written_to_is_no_copy() {
     let (world, after) = (World::new(7).await, Side::new("moved", 2));
     after.append(&after.names.firehose(), TopicSpec::kept(FIREHOSE), [(0, record(999, true))]).await;
     let (from, to) = ((world.before.log(), &world.before.names), (after.log(), &after.names));
-    let mut moving = Move::new(from, to, &pool(), ("id", "node")).await.unwrap();
+    let mut moving = Move::new(from, to, ("id", "node")).await.unwrap();
     let failure = moving.run().await.unwrap_err().to_string();
     assert!(failure.contains("moved.firehose/0 is not a copy of fpaas.firehose/0"), "{failure}");
     assert!(mark::refuse_cluster(&*after.log, &after.names).await.is_err());

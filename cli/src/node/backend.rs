@@ -147,11 +147,16 @@ impl Backend {
         }
     }
 
-    /// Retention begins once the router holds what its subscriptions have not passed: not a moment earlier. Kafka's
-    /// is its own.
-    pub(super) async fn retain(self, holding: Arc<Notify>, shutdown: CancellationToken) -> Result<(), Failure> {
+    /// Retention begins once the routers of all these pools hold what their subscriptions have not passed: not a moment
+    /// earlier. Kafka's is its own.
+    pub(super) async fn retain(self, holding: Vec<Arc<Notify>>, shutdown: CancellationToken) -> Result<(), Failure> {
+        let all = async {
+            for pool in &holding {
+                pool.notified().await;
+            }
+        };
         if let Self::Embedded(log) = self
-            && shutdown.run_until_cancelled(holding.notified()).await.is_some()
+            && shutdown.run_until_cancelled(all).await.is_some()
         {
             log.start_retention();
         }

@@ -1,8 +1,8 @@
 //! Topics that are on a cluster already: whether they are those that a node counts on, asked before it makes anything.
 
-use fpaas_core::PoolId;
 use fpaas_core::partition::SLOTS;
 use fpaas_core::topics::{Stage, Topics};
+use fpaas_core::{PoolId, TenantId};
 use fpaas_log::{Reached, TopicSpec};
 use fpaas_state::Control;
 
@@ -18,7 +18,7 @@ struct Expected {
 
 /// `partitions` is how many the firehose was asked to have.
 pub(super) async fn check(reached: &Reached, topics: &Topics, partitions: Option<u32>) -> Result<(), Failure> {
-    for expected in all(topics, &PoolId::of_tenant(&super::tenant()?)) {
+    for expected in all(topics, &PoolId::of_tenant(&TenantId::local())) {
         let found = reached.describe_topic(&expected.topic).await.map_err(unopened)?;
         if let Some(found) = found {
             expected.check(&found)?;

@@ -1,0 +1,148 @@
+//! `/v1/keys`, and `/v1/admin/tenants/{id}/keys` for the operator: a tenant's keys. A key is shown in the answer that
+//! creates it and nowhere else.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use fpaas_core::{KeyHash, KeyId, Scope, Timestamp, Violation, limits, rfc3339};
+use fpaas_state::{Change, Expects, KeyEntry, Outcome};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::app::{self, App};
+use crate::caller::Caller;
+use crate::list::{Page, Wanted};
+use crate::params::{Name, Names, Params};
+use crate::problem::Problem;
+use crate::strict::Parsed;
+use crate::{body, key, quota};
+
+/// What a new key is to be.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Asked {
+    scopes: BTreeSet<Scope>,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+/// A key as it is given back.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    id: &'a KeyId,
+    /// What it begins with.
+    prefix: String,
+    scopes: &'a BTreeSet<Scope>,
+    description: &'a str,
+    created_at: String,
+    expires_at: Option<String>,
+    /// As this node has seen it since it started.
+    last_used_at: Option<String>,
+    /// In the answer that creates it, and in no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(app: &App, entry: &'a KeyEntry, key: Option<String>) -> Self {
+        Self {
+            id: &entry.id,
+            prefix: key::shown(&entry.id),
+            scopes: &entry.scopes,
+            description: &entry.description,
+            created_at: rfc3339::format(entry.created),
+            expires_at: entry.expires.map(rfc3339::format),
+            last_used_at: app.used.of(&entry.id).map(rfc3339::format),
+            key,
+        }
+    }
+}
+
+pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page>, Problem> {
+    let wanted = Wanted::parse(params)?;
+    let view = caller.app.context.control.view();
+    let after = KeyId::parse(&wanted.after).ok();
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let behind = view.keys.range((from, Bound::Unbounded)).filter(|(_, entry)| entry.tenant == caller.tenant);
+    let shown = behind.map(|(id, entry)| (id.to_string(), Shown::new(&caller.app, entry, None)));
+    Ok(Json(wanted.page(shown)?))
+}
+
+pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Result<Response, Problem> {
+    params.finish()?;
+    let now = caller.app.context.clock.now();
+    let asked = Parsed::<Asked>::of(&body::read(request).await?);
+    let asked = asked.checked(|asked| violations(asked, now)).map_err(Problem::invalid)?;
+    quota::check_key(&caller)?;
+    let made = key::make(app::random::<8>()?, app::random::<32>()?);
+    let (id, text) = made.ok_or_else(|| Problem::internal(&"an id that is none"))?;
+    let change = Change::PutKey {
+        id: id.clone(),
+        hash: KeyHash::of(&text),
+        scopes: asked.scopes,
+        description: asked.description,
+        expires: asked.expires_at.as_deref().and_then(rfc3339::parse),
+    };
+    match caller.submit(Expects::Anything, change).await?.outcome {
+        Outcome::Created => {}
+        Outcome::NotFound => return Err(caller.gone()),
+        outcome => return Err(app::unexpected(&outcome)),
+    }
+    let view = caller.app.context.control.view();
+    let entry = view.keys.get(&id).ok_or_else(|| Problem::not_found("key", id.as_str()))?;
+    Ok((StatusCode::CREATED, Json(Shown::new(&caller.app, entry, Some(text)))).into_response())
+}
+
+fn violations(asked: &Asked, now: Timestamp) -> Vec<Violation> {
+    let mut found = Vec::new();
+    if asked.scopes.is_empty() {
+        found.push(Violation::new("/scopes", "must name one of read, write and admin, or several"));
+    }
+    if asked.description.len() > limits::KEY_DESCRIPTION_BYTES_MAX {
+        let most = limits::KEY_DESCRIPTION_BYTES_MAX;
+        found.push(Violation::new("/description", format!("must be at most {most} bytes")));
+    }
+    let is_later = |text: &str| rfc3339::parse(text).is_some_and(|expires| now < expires);
+    if !asked.expires_at.as_deref().is_none_or(is_later) {
+        let detail = "must be a time in the future, such as 2027-01-31T00:00:00Z, or left out";
+        found.push(Violation::new("/expiresAt", detail));
+    }
+    found
+}
+
+pub(crate) async fn delete(caller: Caller, Name(name): Name, params: Params) -> Result<StatusCode, Problem> {
+    params.finish()?;
+    let id = KeyId::parse(&name).map_err(|_| Problem::not_found("key", &name))?;
+    match caller.submit(Expects::Anything, Change::DeleteKey { id }).await?.outcome {
+        Outcome::Deleted => Ok(StatusCode::NO_CONTENT),
+        Outcome::NotFound => Err(Problem::not_found("key", &name)),
+        outcome => Err(app::unexpected(&outcome)),
+    }
+}
+
+pub(crate) async fn list_of(caller: Caller, Name(tenant): Name, params: Params) -> Result<Json<Page>, Problem> {
+    list(caller.acting_for(&tenant)?, params).await
+}
+
+pub(crate) async fn post_of(
+    caller: Caller,
+    Name(tenant): Name,
+    params: Params,
+    request: Request,
+) -> Result<Response, Problem> {
+    post(caller.acting_for(&tenant)?, params, request).await
+}
+
+pub(crate) async fn delete_of(
+    caller: Caller,
+    Names(tenant, key): Names,
+    params: Params,
+) -> Result<StatusCode, Problem> {
+    delete(caller.acting_for(&tenant)?, Name(key), params).await
+}
