@@ -212,8 +212,8 @@ pub const IDLE_LANE_COMMIT: Duration = Duration::from_secs(2);
 pub const POSITION_RENEW: Duration = Duration::from_secs(24 * 3600);
 /// The same of one that was found at a start: it may be old.
 pub const POSITION_RENEW_FOUND: Duration = Duration::from_secs(600);
-/// What a scan or a catch-up lane that is behind reads for one step. A commit costs a cluster about the same whatever is
-/// in it.
+/// What a scan or a catch-up lane that is behind reads for one step. A commit costs a cluster about the same whatever
+/// is in it.
 pub const ROUTE_FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The same in records.
 pub const ROUTE_FETCH_RECORDS_MAX: usize = 5000;

@@ -161,7 +161,7 @@ impl Lane {
         }
     }
 
-    /// The next batch, where a full one is here already: it is frozen with the transaction that finishes the one before.
+    /// The next batch, where a full one is here already: it is frozen with the transaction that finishes this one.
     fn ahead(&mut self) -> Step<Option<Freezing>> {
         let (collector, paused) = {
             let entry = self.entry.borrow();

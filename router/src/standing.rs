@@ -10,9 +10,10 @@
 //! Who is held (paused, or without a topic) stands out: its row says where it goes on, as that of a lane does, and no
 //! lane is opened.
 //!
-//! `next` is what the row says, and for whoever is new, its start. So whatever was under way when a process died, the rows
-//! and S alone say where each subscription goes on. Whoever the scan has heard of gets a row with its next transaction,
-//! no later than anything else: a row that is not there although S knows the subscription is lost, and not new.
+//! `next` is what the row says, and for whoever is new, its start. So whatever was under way when a process died, the
+//! rows and S alone say where each subscription goes on. Whoever the scan has heard of gets a row with its next
+//! transaction, no later than anything else: a row that is not there although S knows the subscription is lost, and not
+//! new.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

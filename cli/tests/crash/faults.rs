@@ -7,16 +7,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use fpaas_core::Point;
 use fpaas_testkit::broker::Options;
 use fpaas_testkit::proxy::Way;
 use fpaas_testkit::{Broker, Proxy};
 
-use crate::fleet::Fleet;
+use crate::fleet::{CALLS, Fleet};
 use crate::job::{Job, On, crashed, scramble};
 
 const NODES: usize = 3;
+/// How often in a job a node may be asked to die in a lane that has none: four lanes are not on three nodes each time.
+const MISSED_MAX: u64 = 20;
 const LIKES: u64 = 719;
 /// The last `seq` of the recording.
 const LAST: u64 = 2090;
@@ -135,13 +137,18 @@ impl World {
     async fn job(&self, seed: u64, mut done: usize, rounds: usize) -> Result<usize> {
         let job = Job::new(&On::Kafka(self.broker.bootstrap()), seed, PACE).await?.with_lanes(4)?;
         let mut fleet = Fleet::start(job, NODES, SESSION).await?;
-        let mut before = fleet.more(0, None).await?;
+        let (mut before, mut missed) = (fleet.more(0, None).await?, 0);
         while done < rounds && fleet.cursor().await? + ENOUGH < LAST {
             let fault = *self.faults.get(done % self.faults.len()).context("no fault is wanted")?;
-            let victim = usize::try_from(scramble(seed * 1000 + done as u64))? % NODES;
+            let victim = usize::try_from(scramble(seed * 1000 + done as u64 + missed))? % NODES;
             fleet.busy(victim).await?;
             let struck = self.strike(&mut fleet, fault, victim).await;
-            struck.with_context(|| format!("{fault:?} of node {victim}\n{}", fleet.said()))?;
+            if !struck.with_context(|| format!("{fault:?} of node {victim}\n{}", fleet.said()))? {
+                println!("{fault:?}: node {victim} has no lane now, another one is to die");
+                missed += 1;
+                ensure!(missed < MISSED_MAX, "no node has lanes");
+                continue;
+            }
             let after = fleet.more(before, None).await.with_context(|| format!("after {fault:?} of node {victim}"))?;
             done += 1;
             println!("fault {done} of {rounds}: {fault:?}, node {victim}; {before}, then {after} of {LIKES} results");
@@ -154,7 +161,15 @@ impl World {
         Ok(done)
     }
 
-    async fn strike(&self, fleet: &mut Fleet, fault: Fault, victim: usize) -> Result<()> {
+    /// False where it has hit nothing: that is no fault.
+    async fn strike(&self, fleet: &mut Fleet, fault: Fault, victim: usize) -> Result<bool> {
+        if let Fault::Point(point) = fault {
+            return dying(fleet, point, victim).await;
+        }
+        self.hit(fleet, fault, victim).await.map(|()| true)
+    }
+
+    async fn hit(&self, fleet: &mut Fleet, fault: Fault, victim: usize) -> Result<()> {
         match fault {
             Fault::Kill => {
                 fleet.node(victim)?.process.kill().await?;
@@ -170,7 +185,7 @@ impl World {
                 fleet.revive(victim).await
             }
             Fault::Zombie => zombie(fleet, victim).await,
-            Fault::Point(point) => dying(fleet, point, victim).await,
+            Fault::Point(_) => bail!("a node dies at a point by itself"),
             Fault::Rebalance => {
                 let more = fleet.add();
                 fleet.revive(more).await?;
@@ -239,12 +254,20 @@ async fn zombie(fleet: &mut Fleet, victim: usize) -> Result<()> {
     Ok(())
 }
 
-/// It is started anew so that it dies there, and then as it was.
-async fn dying(fleet: &mut Fleet, point: Point, victim: usize) -> Result<()> {
+/// It is started anew so that it dies there, and then as it was. False where it did not die, since none of the lanes is
+/// in one of its slots: it calls nobody.
+async fn dying(fleet: &mut Fleet, point: Point, victim: usize) -> Result<bool> {
     fleet.stop(victim).await?;
     let planned = fleet.plan(victim)?.env("FPAAS_CRASH_POINT", &format!("{}:3", point.name()));
     fleet.run(victim, &planned).await?;
-    let mut running = fleet.gone(victim).context("it was just started")?;
-    crashed(&mut running.process).await?;
-    fleet.revive(victim).await
+    let died = crashed(&mut fleet.node(victim)?.process).await;
+    let without_lanes = died.is_err() && fleet.counted(victim, &[CALLS]).await.is_ok_and(|calls| calls == 0.0);
+    if without_lanes {
+        fleet.stop(victim).await?;
+    } else {
+        died?;
+        fleet.gone(victim);
+    }
+    fleet.revive(victim).await?;
+    Ok(!without_lanes)
 }

@@ -36,6 +36,38 @@ async fn every_command_does_what_its_help_says() -> Result<()> {
     ensure!(status["counters"]["matched"] == 719, "{status}");
     ensure!(ok(&dev, &["tap", "firehose", "-n", "5"]).await?.lines().count() == 5);
     ensure!(ok(&dev, &["topics"]).await?.contains("like-results"));
+    let table = ok(&dev, &["status", "-o", "table"]).await?;
+    let cells: Vec<_> = table.lines().nth(1).unwrap_or_default().split_whitespace().take(5).collect();
+    ensure!(cells == ["likes", "active", "0", "0", "719"], "{table}");
+    ensure!(ok(&dev, &["get", "likes", "-o", "yaml"]).await?.contains("maxEvents: 100"));
+
+    ensure!(ok(&dev, &["apply", "-f", &file, "--dry-run"]).await?.starts_with("subscription likes stays as it is\n"));
+    let changed = std::fs::read_to_string(&file)?.replace("100", "50") + "\n---\ntopic: {name: more}\n";
+    let other = place.folder.path().join("changed.yaml");
+    std::fs::write(&other, changed)?;
+    let tried = ok(&dev, &["apply", "--dry-run", "-f", &other.display().to_string()]).await?;
+    ensure!(tried.contains("subscription likes would change\n  /collector/maxEvents: 100 -> 50\n"), "{tried}");
+    ensure!(tried.contains("  it would have got ") && tried.ends_with("topic more would be created\n"), "{tried}");
+    let likes: Value = serde_json::from_str(&ok(&dev, &["get", "likes"]).await?)?;
+    ensure!(likes["collector"]["maxEvents"] == 100, "a dry run has changed it");
+
+    ensure!(ok(&dev, &["pause", "likes"]).await? == "subscription likes paused\n");
+    ensure!(ok(&dev, &["status", "likes"]).await?.contains("\"paused\""));
+    ensure!(ok(&dev, &["resume", "likes"]).await? == "subscription likes resumed\n");
+    let rotated: Value = serde_json::from_str(&ok(&dev, &["rotate-secret", "likes", "--overlap", "1h"]).await?)?;
+    ensure!(rotated["secret"] != rotated["previous"]["secret"] && rotated["previous"]["until"].is_string());
+    let (code, _, error) = run(&dev, &["rotate-secret", "likes", "--overlap", "soon"]).await?;
+    ensure!(code == 64 && error.contains("--overlap soon"), "{code}: {error}");
+
+    let events = place.folder.path().join("events.jsonl");
+    std::fs::write(&events, ok(&dev, &["tap", "firehose", "-n", "3"]).await? + "{\"kind\": \"mine\"}")?;
+    let said = ok(&dev, &["jmespath", "kind", "-f", &events.display().to_string()]).await?;
+    ensure!(said.lines().count() == 4 && said.ends_with("{\"matches\":true,\"value\":\"mine\"}\n"), "{said}");
+    let (code, _, error) = run(&dev, &["jmespath", "a[", "-f", &events.display().to_string()]).await?;
+    ensure!(code == 64 && error.contains("/expression"), "{code}: {error}");
+    for shell in ["bash", "zsh", "fish"] {
+        ensure!(ok(&dev, &["completion", shell]).await?.contains("rotate-secret"), "{shell}");
+    }
     ensure!(ok(&dev, &["delete", "likes"]).await? == "subscription likes deleted\n");
     let (code, _, error) = run(&dev, &["get", "likes"]).await?;
     ensure!(code == 66, "{code}: {error}");

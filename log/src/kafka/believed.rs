@@ -8,8 +8,8 @@ use crate::TopicSpec;
 
 /// How long a topic is believed to be as it was seen: somebody else may change it.
 const BELIEVED: Duration = Duration::from_secs(30);
-/// How long a broker that has not heard of a topic is not believed: each follows the cluster's metadata by itself, and on
-/// a busy machine one that has just started takes its time.
+/// How long a broker that has not heard of a topic is not believed: each follows the cluster's metadata by itself, and
+/// on a busy machine one that has just started takes its time.
 const HEARD_WITHIN: Duration = Duration::from_secs(10);
 
 /// See the module's head.
