@@ -1,17 +1,29 @@
 #!/usr/bin/env bash
-# Prints the folder of the Python packages that tests compare with; nothing where they cannot be had. Fetched once.
+# Prints where the Python packages are that tests compare with, as PYTHONPATH takes it; of those that cannot be had,
+# nothing. Fetched once.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# The parser of Prometheus's client; a client of Kafka, with what it unpacks records with.
-packages=(prometheus_client==0.26.0 kafka-python==3.0.12 lz4==4.4.5)
-home="${XDG_CACHE_HOME:-${HOME:-}/.cache}/fpaas/python/$(IFS=,; echo "${packages[*]}")"
+have python3 || exit 0
+found=()
 
-if [ ! -e "$home/installed" ]; then
-    have python3 || exit 0
-    mkdir -p "$home"
-    say "installing ${packages[*]} into $home"
-    timeout 60 python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$home" "${packages[@]}" \
-        </dev/null >"$home/install.log" 2>&1 || exit 0
-    touch "$home/installed"
-fi
-printf '%s\n' "$home"
+# The folder that pip fills with the packages behind its flags.
+installed() { # FLAGS PACKAGES…
+    local flags="$1" home
+    shift
+    home="${XDG_CACHE_HOME:-${HOME:-}/.cache}/fpaas/python/$(IFS=,; echo "$*")"
+    if [ ! -e "$home/installed" ]; then
+        mkdir -p "$home"
+        say "installing $* into $home"
+        # shellcheck disable=SC2086 # Flags are words.
+        timeout 180 python3 -m pip install --quiet --disable-pip-version-check $flags --target "$home" "$@" \
+            </dev/null >"$home/install.log" 2>&1 || return 0
+        touch "$home/installed"
+    fi
+    found+=("$home")
+}
+
+# The parser of Prometheus's client; a client of Kafka, with what it unpacks records with.
+installed --no-deps prometheus_client==0.26.0 kafka-python==3.0.12 lz4==4.4.5
+# Asks the API whatever its document allows, and some of what it does not.
+installed "" schemathesis==4.32.5
+(IFS=:; printf '%s\n' "${found[*]}")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fpaas_core::{Incarnation, KeyHash, TenantId, hash, limits};
-use fpaas_state::{Applied, Change, Command, Context, Expects, Outcome, Standings};
+use fpaas_state::{Applied, Change, Command, Context, Expects, Once, Outcome, Standings};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
@@ -25,6 +25,10 @@ pub(crate) struct App {
     pub(crate) nobody: KeyHash,
     /// Expressions that are evaluated for whoever asks: no more at once than keep others from being answered.
     pub(crate) evaluations: Arc<Semaphore>,
+    /// Bytes of bodies that are arriving.
+    pub(crate) bodies: Arc<Semaphore>,
+    /// Webhooks that are tried.
+    pub(crate) trials: Arc<Semaphore>,
     /// Held by the scrape that has its turn.
     pub(crate) scrapes: Mutex<()>,
 }
@@ -51,6 +55,8 @@ impl App {
             used: Used::default(),
             nobody: KeyHash::of(""),
             evaluations: Arc::new(Semaphore::new(limits::EVALUATIONS_MAX)),
+            bodies: Arc::new(Semaphore::new(limits::API_BODIES_BYTES_MAX)),
+            trials: Arc::new(Semaphore::new(limits::TRIALS_MAX)),
             scrapes: Mutex::default(),
         }
     }
@@ -89,15 +95,21 @@ impl App {
         &self,
         (tenant, made): (&TenantId, Option<Incarnation>),
         expects: Expects,
+        once: Option<Once>,
         change: Change,
     ) -> Result<Applied, Problem> {
         let id = hash::to_hex(&random::<16>()?, 32);
         let command = Command::new(id, self.context.clock.now(), tenant.clone(), change);
-        let applied = self.context.control.submit(command.of(made).expecting(expects)).await?;
+        let applied = self.context.control.submit(command.of(made).expecting(expects).once(once)).await?;
         match applied.outcome {
             Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
             Outcome::Unexpected(revision) => Err(Problem::unexpected(revision)),
+            Outcome::Reused => {
+                let detail = "this Idempotency-Key was sent with another request: give each request its own";
+                Err(Problem::new(Kind::IdempotencyKeyReused, detail))
+            }
             Outcome::Created | Outcome::Replaced | Outcome::Deleted | Outcome::NotFound => Ok(applied),
+            outcome @ Outcome::Repeated { .. } => Err(unexpected(&outcome)),
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use fpaas_core::{Offset, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Log, Stored};
 use http::header;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::Readable;
@@ -97,13 +98,6 @@ pub(crate) struct Page {
 impl Page {
     /// As JSON, each record made into an item by `item`.
     pub(crate) fn answer(&self, item: for<'a> fn(u32, &'a Stored) -> Item<'a>) -> Response {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body<'a> {
-            items: Vec<Item<'a>>,
-            cursor: Option<String>,
-            next_offset: Offset,
-        }
         let items = self.records.iter().map(|(partition, stored)| item(*partition, stored)).collect();
         let cursor = self.cursor.as_ref().map(Cursor::encode);
         match serde_json::to_vec(&Body { items, cursor, next_offset: self.next }) {
@@ -127,6 +121,18 @@ impl Page {
         self.bytes += records.iter().map(|stored| stored.record.bytes()).sum::<usize>();
         self.records.extend(records.into_iter().map(|stored| (partition, stored)));
     }
+}
+
+/// A page as JSON.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "PageOfRecords")]
+pub(crate) struct Body<'a> {
+    items: Vec<Item<'a>>,
+    /// Of the next page; null at the end.
+    cursor: Option<String>,
+    /// Where the last partition that was read goes on.
+    next_offset: Offset,
 }
 
 /// Reads the page.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use fpaas_core::{Incarnation, Scope, SubscriptionId, TenantId, TopicName};
-use fpaas_state::{Applied, Change, Expects, KeyEntry, SubscriptionEntry};
+use fpaas_state::{Applied, Change, Expects, KeyEntry, Once, SubscriptionEntry};
 use http::request::Parts;
 
 use crate::app::{App, Readable};
@@ -99,7 +99,17 @@ impl Caller {
 
     /// Asks for a change of something of the tenant's that is as expected.
     pub(crate) async fn submit(&self, expects: Expects, change: Change) -> Result<Applied, Problem> {
-        self.app.submit((&self.tenant, self.made), expects, change).await
+        self.submit_once(expects, None, change).await
+    }
+
+    /// The same, once, however often it is asked for.
+    pub(crate) async fn submit_once(
+        &self,
+        expects: Expects,
+        once: Option<Once>,
+        change: Change,
+    ) -> Result<Applied, Problem> {
+        self.app.submit((&self.tenant, self.made), expects, once, change).await
     }
 
     /// There is no such tenant any more: it was removed while it was asked about.

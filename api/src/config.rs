@@ -3,6 +3,7 @@
 use fpaas_core::{KeyHash, TenantId};
 
 use crate::family::Sources;
+use crate::trial::Webhooks;
 
 /// Settings of the API.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub open_metrics: bool,
     /// What other stages count.
     pub sources: Sources,
+    /// Calls webhooks that are tried.
+    pub webhooks: Webhooks,
 }
 
 /// A bearer key, kept as its hash.

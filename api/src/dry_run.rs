@@ -8,6 +8,7 @@ use fpaas_core::subscription::Subscription;
 use fpaas_core::{Offset, Timestamp, TopicPartition, limits, rfc3339};
 use fpaas_expression::{Facts, Filter};
 use fpaas_log::{FetchBounds, Log, Stored};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
@@ -20,18 +21,19 @@ use crate::problem::Problem;
 const SAMPLES: usize = 5;
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct DryRun<'s> {
+pub(crate) struct DryRun<'s> {
     /// As it would be, with its defaults.
     subscription: &'s Subscription,
     recent: Recent,
 }
 
 /// What was seen of its source.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Recent {
+#[schemars(rename = "RecentEvents")]
+pub(crate) struct Recent {
     /// How many records were looked at.
     events: usize,
     matched: usize,
@@ -64,7 +66,7 @@ pub(crate) async fn answer(app: &App, subscription: &Subscription, source: &Read
 }
 
 /// The last records of each partition, newest first.
-async fn recent(log: &dyn Log, source: &Readable) -> Result<Vec<(u32, Stored)>, Problem> {
+pub(crate) async fn recent(log: &dyn Log, source: &Readable) -> Result<Vec<(u32, Stored)>, Problem> {
     let share = limits::DRY_RUN_EVENTS_MAX.div_ceil(source.partitions.max(1) as usize);
     let bytes = limits::PAGE_BYTES_MAX.div_ceil(source.partitions.max(1) as usize);
     let mut found = Vec::new();
@@ -89,7 +91,7 @@ async fn recent(log: &dyn Log, source: &Readable) -> Result<Vec<(u32, Stored)>, 
     Ok(found)
 }
 
-fn tried(filter: &Filter, records: &[(u32, Stored)]) -> serde_json::Result<Recent> {
+pub(crate) fn tried(filter: &Filter, records: &[(u32, Stored)]) -> serde_json::Result<Recent> {
     let (until, mut found) = (Instant::now() + limits::EVALUATION_TIME_MAX, Recent::default());
     let (mut first, mut last) = (None::<Timestamp>, None::<Timestamp>);
     for (partition, stored) in records {

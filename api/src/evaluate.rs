@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use fpaas_core::{Violation, limits};
 use fpaas_expression::{Document, EvaluationError, Expression};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -18,21 +19,22 @@ use crate::problem::Problem;
 use crate::strict::Parsed;
 
 /// What is asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Asked {
+#[schemars(rename = "Evaluate")]
+pub(crate) struct Asked {
     expression: String,
     events: Vec<Value>,
 }
 
 /// One result for each event, in their order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Evaluated {
     results: Vec<Evaluation>,
 }
 
 /// What came of one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Evaluation {
     /// `matches`: whether an event with this result passes a filter.

@@ -5,18 +5,33 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::App;
 
+/// That it answers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Health {
+    healthy: bool,
+    /// Of the program.
+    version: String,
+}
+
+/// Whether it can be used.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Readiness {
+    ready: bool,
+}
+
 /// 200 as long as the process answers.
-pub(crate) async fn healthy(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({"healthy": true, "version": app.config.version}))
+pub(crate) async fn healthy(State(app): State<Arc<App>>) -> Json<Health> {
+    Json(Health { healthy: true, version: app.config.version.clone() })
 }
 
 /// 200 once routes and restored subscriptions work, whatever the upstream does.
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
     let ready = *app.ready.borrow();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready})))
+    (status, Json(Readiness { ready }))
 }

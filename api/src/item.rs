@@ -10,13 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use fpaas_core::event::header::ERROR_PREFIX;
 use fpaas_core::{Headers, Offset, limits, rfc3339};
 use fpaas_log::{Record, Stored};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// One record.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Record")]
 pub(crate) struct Item<'a> {
     partition: u32,
     offset: Offset,
@@ -38,7 +40,7 @@ pub(crate) struct Item<'a> {
 }
 
 /// What a dead letter has besides.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Dead<'a> {
     reason: Option<&'a str>,
     /// The `fpaas.error.*` headers without their prefix.

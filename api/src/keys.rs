@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use fpaas_core::{KeyHash, KeyId, Scope, Timestamp, Violation, limits, rfc3339};
 use fpaas_state::{Change, Expects, KeyEntry, Outcome};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{self, App};
@@ -18,12 +19,13 @@ use crate::list::{Page, Wanted};
 use crate::params::{Name, Names, Params};
 use crate::problem::Problem;
 use crate::strict::Parsed;
-use crate::{body, key, quota};
+use crate::{body, key, once, quota};
 
 /// What a new key is to be.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Asked {
+#[schemars(rename = "NewKey")]
+pub(crate) struct Asked {
     scopes: BTreeSet<Scope>,
     #[serde(default)]
     description: String,
@@ -32,14 +34,15 @@ struct Asked {
 }
 
 /// A key as it is given back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
-    id: &'a KeyId,
+#[schemars(rename = "Key")]
+pub(crate) struct Shown {
+    id: KeyId,
     /// What it begins with.
     prefix: String,
-    scopes: &'a BTreeSet<Scope>,
-    description: &'a str,
+    scopes: BTreeSet<Scope>,
+    description: String,
     created_at: String,
     expires_at: Option<String>,
     /// As this node has seen it since it started.
@@ -49,13 +52,13 @@ struct Shown<'a> {
     key: Option<String>,
 }
 
-impl<'a> Shown<'a> {
-    fn new(app: &App, entry: &'a KeyEntry, key: Option<String>) -> Self {
+impl Shown {
+    fn new(app: &App, entry: &KeyEntry, key: Option<String>) -> Self {
         Self {
-            id: &entry.id,
+            id: entry.id.clone(),
             prefix: key::shown(&entry.id),
-            scopes: &entry.scopes,
-            description: &entry.description,
+            scopes: entry.scopes.clone(),
+            description: entry.description.clone(),
             created_at: rfc3339::format(entry.created),
             expires_at: entry.expires.map(rfc3339::format),
             last_used_at: app.used.of(&entry.id).map(rfc3339::format),
@@ -64,7 +67,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page>, Problem> {
+pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page<Shown>>, Problem> {
     let wanted = Wanted::parse(params)?;
     let view = caller.app.context.control.view();
     let after = KeyId::parse(&wanted.after).ok();
@@ -77,7 +80,10 @@ pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page>, P
 pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Result<Response, Problem> {
     params.finish()?;
     let now = caller.app.context.clock.now();
-    let asked = Parsed::<Asked>::of(&body::read(request).await?);
+    let (parts, body) = request.into_parts();
+    let bytes = body::read_parts(&parts, body).await?;
+    let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
+    let asked = Parsed::<Asked>::of(&bytes);
     let asked = asked.checked(|asked| violations(asked, now)).map_err(Problem::invalid)?;
     quota::check_key(&caller)?;
     let made = key::make(app::random::<8>()?, app::random::<32>()?);
@@ -89,7 +95,9 @@ pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Re
         description: asked.description,
         expires: asked.expires_at.as_deref().and_then(rfc3339::parse),
     };
-    match caller.submit(Expects::Anything, change).await?.outcome {
+    let applied = caller.submit_once(Expects::Anything, once, change).await?;
+    match applied.outcome {
+        Outcome::Created if applied.repeated => return Err(made_before(applied.made.as_ref())),
         Outcome::Created => {}
         Outcome::NotFound => return Err(caller.gone()),
         outcome => return Err(app::unexpected(&outcome)),
@@ -97,6 +105,16 @@ pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Re
     let view = caller.app.context.control.view();
     let entry = view.keys.get(&id).ok_or_else(|| Problem::not_found("key", id.as_str()))?;
     Ok((StatusCode::CREATED, Json(Shown::new(&caller.app, entry, Some(text)))).into_response())
+}
+
+/// The text of a key is nowhere, so that it cannot be shown again.
+fn made_before(id: Option<&KeyId>) -> Problem {
+    let id = id.map(KeyId::as_str).unwrap_or_default();
+    let detail = format!(
+        "the key {id} was made when this was sent first, and its text was shown then: where it was lost, delete that key \
+         and make another, with another Idempotency-Key"
+    );
+    Problem::conflict(vec![Violation::new("", detail)])
 }
 
 fn violations(asked: &Asked, now: Timestamp) -> Vec<Violation> {
@@ -126,7 +144,7 @@ pub(crate) async fn delete(caller: Caller, Name(name): Name, params: Params) -> 
     }
 }
 
-pub(crate) async fn list_of(caller: Caller, Name(tenant): Name, params: Params) -> Result<Json<Page>, Problem> {
+pub(crate) async fn list_of(caller: Caller, Name(tenant): Name, params: Params) -> Result<Json<Page<Shown>>, Problem> {
     list(caller.acting_for(&tenant)?, params).await
 }
 

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_state::{Context, Result, Standings, SubscriptionEntry};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Where a reader is on one partition.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub(crate) struct Place {
-    position: Offset,
+    pub(crate) position: Offset,
     end: Offset,
     /// Offsets between them, gaps included: 0 means that nothing is left, and it is never too low.
     pub(crate) lag: u64,

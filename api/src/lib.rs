@@ -26,6 +26,8 @@ mod keys;
 mod lag;
 mod list;
 mod metrics;
+mod once;
+mod openapi;
 mod params;
 mod patch;
 mod problem;
@@ -42,6 +44,7 @@ mod subscriptions;
 mod tail;
 mod tenants;
 mod topics;
+mod trial;
 mod used;
 
 use std::sync::Arc;
@@ -55,8 +58,10 @@ pub use config::{ApiKey, Config};
 pub use error::{Error, Result};
 pub use family::{Family, Kind, Labels, Sources};
 pub use lag::backlog;
+pub use openapi::DOCUMENT as OPENAPI;
 pub use routes::{ROUTES, Route};
 pub use server::serve;
+pub use trial::Webhooks;
 
 use app::App;
 

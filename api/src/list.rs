@@ -1,6 +1,10 @@
 //! Lists by name: a page goes on behind the last name it gave, so that what is made or removed meanwhile moves nothing.
 
+use std::borrow::Borrow;
+use std::marker::PhantomData;
+
 use fpaas_core::limits;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -9,11 +13,15 @@ use crate::params::Params;
 use crate::problem::Problem;
 
 /// One page.
-#[derive(Debug, Serialize)]
-pub(crate) struct Page {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
+pub(crate) struct Page<T> {
+    #[schemars(with = "Vec<T>")]
     items: Vec<Box<RawValue>>,
-    /// Null at the end.
+    /// Of the next page; null at the end.
     cursor: Option<String>,
+    #[serde(skip)]
+    of: PhantomData<T>,
 }
 
 /// Which page is asked for.
@@ -37,11 +45,14 @@ impl Wanted {
     }
 
     /// `all` in the order of their names, from behind `after` on: up to the limit, or so many bytes.
-    pub(crate) fn page<T: Serialize>(&self, all: impl Iterator<Item = (String, T)>) -> Result<Page, Problem> {
+    pub(crate) fn page<T: Serialize>(
+        &self,
+        all: impl Iterator<Item = (String, impl Borrow<T>)>,
+    ) -> Result<Page<T>, Problem> {
         let (mut items, mut bytes, mut all) = (Vec::new(), 0, all.peekable());
         let mut cursor = None;
         while let Some((name, item)) = all.next() {
-            let item = to_raw_value(&item).map_err(|error| Problem::internal(&error))?;
+            let item = to_raw_value(item.borrow()).map_err(|error| Problem::internal(&error))?;
             bytes += item.get().len();
             items.push(item);
             let full = items.len() >= self.limit || bytes >= limits::PAGE_BYTES_MAX;
@@ -50,6 +61,6 @@ impl Wanted {
                 break;
             }
         }
-        Ok(Page { items, cursor })
+        Ok(Page { items, cursor, of: PhantomData })
     }
 }

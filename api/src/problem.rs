@@ -7,6 +7,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use fpaas_core::{Scope, Violation};
 use http::{HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::error;
 
@@ -24,8 +25,7 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// All of them, for the test that compares the docs.
-            #[cfg(test)]
+            /// All of them.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The last part of the `type`: never changes.
@@ -69,6 +69,8 @@ kinds! {
     PreconditionFailed = "precondition-failed", PRECONDITION_FAILED, "The resource is not as the request expects";
     /// The body is above the limit.
     ContentTooLarge = "content-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// The same `Idempotency-Key` with another request.
+    IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key is another request's";
     /// The body is not said to be JSON, or is compressed.
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON";
     /// As many tails as the process serves are open.
@@ -89,14 +91,27 @@ pub(crate) struct Problem {
     revision: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Why a request was refused (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Body<'a> {
+    /// Which kind of problem it is: never changes.
+    #[schemars(extend("enum" = types()))]
     r#type: String,
+    /// The same for every problem of the kind.
     title: &'a str,
+    /// As the answer's.
     status: u16,
+    /// A sentence for the person who asked.
     detail: &'a str,
+    /// What is wrong, where.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(with = "Option<Vec<Violation>>")]
     errors: &'a [Violation],
+}
+
+fn types() -> Vec<String> {
+    Kind::ALL.iter().map(|kind| format!("{TYPE_PREFIX}{}", kind.name())).collect()
 }
 
 impl Problem {

@@ -8,8 +8,10 @@ use fpaas_core::Scope;
 
 use crate::app::App;
 use crate::auth::{self, Needs};
+use crate::openapi::{Operation, operations as says};
 use crate::{
-    dead_letters, evaluate, health, keys, metrics, problem, secrets, status, subscriptions, tail, tenants, topics,
+    dead_letters, evaluate, health, keys, metrics, openapi, problem, secrets, status, subscriptions, tail, tenants,
+    topics,
 };
 
 /// One method of one path.
@@ -17,11 +19,13 @@ use crate::{
 pub struct Route {
     /// `GET` stands for `HEAD`, too.
     pub method: &'static str,
-    /// Names in braces stand for one part of a path.
+    /// Names in braces stand for one part of a path; what is behind a colon is an action.
     pub path: &'static str,
     /// Whom it is for.
     pub needs: Needs,
     handler: fn() -> MethodRouter<Arc<App>>,
+    /// What the OpenAPI document says of it.
+    pub(crate) describe: for<'s> fn(Operation<'s>) -> Operation<'s>,
 }
 
 const READ: Needs = Needs::Scope(Scope::Read);
@@ -29,50 +33,68 @@ const WRITE: Needs = Needs::Scope(Scope::Write);
 const KEYS: Needs = Needs::Scope(Scope::Admin);
 
 macro_rules! routes {
-    ($($method:ident $path:literal $needs:path => $handler:path;)*) => {
+    ($($method:ident $path:literal $needs:path => $handler:path, $describe:path;)*) => {
         /// All of them.
         pub static ROUTES: &[Route] = &[$(Route {
             method: stringify!($method),
             path: $path,
             needs: $needs,
             handler: || on(MethodFilter::$method, $handler),
+            describe: $describe,
         },)*];
     };
 }
 
 routes! {
-    GET "/v1/subscriptions" READ => subscriptions::list;
-    GET "/v1/subscriptions/{id}" READ => subscriptions::get;
-    PUT "/v1/subscriptions/{id}" Needs::Change => subscriptions::put;
-    PATCH "/v1/subscriptions/{id}" Needs::Change => subscriptions::patch;
-    DELETE "/v1/subscriptions/{id}" WRITE => subscriptions::delete;
-    // `{id}:pause`, `{id}:resume` and `{id}:rotateSecret`.
-    POST "/v1/subscriptions/{id}" WRITE => subscriptions::act;
-    GET "/v1/subscriptions/{id}/status" READ => status::get;
-    GET "/v1/subscriptions/{id}/deadLetters" READ => dead_letters::get;
-    GET "/v1/subscriptions/{id}/secret" WRITE => secrets::get;
-    GET "/v1/topics" READ => topics::list;
-    GET "/v1/topics/{name}" READ => topics::get;
-    PUT "/v1/topics/{name}" WRITE => topics::put;
-    GET "/v1/topics/{name}/records" READ => topics::records;
-    GET "/v1/topics/{name}/tail" READ => tail::get;
-    POST "/v1/jmespath:evaluate" READ => evaluate::post;
-    GET "/v1/keys" KEYS => keys::list;
-    POST "/v1/keys" KEYS => keys::post;
-    DELETE "/v1/keys/{id}" KEYS => keys::delete;
-    GET "/v1/admin/tenants" Needs::Operator => tenants::list;
-    GET "/v1/admin/tenants/{id}" Needs::Operator => tenants::get;
-    PUT "/v1/admin/tenants/{id}" Needs::Operator => tenants::put;
-    DELETE "/v1/admin/tenants/{id}" Needs::Operator => tenants::delete;
-    GET "/v1/admin/tenants/{id}/keys" Needs::Operator => keys::list_of;
-    POST "/v1/admin/tenants/{id}/keys" Needs::Operator => keys::post_of;
-    DELETE "/v1/admin/tenants/{id}/keys/{keyId}" Needs::Operator => keys::delete_of;
-    GET "/healthz" Needs::Nothing => health::healthy;
-    GET "/readyz" Needs::Nothing => health::ready;
-    GET "/metrics" Needs::Metrics => metrics::get;
+    GET "/v1/subscriptions" READ => subscriptions::list, says::list_subscriptions;
+    GET "/v1/subscriptions/{id}" READ => subscriptions::get, says::get_subscription;
+    PUT "/v1/subscriptions/{id}" Needs::Change => subscriptions::put, says::put_subscription;
+    PATCH "/v1/subscriptions/{id}" Needs::Change => subscriptions::patch, says::patch_subscription;
+    DELETE "/v1/subscriptions/{id}" WRITE => subscriptions::delete, says::delete_subscription;
+    POST "/v1/subscriptions/{id}:pause" WRITE => subscriptions::act, says::pause_subscription;
+    POST "/v1/subscriptions/{id}:resume" WRITE => subscriptions::act, says::resume_subscription;
+    POST "/v1/subscriptions/{id}:rotateSecret" WRITE => subscriptions::act, says::rotate_secret;
+    POST "/v1/subscriptions/{id}:test" WRITE => subscriptions::act, says::test_subscription;
+    GET "/v1/subscriptions/{id}/status" READ => status::get, says::get_status;
+    GET "/v1/subscriptions/{id}/deadLetters" READ => dead_letters::get, says::get_dead_letters;
+    GET "/v1/subscriptions/{id}/secret" WRITE => secrets::get, says::get_secret;
+    GET "/v1/topics" READ => topics::list, says::list_topics;
+    GET "/v1/topics/{name}" READ => topics::get, says::get_topic;
+    PUT "/v1/topics/{name}" WRITE => topics::put, says::put_topic;
+    DELETE "/v1/topics/{name}" WRITE => topics::delete, says::delete_topic;
+    GET "/v1/topics/{name}/records" READ => topics::records, says::get_records;
+    GET "/v1/topics/{name}/tail" READ => tail::get, says::tail;
+    POST "/v1/jmespath:evaluate" READ => evaluate::post, says::evaluate;
+    GET "/v1/keys" KEYS => keys::list, says::list_keys;
+    POST "/v1/keys" KEYS => keys::post, says::make_key;
+    DELETE "/v1/keys/{id}" KEYS => keys::delete, says::delete_key;
+    GET "/v1/admin/tenants" Needs::Operator => tenants::list, says::list_tenants;
+    GET "/v1/admin/tenants/{id}" Needs::Operator => tenants::get, says::get_tenant;
+    PUT "/v1/admin/tenants/{id}" Needs::Operator => tenants::put, says::put_tenant;
+    DELETE "/v1/admin/tenants/{id}" Needs::Operator => tenants::delete, says::delete_tenant;
+    GET "/v1/admin/tenants/{id}/keys" Needs::Operator => keys::list_of, says::list_tenant_keys;
+    POST "/v1/admin/tenants/{id}/keys" Needs::Operator => keys::post_of, says::make_tenant_key;
+    DELETE "/v1/admin/tenants/{id}/keys/{keyId}" Needs::Operator => keys::delete_of, says::delete_tenant_key;
+    GET "/healthz" Needs::Nothing => health::healthy, says::healthy;
+    GET "/readyz" Needs::Nothing => health::ready, says::ready;
+    GET "/metrics" Needs::Metrics => metrics::get, says::metrics;
+    GET "/openapi.json" Needs::Nothing => openapi::json, says::document;
+    GET "/docs" Needs::Nothing => openapi::read, says::page;
 }
 
 impl Route {
+    /// Where the router finds it. It cannot tell actions apart, which stand behind the name in the last part of a path:
+    /// their handler does.
+    fn served_at(&self) -> &'static str {
+        self.path.split_once("}:").map_or(self.path, |(name, _)| self.path.get(..=name.len()).unwrap_or(self.path))
+    }
+
+    /// True of the first of several actions.
+    fn is_first(&self) -> bool {
+        let same = |other: &&Self| other.method == self.method && other.served_at() == self.served_at();
+        ROUTES.iter().find(same).is_some_and(|first| first.path == self.path)
+    }
+
     /// True of those that everybody may ask, and which answer by themselves where somebody may not.
     fn is_open(&self) -> bool {
         matches!(self.needs, Needs::Nothing | Needs::Metrics)
@@ -82,9 +104,10 @@ impl Route {
 /// What is behind a key.
 pub(crate) fn guarded(app: &Arc<App>) -> Router<Arc<App>> {
     let guard = |needs| middleware::from_fn_with_state(needs, auth::permit);
-    let closed = ROUTES.iter().filter(|route| !route.is_open());
-    let routes = closed
-        .fold(Router::new(), |all, route| all.route(route.path, (route.handler)().route_layer(guard(route.needs))));
+    let closed = ROUTES.iter().filter(|route| !route.is_open() && route.is_first());
+    let routes = closed.fold(Router::new(), |all, route| {
+        all.route(route.served_at(), (route.handler)().route_layer(guard(route.needs)))
+    });
     routes
         .method_not_allowed_fallback(problem::method_not_allowed)
         .route_layer(middleware::from_fn_with_state(Arc::clone(app), auth::require))

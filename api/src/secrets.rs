@@ -7,6 +7,7 @@ use fpaas_core::subscription::Secret;
 use fpaas_core::{Timestamp, Violation, limits, rfc3339};
 use fpaas_state::{Change, Outcome, SubscriptionEntry};
 use http::header;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app;
@@ -14,26 +15,29 @@ use crate::caller::Caller;
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 use crate::strict::Parsed;
-use crate::{body, conditions, etag};
+use crate::{body, conditions, etag, once};
 
 /// What signs now.
-#[derive(Debug, Serialize)]
-struct Shown {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Secrets")]
+pub(crate) struct Shown {
     secret: String,
     /// The one before it, while it signs, too.
     previous: Option<Previous>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PreviousSecret")]
 struct Previous {
     secret: String,
     until: String,
 }
 
 /// What a rotation may say.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct Rotation {
+#[schemars(rename = "RotateSecret")]
+pub(crate) struct Rotation {
     /// Absent, one is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Secret>,
@@ -54,8 +58,10 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
 
 /// `…/{id}:rotateSecret`.
 pub(crate) async fn rotate(caller: &Caller, name: &str, request: Request) -> Result<Response, Problem> {
-    let expects = conditions::expects(request.headers())?;
-    let bytes = body::read(request).await?;
+    let (parts, body) = request.into_parts();
+    let expects = conditions::expects(&parts.headers)?;
+    let bytes = body::read_parts(&parts, body).await?;
+    let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
     // Nothing needs to be said.
     let asked = if bytes.is_empty() { Rotation::default() } else { read(&bytes)? };
     let id = caller.subscription(name)?.id.clone();
@@ -65,7 +71,7 @@ pub(crate) async fn rotate(caller: &Caller, name: &str, request: Request) -> Res
     };
     let overlap = i64::try_from(asked.overlap_ms).unwrap_or(i64::MAX);
     let until = Timestamp::from_millis(caller.app.context.clock.now().as_millis().saturating_add(overlap));
-    let applied = caller.submit(expects, Change::RotateSecret { id, secret, until }).await?;
+    let applied = caller.submit_once(expects, once, Change::RotateSecret { id, secret, until }).await?;
     match (&applied.outcome, &applied.subscription) {
         (Outcome::Replaced, Some(entry)) => Ok(shown(caller, entry)),
         (Outcome::NotFound, _) => Err(Problem::not_found("subscription", name)),

@@ -1,42 +1,74 @@
 //! `/v1/subscriptions/{id}/status`: how it fares. Positions come from the log, counts from the board.
 
+mod sentence;
+
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
-use fpaas_core::{Message, TopicName, rfc3339};
-use fpaas_state::{Counters, LastOutcome};
+use fpaas_core::{Message, Timestamp, TopicName, TopicPartition, rfc3339};
+use fpaas_log::FetchBounds;
+use fpaas_state::{Counters, LastOutcome, SubscriptionEntry};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::caller::Caller;
 use crate::lag::{self, Place, Standing};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
+use sentence::Facts;
 
 /// Why a paused one does not move, and what to do.
 const PAUSED: &str = "it is paused; it goes on where it stands once it is resumed";
 
 /// The answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
-    state: &'static str,
-    /// Why it stands still.
+    state: State,
+    /// Why it stands still, and what to do; null where it moves, or has nothing to do.
     reason: Option<String>,
+    /// The same in any case: what it does, or why it does nothing, and what to do.
+    summary: String,
     revision: u64,
     created_at: String,
     updated_at: String,
     source: Source,
     lanes: Vec<Lane>,
     lag: Lag,
+    /// When the oldest event came that is delivered and not acknowledged; null where there is none.
+    oldest_unacknowledged_at: Option<String>,
+    rates: Rates,
     counters: Counts,
     last_outcome: Option<Outcome>,
 }
 
-#[derive(Debug, Serialize)]
+/// What it is: `stopped` goes on by itself no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "SubscriptionState")]
+pub(crate) enum State {
+    Active,
+    Paused,
+    Stopped,
+}
+
+/// Per second, over the last minute, as this node has seen it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Rates {
+    matched: f64,
+    acknowledged: f64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SourceStatus")]
 struct Source {
     topic: TopicName,
     partitions: Vec<SourcePartition>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct SourcePartition {
     partition: u32,
@@ -53,20 +85,21 @@ impl SourcePartition {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "LaneStatus")]
 struct Lane {
     lane: u32,
     #[serde(flatten)]
     place: Place,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Lag {
     source: u64,
     deliveries: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Counts {
     matched: u64,
@@ -82,7 +115,8 @@ struct Counts {
     lost: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "LastOutcome")]
 struct Outcome {
     time: String,
     status: Option<u16>,
@@ -108,14 +142,31 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
     let counters = caller.app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
     let reason = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
     let (state, reason) = match reason {
-        None if entry.config.is_paused() => ("paused", Some(PAUSED.to_owned())),
-        Some(reason) if entry.config.is_paused() => ("paused", Some(format!("{PAUSED}; besides, {reason}"))),
-        Some(reason) => ("stopped", Some(reason)),
-        None => ("active", None),
+        None if entry.config.is_paused() => (State::Paused, Some(PAUSED.to_owned())),
+        Some(reason) if entry.config.is_paused() => (State::Paused, Some(format!("{PAUSED}; besides, {reason}"))),
+        Some(reason) => (State::Stopped, Some(reason)),
+        None => (State::Active, None),
     };
+    let oldest = oldest(&caller, &entry, &lanes).await?;
+    let last = counters.last_outcome();
+    let facts = Facts {
+        source: lag.source,
+        deliveries: lag.deliveries,
+        catching_up: partitions.iter().any(|of| of.catching_up),
+        last: last.as_ref(),
+        retry: entry.config.retry,
+        matched: counters.matched.get(),
+        rate: counters.matched.rate(),
+        waiting: oldest.map(|oldest| caller.app.context.clock.now().since(oldest)),
+        collects: Duration::from_millis(entry.config.collector.max_wait_ms),
+    };
+    let summary = reason.clone().unwrap_or_else(|| facts.sentence());
     Ok(Json(Status {
         state,
         reason,
+        summary,
+        oldest_unacknowledged_at: oldest.map(rfc3339::format),
+        rates: Rates { matched: counters.matched.rate(), acknowledged: counters.acknowledged.rate() },
         revision: entry.revision,
         created_at: rfc3339::format(entry.created),
         updated_at: rfc3339::format(entry.updated),
@@ -123,8 +174,22 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         lanes,
         lag,
         counters: counts(&counters),
-        last_outcome: counters.last_outcome().map(outcome),
+        last_outcome: last.map(outcome),
     }))
+}
+
+/// When the oldest event came that waits in a lane. Each lane's first record is the oldest there is of it.
+async fn oldest(caller: &Caller, entry: &SubscriptionEntry, lanes: &[Lane]) -> Result<Option<Timestamp>, Problem> {
+    let topic: Arc<str> = caller.app.context.topics.deliveries(&entry.tenant, &entry.id, entry.incarnation).into();
+    let mut oldest = None;
+    for Lane { lane, place } in lanes.iter().filter(|of| of.place.lag > 0) {
+        let at = TopicPartition::new(Arc::clone(&topic), *lane);
+        let bounds = FetchBounds { records: 1, ..FetchBounds::now() };
+        let fetched = caller.app.context.log.fetch(&at, place.position, bounds).await?;
+        let first = fetched.records.first().map(|stored| stored.record.timestamp);
+        oldest = oldest.into_iter().chain(first).min();
+    }
+    Ok(oldest)
 }
 
 fn counts(of: &Counters) -> Counts {

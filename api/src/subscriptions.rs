@@ -8,6 +8,7 @@ use fpaas_core::{Offset, SubscriptionId, Violation, limits};
 use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::ops::Bound;
 
@@ -18,11 +19,12 @@ use crate::params::{Name, Params};
 use crate::patch::Patch;
 use crate::problem::{self, Kind, Problem};
 use crate::strict::Parsed;
-use crate::{body, conditions, dry_run, etag, quota, secrets, starts};
+use crate::{body, conditions, dry_run, etag, once, quota, secrets, starts, trial};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
-#[derive(Debug, Serialize)]
-struct Shown<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SubscriptionAnswer")]
+pub(crate) struct Shown<'a> {
     #[serde(flatten)]
     config: &'a Subscription,
     /// In the answer that creates it, and in no other.
@@ -67,7 +69,7 @@ pub(crate) async fn patch(
     patched(&caller, &name, &expects, &patch).await
 }
 
-/// `…/{id}:pause` and `…/{id}:resume`, which do no harm where it is so already, and `…/{id}:rotateSecret`.
+/// `…/{id}:pause` and `…/{id}:resume`, which do no harm where it is so already, `…/{id}:rotateSecret` and `…/{id}:test`.
 pub(crate) async fn act(
     caller: Caller,
     Name(name): Name,
@@ -75,7 +77,7 @@ pub(crate) async fn act(
     request: Request,
 ) -> Result<Response, Problem> {
     let (name, action) = match name.rsplit_once(':') {
-        Some((name, action @ ("pause" | "resume" | "rotateSecret"))) => (name, action),
+        Some((name, action @ ("pause" | "resume" | "rotateSecret" | "test"))) => (name, action),
         Some((_, other)) => return Err(Problem::not_found("action", other)),
         None => {
             let allow = [(header::ALLOW, "GET,HEAD,PUT,PATCH,DELETE")];
@@ -86,12 +88,14 @@ pub(crate) async fn act(
     let state = match action {
         "pause" => subscription::State::Paused,
         "resume" => subscription::State::Active,
+        "test" => return trial::run(&caller, name, request).await,
         _ => return secrets::rotate(&caller, name, request).await,
     };
     let expects = conditions::expects(request.headers())?;
+    let once = once::of(request.headers(), request.uri().path(), b"")?;
     // Whatever else has become of it, such as a source that is gone: it can always be paused.
     let id = caller.subscription(name)?.id.clone();
-    let applied = caller.submit(expects, Change::SetState { id, state }).await?;
+    let applied = caller.submit_once(expects, once, Change::SetState { id, state }).await?;
     if applied.outcome == Outcome::NotFound {
         return Err(Problem::not_found("subscription", name));
     }
@@ -261,7 +265,7 @@ pub(crate) async fn delete(
     }
 }
 
-pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page>, Problem> {
+pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page<Subscription>>, Problem> {
     let wanted = list::Wanted::parse(params)?;
     let (view, tenant) = (caller.app.context.control.view(), &caller.tenant);
     // A cursor of another list may hold what is no id: then nothing is behind it that was not before.

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use fpaas_core::{PoolId, TenantId, Violation};
 use fpaas_state::{Change, Outcome, View};
 use http::{HeaderMap, StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{self, App};
@@ -18,9 +19,9 @@ use crate::strict::Parsed;
 use crate::{body, conditions, etag, quota};
 
 /// A tenant as it is put and given back.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Tenant {
+pub(crate) struct Tenant {
     /// Must equal the path; absent, it is the path's.
     #[serde(default)]
     id: Option<TenantId>,
@@ -49,7 +50,7 @@ pub(crate) async fn put(
     let expects = conditions::expects(request.headers())?;
     let (id, pool) = read(&name, &body::read(request).await?)?;
     quota::check_tenant(&app, &id)?;
-    let applied = app.submit((&id, None), expects, Change::PutTenant { pool }).await?;
+    let applied = app.submit((&id, None), expects, None, Change::PutTenant { pool }).await?;
     let status = match applied.outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Replaced => StatusCode::OK,
@@ -103,7 +104,7 @@ pub(crate) async fn get(
     }
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page>, Problem> {
+pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page<Tenant>>, Problem> {
     let wanted = Wanted::parse(params)?;
     let view = app.context.control.view();
     let local = TenantId::local();
@@ -127,7 +128,7 @@ pub(crate) async fn delete(
     let view = app.context.control.view();
     let id = TenantId::parse(&name).ok().filter(|id| view.has_tenant(id));
     let id = id.ok_or_else(|| Problem::not_found("tenant", &name))?;
-    match app.submit((&id, view.made(&id)), expects, Change::DeleteTenant {}).await?.outcome {
+    match app.submit((&id, view.made(&id)), expects, None, Change::DeleteTenant {}).await?.outcome {
         Outcome::Deleted => Ok(StatusCode::NO_CONTENT),
         Outcome::NotFound => Err(Problem::not_found("tenant", &name)),
         outcome => Err(app::unexpected(&outcome)),

@@ -11,6 +11,7 @@ use fpaas_core::{TopicName, Violation};
 use fpaas_log::TopicSpec;
 use fpaas_state::{Change, Outcome};
 use http::{HeaderMap, StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::app;
@@ -23,7 +24,7 @@ use crate::strict::Parsed;
 use crate::{body, conditions, etag, item, quota};
 
 /// A topic as it is put and given back: its settings and its name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Topic {
     /// Must equal the path; absent, it is the path's.
@@ -151,8 +152,29 @@ pub(crate) async fn get(
     }
 }
 
+/// It is gone for whoever asks, and from the log a moment later.
+pub(crate) async fn delete(
+    caller: Caller,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    params.finish()?;
+    let expects = conditions::expects(&headers)?;
+    let found = caller.topic_name(&name)?;
+    if found.is_firehose() {
+        let why = Violation::new("/name", format!("{found} is the built-in source, which is nobody's to delete"));
+        return Err(Problem::conflict(vec![why]));
+    }
+    match caller.submit(expects, Change::DeleteTopic { name: found }).await?.outcome {
+        Outcome::Deleted => Ok(StatusCode::NO_CONTENT),
+        Outcome::NotFound => Err(Problem::not_found("topic", &name)),
+        outcome => Err(app::unexpected(&outcome)),
+    }
+}
+
 /// The tenant's topics and the built-in source, by name.
-pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page>, Problem> {
+pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page<Topic>>, Problem> {
     let wanted = Wanted::parse(params)?;
     let firehose = caller.topic_name(TopicName::FIREHOSE)?;
     let firehose = (firehose.to_string(), shown(&caller, firehose).await?);

@@ -107,9 +107,11 @@ impl Start<'_> {
         existing::whole(&context.topics.firehose(), partitions, &context.control)?;
         let server = folder.server(listener.local_addr()?);
         let status = Arc::new(fpaas_ingest::Status::new(&plan.upstreams));
-        let config = api_config(plan, folder, metrics::sources(&status, self.backend));
         let asked = Context { log: self.backend.log(), ..context.clone() };
+        let trials = fpaas_dispatcher::Trials::new(asked.clone(), &dispatcher_config(plan))?;
+        let config = api_config(plan, folder, metrics::sources(&status, self.backend), trials);
         start_api(supervisor, &asked, plan, config, listener, ready);
+        supervisor.start("removal", fpaas_state::removal::run(context.clone(), supervisor.shutdown.clone()));
         start_stages(supervisor, &context, plan, self.backend);
         if plan.dev {
             client::context::save(&server)?;
@@ -160,7 +162,20 @@ async fn start_control(supervisor: &mut Supervisor, context: &Context) -> Result
     }
 }
 
-fn api_config(plan: &Plan, folder: &Folder, sources: fpaas_api::Sources) -> fpaas_api::Config {
+fn dispatcher_config(plan: &Plan) -> fpaas_dispatcher::Config {
+    fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned() }
+}
+
+fn api_config(
+    plan: &Plan,
+    folder: &Folder,
+    sources: fpaas_api::Sources,
+    trials: fpaas_dispatcher::Trials,
+) -> fpaas_api::Config {
+    let webhooks = fpaas_api::Webhooks::new(move |trial| {
+        let trials = trials.clone();
+        Box::pin(async move { trials.call(trial).await })
+    });
     fpaas_api::Config {
         tenant: TenantId::local(),
         key: folder.api_key().clone(),
@@ -170,6 +185,7 @@ fn api_config(plan: &Plan, folder: &Folder, sources: fpaas_api::Sources) -> fpaa
         // Whoever can connect to loopback is on this machine.
         open_metrics: plan.listen.ip().is_loopback(),
         sources,
+        webhooks,
     }
 }
 
@@ -189,8 +205,7 @@ fn start_api(
 
 /// Of every pool there is; those that come and go are followed.
 fn start_stages(supervisor: &mut Supervisor, context: &Context, plan: &Plan, backend: &Backend) {
-    let config = || fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned() };
-    let dispatcher = plan.runs(Part::Dispatcher).then(config);
+    let dispatcher = plan.runs(Part::Dispatcher).then(|| dispatcher_config(plan));
     let stages = Stages { context: context.clone(), router: plan.runs(Part::Router), dispatcher };
     if !stages.router && stages.dispatcher.is_none() {
         return;

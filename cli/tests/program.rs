@@ -12,6 +12,8 @@ mod disk;
 mod docs;
 #[path = "program/grown.rs"]
 mod grown;
+#[path = "program/hostile.rs"]
+mod hostile;
 #[path = "program/idle.rs"]
 mod idle;
 #[path = "program/kafka.rs"]

@@ -32,6 +32,11 @@ impl BatchId {
         Self(format!("batch_{}", hash::hex(&parts, 32)))
     }
 
+    /// Of a call that is no delivery: `test_` and what nobody else has.
+    pub fn of_trial(random: &str) -> Self {
+        Self(format!("test_{random}"))
+    }
+
     /// `batch_` and 32 hex digits.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,6 +3,7 @@
 //! An event's value is Jetstream v1 JSON (design §7), made in `ingest` straight from the frame. What filters and
 //! deduplication need is repeated in headers, so that they need not parse it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hash;
@@ -32,7 +33,7 @@ pub mod header {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A record was created, updated or deleted.
@@ -58,7 +59,7 @@ impl Kind {
 }
 
 /// What was done to a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     /// It is new.

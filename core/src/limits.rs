@@ -101,6 +101,8 @@ pub const FIREHOSE_PARTITIONS: u32 = 16;
 
 /// The most bytes of an API request's body.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// What the bodies that arrive at a time may take together.
+pub const API_BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most items of a page.
 pub const PAGE_ITEMS_MAX: usize = 1000;
 /// The items of a page where nothing else is said.
@@ -147,6 +149,14 @@ pub const TAIL_BYTES_MAX: usize = 1024 * 1024;
 /// How often a tail that has nothing to say shows that it is there.
 pub const TAIL_HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// The longest a webhook that is tried may take, and how many are tried at a time.
+pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
+pub const TRIALS_MAX: usize = 8;
+/// How long a request with an `Idempotency-Key` is remembered, and how many of a tenant's at most.
+pub const ONCE_KEPT: Duration = Duration::from_secs(24 * 3600);
+pub const ONCE_MAX: usize = 256;
+/// The longest `Idempotency-Key`.
+pub const ONCE_KEY_BYTES_MAX: usize = 255;
 /// Tenants of an installation. Each that is in a pool of its own costs every node a consumer group per stage.
 pub const TENANTS_MAX: usize = 10_000;
 /// API keys of one tenant: one per program and its successor, and room for more.

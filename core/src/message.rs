@@ -7,6 +7,7 @@
 use std::fmt::{self, Write};
 use std::ops::Deref;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::limits;
@@ -15,7 +16,7 @@ use crate::limits;
 const CUT: char = '…';
 
 /// At most `limits::FAILURE_MESSAGE_BYTES_MAX`, without control characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Message(String);
 

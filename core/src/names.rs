@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a name was refused, as a sentence for the person who gave it.
@@ -13,10 +14,11 @@ use serde::{Deserialize, Serialize};
 pub struct NameError(pub String);
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $check:path) => {
+    ($(#[$doc:meta])* $name:ident, $check:path, $pattern:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("pattern" = $pattern))]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -62,33 +64,39 @@ macro_rules! name {
 name!(
     /// The customer. `[a-z0-9][a-z0-9-]{0,62}`.
     TenantId,
-    check_id
+    check_id,
+    "^[a-z0-9][a-z0-9-]{0,62}$"
 );
 name!(
     /// The tenants that share one consumer group per stage: a tenant's own pool has its name, a shared one starts with
     /// `_`.
     PoolId,
-    check_pool
+    check_pool,
+    "^_?[a-z0-9][a-z0-9-]{0,62}$"
 );
 name!(
     /// A subscription's id within its tenant. `[a-z0-9][a-z0-9-]{0,62}`.
     SubscriptionId,
-    check_id
+    check_id,
+    "^[a-z0-9][a-z0-9-]{0,62}$"
 );
 name!(
     /// A topic's name within its tenant: `[a-z0-9][a-z0-9-._]{0,62}`. `firehose` is the built-in source.
     TopicName,
-    check_topic
+    check_topic,
+    "^[a-z0-9][a-z0-9._-]{0,62}$"
 );
 name!(
     /// The part of an API key that may be seen: 16 of a–z and 0–9. No two keys of an installation share one.
     KeyId,
-    check_key
+    check_key,
+    "^[a-z0-9]{16}$"
 );
 name!(
     /// A decentralised identifier (atproto.com/specs/did), at most 2048 bytes.
     Did,
-    check_did
+    check_did,
+    "^did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-]$"
 );
 
 impl TenantId {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -23,7 +24,7 @@ pub use parts::{
 pub use secret::{Secret, SecretError};
 
 /// Source topic + filter + collector + processor + output topic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Subscription {
     /// Must equal the path it is put to; absent there, it is the path's.
@@ -39,6 +40,7 @@ pub struct Subscription {
     pub collector: Collector,
     /// What happens to them; absent, matching records pass through to the output as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required)]
     pub processor: Option<Processor>,
     /// Where results go; absent, answers are only acknowledgements.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +48,7 @@ pub struct Subscription {
     /// What keeps its order.
     pub ordering: Ordering,
     /// Partitions of the deliveries: parallel across, ordered inside. Fixed at creation.
+    #[schemars(range(min = 1, max = limits::LANES_MAX))]
     pub lanes: u32,
     /// What happens after a failure.
     pub retry: Retry,

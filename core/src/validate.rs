@@ -1,9 +1,10 @@
 //! What is wrong with a request body, field by field.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One thing that is wrong, where it is (a JSON pointer, RFC 6901), and what would be right.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Violation {
     /// A sentence for the person who sent it.
     pub detail: String,

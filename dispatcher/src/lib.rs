@@ -27,8 +27,10 @@ mod response;
 mod retry;
 mod service;
 mod sweep;
+mod trial;
 mod trim;
 
 pub use config::{Config, Reach};
 pub use error::{Error, Result};
 pub use service::{drain, run};
+pub use trial::Trials;

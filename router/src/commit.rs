@@ -69,7 +69,9 @@ impl Shared {
                     return Ok(Outcome::Refused(refused(at, refusal, &again)));
                 }
                 LogError::Unknown => return Ok(Outcome::Ended(Ended::Unknown)),
-                LogError::NoSuchTopic(_) | LogError::Refused(_) | LogError::Fatal(_) => return Err(error.into()),
+                // The source was deleted in this moment: what is left of it is looked at again.
+                LogError::NoSuchTopic(_) => return Ok(Outcome::Ended(Ended::Unknown)),
+                LogError::Refused(_) | LogError::Fatal(_) => return Err(error.into()),
             }
         }
         Ok(Outcome::Committed)

@@ -10,6 +10,8 @@ use fpaas_core::topics::Stage;
 use fpaas_core::{Incarnation, Message, Partition, SubscriptionId, TenantId, Timestamp};
 use serde::Serialize;
 
+use crate::meter::Meter;
+
 type Key = (TenantId, SubscriptionId, Incarnation);
 
 /// Counters by subscription.
@@ -39,7 +41,7 @@ type Part = (Stage, Partition);
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Records its filter passed.
-    pub matched: Counter,
+    pub matched: Meter,
     /// Records its `match` failed to evaluate on: no match.
     pub match_errors: Counter,
     /// Batches frozen.
@@ -51,7 +53,7 @@ pub struct Counters {
     /// Answers that could not be read as results.
     pub bad_responses: Counter,
     /// Events acknowledged.
-    pub acknowledged: Counter,
+    pub acknowledged: Meter,
     /// Records written to output topics.
     pub results: Counter,
     /// Events given up on and kept.

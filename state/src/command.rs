@@ -13,11 +13,12 @@ use fpaas_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::once::Once;
 use crate::{Error, Result};
 
 /// What is written.
-const VERSION: u8 = 2;
-/// What is read, too: it had no `expects`.
+const VERSION: u8 = 3;
+/// What is read, too: it had no `expects`, and 2 no [`Change::DeleteTopic`].
 const OLDEST: u8 = 1;
 
 /// One change that somebody asked for.
@@ -38,6 +39,9 @@ pub struct Command {
     /// What must hold of the resource when the command is applied; else it changes nothing.
     #[serde(default, skip_serializing_if = "Expects::is_anything")]
     pub expects: Expects,
+    /// Where it is to be done once, however often it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<Once>,
     /// What is asked for.
     pub change: Change,
 }
@@ -122,6 +126,21 @@ pub enum Change {
         /// Its settings from now on.
         settings: TopicSettings,
     },
+    /// Remove a topic that no subscription reads or writes.
+    DeleteTopic {
+        /// Its name.
+        name: TopicName,
+    },
+    /// A deleted topic is gone from the log, too: its name can be used again from a time on at which no node can be
+    /// about to remove it any more.
+    FreeTopic {
+        /// Its name.
+        name: TopicName,
+        /// The revision it was deleted at.
+        since: u64,
+        /// From when on.
+        free: Timestamp,
+    },
     /// Create the command's tenant, or leave it as it is.
     PutTenant {
         /// The pool it is in, which cannot change. Absent: its own where it is new, else the one it is in.
@@ -168,12 +187,22 @@ pub enum Outcome {
     Conflict(Vec<Violation>),
     /// The resource is not as expected, but in this revision, or not there: 412.
     Unexpected(Option<u64>),
+    /// It was asked for before, and is not done again.
+    Repeated {
+        /// What it came to then.
+        outcome: Box<Outcome>,
+        /// The key that it made then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<KeyId>,
+    },
+    /// Something else was asked for under that key before: 422.
+    Reused,
 }
 
 impl Command {
     /// A command of this version.
     pub const fn new(id: String, time: Timestamp, tenant: TenantId, change: Change) -> Self {
-        Self { v: VERSION, id, time, tenant, made: None, expects: Expects::Anything, change }
+        Self { v: VERSION, id, time, tenant, made: None, expects: Expects::Anything, once: None, change }
     }
 
     /// The same, to be applied only while its tenant is this one.
@@ -188,6 +217,12 @@ impl Command {
         Self { expects, ..self }
     }
 
+    /// The same, to be done once.
+    #[must_use]
+    pub fn once(self, once: Option<Once>) -> Self {
+        Self { once, ..self }
+    }
+
     /// The resource it is about: the record's key.
     pub fn path(&self) -> String {
         match &self.change {
@@ -197,7 +232,9 @@ impl Command {
             | Change::DeleteSubscription { id } => {
                 format!("{}/subscriptions/{id}", self.tenant)
             }
-            Change::PutTopic { name, .. } => format!("{}/topics/{name}", self.tenant),
+            Change::PutTopic { name, .. } | Change::DeleteTopic { name } | Change::FreeTopic { name, .. } => {
+                format!("{}/topics/{name}", self.tenant)
+            }
             Change::PutTenant { .. } | Change::DeleteTenant {} => self.tenant.to_string(),
             Change::PutKey { id, .. } | Change::DeleteKey { id } => format!("{}/keys/{id}", self.tenant),
         }

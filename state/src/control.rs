@@ -5,12 +5,13 @@
 //! names as unmade. Does not own what a command means ([`crate::view`]) or who may give one (the API).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Topics;
-use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
+use fpaas_core::{KeyId, Offset, Timestamp, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Log, Record, TopicSpec, Transaction, Writer};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -37,6 +38,10 @@ pub struct Applied {
     pub outcome: Outcome,
     /// The subscription that it was about, as it was right after it; later changes are not in it.
     pub subscription: Option<Arc<SubscriptionEntry>>,
+    /// True where it was asked for before, and is not done again.
+    pub repeated: bool,
+    /// The key that was made then.
+    pub made: Option<KeyId>,
     /// The revision that the command has made.
     pub revision: u64,
 }
@@ -58,6 +63,8 @@ pub struct Control {
     views: watch::Sender<Arc<View>>,
     waiting: Mutex<HashMap<String, Vec<oneshot::Sender<Applied>>>>,
     names: Topics,
+    /// Below it, everything is in the published view.
+    next: AtomicU64,
 }
 
 impl Control {
@@ -70,7 +77,22 @@ impl Control {
         let at = TopicPartition::new(topic, 0);
         let snapshots = snapshots(&*log, &names).await?;
         let node = node.to_owned();
-        Ok(Arc::new(Self { log, at, snapshots, node, writer, views, waiting: Mutex::default(), names }))
+        Ok(Arc::new(Self {
+            log,
+            at,
+            snapshots,
+            node,
+            writer,
+            views,
+            waiting: Mutex::default(),
+            names,
+            next: AtomicU64::default(),
+        }))
+    }
+
+    /// True where the view is that of every command there is.
+    pub(crate) async fn is_current(&self) -> fpaas_log::Result<bool> {
+        Ok(self.log.watermarks(&self.at).await?.end <= Offset(self.next.load(Ordering::Acquire)))
     }
 
     /// The view as it stands.
@@ -198,6 +220,8 @@ impl Follower<'_> {
             if ours {
                 self.keep();
             }
+        } else {
+            self.settle();
         }
         if self.provisioner.is_due() {
             self.publish(Vec::new()).await?;
@@ -229,22 +253,34 @@ impl Follower<'_> {
             }
             Change::DeleteSubscription { .. }
             | Change::PutTopic { .. }
+            | Change::DeleteTopic { .. }
+            | Change::FreeTopic { .. }
             | Change::PutTenant { .. }
             | Change::DeleteTenant {}
             | Change::PutKey { .. }
             | Change::DeleteKey { .. } => None,
         };
-        Applied { outcome, subscription, revision: view.revision }
+        let (outcome, repeated, made) = match outcome {
+            Outcome::Repeated { outcome, made } => (*outcome, true, made),
+            outcome => (outcome, false, None),
+        };
+        Applied { outcome, subscription, repeated, made, revision: view.revision }
     }
 
     async fn publish(&mut self, answers: Vec<(String, Applied)>) -> Result<()> {
         crashpoint::hit(Point::TopicsMissing);
         self.machine.view.unmade = self.provisioner.make_topics(&self.machine.view).await?;
         self.control.views.send_replace(Arc::new(self.machine.view.clone()));
+        self.settle();
         for (id, applied) in answers {
             self.control.answer(&id, &applied);
         }
         Ok(())
+    }
+
+    /// What the published view is of.
+    fn settle(&self) {
+        self.control.next.store(self.next.0, Ordering::Release);
     }
 
     /// Begins to write a snapshot where one is due. That it cannot be written costs the next start some time, and

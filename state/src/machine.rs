@@ -7,9 +7,10 @@ use std::sync::Arc;
 use fpaas_core::{Offset, hash};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, Outcome};
+use crate::command::{Change, Command, Outcome};
+use crate::once::Requests;
 use crate::view::tenants::{KeyEntry, TenantEntry};
-use crate::view::{SubscriptionEntry, TopicEntry, View};
+use crate::view::{DeletedTopic, SubscriptionEntry, TopicEntry, View};
 use crate::{Error, Result};
 
 /// How many recent commands it remembers the results of.
@@ -24,6 +25,7 @@ pub struct Machine {
     pub view: View,
     results: BTreeMap<Arc<str>, Outcome>,
     order: VecDeque<Arc<str>>,
+    requests: Requests,
 }
 
 /// Its state, and the offset of the command that it applies next.
@@ -36,9 +38,13 @@ struct Written<'a> {
     subscriptions: Vec<&'a SubscriptionEntry>,
     topics: Vec<&'a TopicEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    deleted: Vec<&'a DeletedTopic>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     tenants: Vec<&'a TenantEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     keys: Vec<&'a KeyEntry>,
+    #[serde(skip_serializing_if = "Requests::is_empty")]
+    requests: &'a Requests,
     results: Vec<(&'a str, &'a Outcome)>,
 }
 
@@ -52,9 +58,13 @@ struct Read {
     subscriptions: Vec<SubscriptionEntry>,
     topics: Vec<TopicEntry>,
     #[serde(default)]
+    deleted: Vec<DeletedTopic>,
+    #[serde(default)]
     tenants: Vec<TenantEntry>,
     #[serde(default)]
     keys: Vec<KeyEntry>,
+    #[serde(default)]
+    requests: Requests,
     results: Vec<(String, Outcome)>,
 }
 
@@ -65,8 +75,20 @@ impl Machine {
         if let Some(outcome) = self.results.get(command.id.as_str()) {
             return outcome.clone();
         }
-        let outcome = self.view.change(command);
+        let outcome = match self.requests.repeated(command) {
+            Some(outcome) => outcome,
+            None => self.change(command),
+        };
         self.remember(command.id.as_str().into(), outcome.clone());
+        outcome
+    }
+
+    fn change(&mut self, command: &Command) -> Outcome {
+        let outcome = self.view.change(command);
+        self.requests.note(command, &outcome);
+        if matches!((&command.change, &outcome), (Change::DeleteTenant {}, Outcome::Deleted)) {
+            self.requests.forget(&command.tenant);
+        }
         outcome
     }
 
@@ -89,8 +111,10 @@ impl Machine {
             revision: self.view.revision,
             subscriptions: self.view.subscriptions.values().map(|entry| &**entry).collect(),
             topics: self.view.topics.values().map(|entry| &**entry).collect(),
+            deleted: self.view.deleted.values().collect(),
             tenants: self.view.tenants.values().map(|entry| &**entry).collect(),
             keys: self.view.keys.values().map(|entry| &**entry).collect(),
+            requests: &self.requests,
             results: results.collect(),
         };
         serde_json::to_vec(&written).map_err(|error| corrupt(&error.to_string()))
@@ -117,9 +141,12 @@ impl Machine {
         for entry in read.topics {
             machine.view.topics.insert((entry.tenant.clone(), entry.name.clone()), Arc::new(entry));
         }
+        let deleted = read.deleted.into_iter().map(|entry| ((entry.tenant.clone(), entry.name.clone()), entry));
+        machine.view.deleted = deleted.collect();
         let tenants = read.tenants.into_iter().map(|entry| (entry.id.clone(), Arc::new(entry)));
         machine.view.tenants = tenants.collect();
         machine.view.keys = read.keys.into_iter().map(|entry| (entry.id.clone(), Arc::new(entry))).collect();
+        machine.requests = read.requests;
         for (id, outcome) in read.results {
             machine.remember(id.into(), outcome);
         }
@@ -139,7 +166,6 @@ fn corrupt(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Change;
     use expect_test::expect;
     use fpaas_core::subscription::Secret;
     use fpaas_core::{KeyHash, KeyId, PoolId, Scope, SubscriptionId, TenantId, Timestamp};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Change, Command, Outcome};
 
 pub mod tenants;
+mod topics;
 
 use tenants::{KeyEntry, TenantEntry};
 
@@ -75,6 +76,21 @@ pub struct TopicEntry {
     pub settings: TopicSettings,
 }
 
+/// A tenant's topic that is deleted, while its name cannot be used again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeletedTopic {
+    /// Whose it was.
+    pub tenant: TenantId,
+    /// Its name within the tenant.
+    pub name: TopicName,
+    /// The revision it was deleted at.
+    pub since: u64,
+    /// From when on its name is free; none while the log may still have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<Timestamp>,
+}
+
 /// Topics that the log refuses to make, and why: a sentence that says what to do. They are tried again now and then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unmade {
@@ -93,6 +109,8 @@ pub struct View {
     pub subscriptions: BTreeMap<(TenantId, SubscriptionId), Arc<SubscriptionEntry>>,
     /// By tenant and name.
     pub topics: BTreeMap<(TenantId, TopicName), Arc<TopicEntry>>,
+    /// Those whose names cannot be used yet.
+    pub deleted: BTreeMap<(TenantId, TopicName), DeletedTopic>,
     /// Those that were made. [`TenantId::LOCAL`] is there without it.
     pub tenants: BTreeMap<TenantId, Arc<TenantEntry>>,
     /// Of all tenants, by their ids.
@@ -125,13 +143,6 @@ impl View {
         self.topics.get(&(tenant.clone(), name.clone()))
     }
 
-    /// A tenant's topic that Kafka could not tell from `name`, if there is one.
-    pub fn colliding_topic(&self, tenant: &TenantId, name: &TopicName) -> Option<&TopicName> {
-        let key = name.collision_key();
-        let same_tenant = self.topics.keys().filter(|(owner, _)| owner == tenant);
-        same_tenant.map(|(_, other)| other).find(|other| *other != name && other.collision_key() == key)
-    }
-
     /// Applies a command that was not applied before, which makes this revision.
     pub(crate) fn change(&mut self, command: &Command) -> Outcome {
         let current = self.current(command);
@@ -145,6 +156,8 @@ impl View {
             Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
+            Change::DeleteTopic { name } => self.delete_topic(command, name),
+            Change::FreeTopic { name, since, free } => self.free_topic(command, name, *since, *free),
             Change::PutTenant { pool } => self.put_tenant(command, pool.as_ref()),
             Change::DeleteTenant {} => self.delete_tenant(command),
             Change::PutKey { id, hash, scopes, description, expires } => {
@@ -163,7 +176,10 @@ impl View {
             | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
-            Change::PutTopic { name, .. } => Some(self.topic(&command.tenant, name)?.revision),
+            Change::PutTopic { name, .. } | Change::DeleteTopic { name } => {
+                Some(self.topic(&command.tenant, name)?.revision)
+            }
+            Change::FreeTopic { .. } => None,
             Change::PutTenant { .. } | Change::DeleteTenant {} => Some(self.tenants.get(&command.tenant)?.revision),
             // They never change: nothing is expected of them.
             Change::PutKey { .. } | Change::DeleteKey { .. } => None,
@@ -276,61 +292,10 @@ impl View {
         Outcome::Replaced
     }
 
-    fn output_conflict(&self, command: &Command, config: &Subscription) -> Option<Outcome> {
-        let output = &config.output.as_ref()?.topic;
-        let other = self.colliding_topic(&command.tenant, output)?;
-        Some(Outcome::Conflict(vec![collision("/output/topic", other)]))
-    }
-
-    fn make_output_topic(&mut self, command: &Command, config: &Subscription) {
-        let Some(output) = &config.output else { return };
-        if self.topic(&command.tenant, &output.topic).is_none() {
-            self.insert_topic(command, &output.topic, &TopicSettings::default());
-        }
-    }
-
     fn delete_subscription(&mut self, command: &Command, id: &SubscriptionId) -> Outcome {
         let key = (command.tenant.clone(), id.clone());
         if self.subscriptions.remove(&key).is_some() { Outcome::Deleted } else { Outcome::NotFound }
     }
-
-    fn put_topic(&mut self, command: &Command, name: &TopicName, settings: &TopicSettings) -> Outcome {
-        if let Some(other) = self.colliding_topic(&command.tenant, name) {
-            return Outcome::Conflict(vec![collision("/name", other)]);
-        }
-        let old = self.topic(&command.tenant, name).cloned();
-        if let Some(old) = &old {
-            let fixed = [
-                ("/partitions", old.settings.partitions != settings.partitions),
-                ("/compacted", old.settings.compacted != settings.compacted),
-            ];
-            let changed = fixed.iter().filter(|(_, changed)| *changed);
-            let conflicts: Vec<_> =
-                changed.map(|(pointer, _)| Violation::new(*pointer, "cannot change once the topic is made")).collect();
-            if !conflicts.is_empty() {
-                return Outcome::Conflict(conflicts);
-            }
-        }
-        self.insert_topic(command, name, settings);
-        if old.is_some() { Outcome::Replaced } else { Outcome::Created }
-    }
-
-    fn insert_topic(&mut self, command: &Command, name: &TopicName, settings: &TopicSettings) {
-        let key = (command.tenant.clone(), name.clone());
-        let created = self.topics.get(&key).map_or(command.time, |old| old.created);
-        let entry = TopicEntry {
-            tenant: command.tenant.clone(),
-            name: name.clone(),
-            revision: self.revision,
-            created,
-            settings: settings.clone(),
-        };
-        self.topics.insert(key, Arc::new(entry));
-    }
-}
-
-fn collision(pointer: &str, other: &TopicName) -> Violation {
-    Violation::new(pointer, format!("the topic {other} is there: names that differ only in . and _ cannot both exist"))
 }
 
 /// The secret is kept apart from what is given back to readers.

@@ -1,13 +1,18 @@
-//! A small client of the REST API, apart from the program's own.
+//! A small client of the REST API, apart from the program's own. Every answer is checked against the OpenAPI document
+//! of the server that gave it.
 
 mod tail;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+
+use crate::contract::{Contract, Exchange};
 
 pub use tail::Tail;
 
@@ -71,6 +76,7 @@ pub struct Client {
     url: String,
     key: String,
     http: reqwest::Client,
+    contract: Arc<OnceCell<serde_json::Result<Contract>>>,
 }
 
 impl Client {
@@ -79,7 +85,7 @@ impl Client {
         // Needed once in a process, also where nothing is encrypted.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).build()?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), key: key.to_owned(), http })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), key: key.to_owned(), http, contract: Arc::default() })
     }
 
     /// Where the API is.
@@ -98,13 +104,34 @@ impl Client {
     }
 
     async fn reply(&self, request: reqwest::RequestBuilder) -> Result<Reply> {
-        let answer = request.timeout(Duration::from_secs(30)).send().await?;
-        let status = answer.status();
+        let request = request.timeout(Duration::from_secs(30)).build()?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let answer = self.http.execute(request).await?;
+        let (status, content_type) = (answer.status(), answer.headers().get("content-type").cloned());
         let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let bytes = answer.bytes().await?;
+        let content_type = content_type.as_ref().and_then(|text| text.to_str().ok());
+        let (method, path) = (method.as_str(), path.as_str());
+        let exchange = Exchange { method, path, status: status.as_u16(), content_type, body: &bytes };
+        self.check(&exchange).await?;
         let body = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
         let body = body.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         Ok(Reply { status, body, etag })
+    }
+
+    /// A server that is gone by now has answered all the same: what it said is checked as far as its document is known.
+    async fn check(&self, exchange: &Exchange<'_>) -> Result<()> {
+        let contract = self.contract.get_or_try_init(|| async {
+            let request = self.http.get(format!("{}/openapi.json", self.url)).timeout(Duration::from_secs(30));
+            let document = request.send().await?.error_for_status()?.bytes().await?;
+            Ok::<_, reqwest::Error>(serde_json::from_slice(&document).map(Contract::new))
+        });
+        match contract.await {
+            Ok(Ok(contract)) => contract.check(exchange).map_err(anyhow::Error::msg),
+            Ok(Err(error)) => anyhow::bail!("the OpenAPI document is no JSON: {error}"),
+            Err(error) if error.is_status() => Err(error).context("GET /openapi.json"),
+            Err(_) => Ok(()),
+        }
     }
 
     /// The body of a successful GET.

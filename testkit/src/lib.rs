@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod contract;
 pub mod demo;
 pub mod dev;
 mod guard;
@@ -20,6 +21,7 @@ pub mod terminal;
 
 pub use broker::{Broker, Cluster};
 pub use client::Client;
+pub use contract::Contract;
 pub use dev::Dev;
 pub use oracle::Oracle;
 pub use process::Process;

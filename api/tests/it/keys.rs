@@ -134,8 +134,8 @@ async fn a_key_opens_what_its_scopes_include_and_nothing_else() {
             }
         }
     }
-    // Six that need to write, and three for keys.
-    assert_eq!(refused, 6 + 2 * 3);
+    // Ten that need to write, and three for keys.
+    assert_eq!(refused, 10 + 2 * 3);
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn what_needs_which_scope_is_as_the_page_says() {
     assert_eq!(of("POST", "/v1/jmespath:evaluate"), read);
     assert_eq!(of("GET", "/v1/topics/{name}/tail"), read);
     assert_eq!(of("GET", "/v1/subscriptions/{id}/secret"), write);
-    assert_eq!(of("POST", "/v1/subscriptions/{id}"), write);
+    assert_eq!(of("POST", "/v1/subscriptions/{id}:pause"), write);
     assert_eq!(of("DELETE", "/v1/subscriptions/{id}"), write);
     assert_eq!(of("PUT", "/v1/topics/{name}"), write);
     assert_eq!(of("GET", "/v1/keys"), keys);

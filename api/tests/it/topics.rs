@@ -1,8 +1,10 @@
 //! Putting, reading and listing topics.
 
+use axum::body::Body;
+use fpaas_log::Log;
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, record, request};
 
 #[tokio::test]
 async fn a_topic_is_given_back_as_it_can_be_put() {
@@ -66,4 +68,43 @@ async fn a_list_holds_the_firehose_among_the_tenants_topics() {
         }
     }
     assert_eq!(names, ["a", "firehose", "z.z_z-z"]);
+}
+
+#[tokio::test]
+async fn a_deleted_topic_is_gone_and_its_name_is_free_again_soon() {
+    let world = World::new().await;
+    world.put("/v1/topics/out", r#"{"partitions":2}"#).await.json(201);
+    world.append("fpaas.local.t.out", 1, [record("k", "1", 0)]).await;
+    assert_eq!(world.delete("/v1/topics/out").await.status, 204);
+    world.get("/v1/topics/out").await.refused(404, "not-found", &[]);
+    world.get("/v1/topics/out/records").await.refused(404, "not-found", &[]);
+    world.delete("/v1/topics/out").await.refused(404, "not-found", &[]);
+    // Until it is gone from the log nothing of that name is made, nor of one that Kafka takes for the same.
+    world.put("/v1/topics/out", "{}").await.refused(409, "conflict", &["/name"]);
+    world.subscribe("likes", r#""output":{"topic":"out"}"#).await.refused(409, "conflict", &["/output/topic"]);
+    let mut views = world.context.control.views();
+    views.wait_for(|view| view.deleted.is_empty()).await.unwrap();
+    assert_eq!(Log::describe_topic(&*world.log, "fpaas.local.t.out").await.unwrap(), None);
+    let made = world.put("/v1/topics/out", r#"{"partitions":3}"#).await.json(201);
+    assert_eq!(made["partitions"], 3);
+    let records = world.get("/v1/topics/out/records").await.json(200);
+    assert_eq!(records["items"].as_array().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_used_is_not_deleted_nor_is_the_firehose() {
+    let world = World::new().await;
+    world.subscribe("likes", r#""output":{"topic":"out"}"#).await.json(201);
+    world.subscribe("more", r#""source":{"topic":"out"}"#).await.json(201);
+    let refused = world.delete("/v1/topics/out").await;
+    refused.refused(409, "conflict", &["/name"]);
+    assert!(String::from_utf8_lossy(&refused.body).contains("is used by subscriptions: likes, more"));
+    world.delete("/v1/subscriptions/likes").await;
+    world.delete("/v1/topics/out").await.refused(409, "conflict", &["/name"]);
+    world.delete("/v1/subscriptions/more").await;
+    let mut request = request("DELETE", "/v1/topics/out", Body::empty());
+    request.headers_mut().insert("if-match", "\"999\"".parse().unwrap());
+    world.call(request).await.refused(412, "precondition-failed", &[]);
+    assert_eq!(world.delete("/v1/topics/out").await.status, 204);
+    world.delete("/v1/topics/firehose").await.refused(409, "conflict", &["/name"]);
 }

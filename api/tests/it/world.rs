@@ -1,16 +1,17 @@
 //! A log in a folder of its own, the view that follows it, and the routes over both.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use fpaas_api::{ApiKey, Config, Sources};
+use fpaas_api::{ApiKey, Config, Sources, Webhooks};
 use fpaas_core::topics::Topics;
-use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicPartition};
+use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicName, TopicPartition};
 use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, TopicSpec, Transaction, Writer};
-use fpaas_state::{Board, Context, Control};
+use fpaas_state::{Board, Context, Control, Trial, Tried, TriedRecord};
+use fpaas_testkit::contract::{Contract, Exchange};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,6 +24,9 @@ pub(crate) const KEY: &str = "a-key-of-this-test";
 pub(crate) const HOOK: &str = r#"{"webhook":{"url":"http://127.0.0.1:1/"}}"#;
 /// 2026-11-23T20:00:00Z.
 pub(crate) const NOW: i64 = 1_795_464_000_000;
+
+/// Every answer is one that the OpenAPI document allows.
+static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract::new(fpaas_api::OPENAPI.clone()));
 
 pub(crate) struct World {
     pub(crate) context: Context,
@@ -75,8 +79,12 @@ impl World {
     }
 
     pub(crate) async fn call(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.send(request).await.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let content_type = parts.headers.get("content-type").map(|value| value.to_str().unwrap());
+        let (method, path, status) = (method.as_str(), path.as_str(), parts.status.as_u16());
+        CONTRACT.check(&Exchange { method, path, status, content_type, body: &body }).unwrap();
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
@@ -140,6 +148,25 @@ pub(crate) fn config() -> Config {
         commit: "abcdef".to_owned(),
         open_metrics: true,
         sources: Sources::default(),
+        webhooks: Webhooks::new(|trial| Box::pin(async move { Some(tried(&trial)) })),
+    }
+}
+
+/// Stands in for an endpoint that gives back how many events it got.
+fn tried(trial: &Trial) -> Tried {
+    let record = TriedRecord {
+        topic: TopicName::parse("out").unwrap(),
+        key: Some("n".to_owned()),
+        value: trial.events.len().to_string().into(),
+    };
+    Tried {
+        id: format!("test_{}", trial.random),
+        events: trial.events.len(),
+        took: std::time::Duration::from_millis(7),
+        status: Some(200),
+        outcome: "acknowledged",
+        message: "1 records".into(),
+        records: vec![record],
     }
 }
 
@@ -153,6 +180,8 @@ async fn follow(context: &Context) -> JoinSet<()> {
         follower.follow(&shutdown).await.unwrap();
     });
     wait.await.unwrap();
+    let (context, shutdown) = (context.clone(), CancellationToken::new());
+    tasks.spawn(async move { fpaas_state::removal::run(context, shutdown).await.unwrap() });
     tasks
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{BTreeMap, Deserialize, Did, Kind, Operation, Secret, Serialize, TopicName};
+use schemars::JsonSchema;
+
+use super::{BTreeMap, Deserialize, Did, Kind, Operation, Secret, Serialize, TopicName, limits};
 
 /// The topic records come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Source {
     /// `firehose`, or a topic of the tenant.
@@ -21,7 +23,7 @@ impl Default for Source {
 
 /// Where a new subscription begins: `earliest`, `latest`, or an RFC 3339 time (by receipt, not by the event's own
 /// time).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, from = "String", into = "String")]
 pub enum StartFrom {
     /// With what is still there.
@@ -55,31 +57,40 @@ impl From<StartFrom> for String {
 
 /// Which records: every list that is not empty must hold, and the expression must be true. `collections` or
 /// `operations` imply commits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Filter {
     /// Kinds of events.
+    #[schemars(length(max = limits::FILTER_ENTRIES_MAX))]
     pub kinds: Vec<Kind>,
     /// NSIDs, exact or as a prefix: `app.bsky.feed.*`.
+    #[schemars(length(max = limits::FILTER_ENTRIES_MAX))]
+    #[schemars(inner(pattern(r"^[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*(\.\*)?$")))]
     pub collections: Vec<String>,
     /// What was done to the record.
+    #[schemars(length(max = limits::FILTER_ENTRIES_MAX))]
     pub operations: Vec<Operation>,
     /// Repos.
+    #[schemars(length(max = limits::FILTER_DIDS_MAX))]
     pub dids: Vec<Did>,
     /// A JMESPath over the value; the record passes when the result is truthy. One that fails is no match, counted.
+    #[schemars(length(max = limits::EXPRESSION_BYTES_MAX))]
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub expression: Option<String>,
 }
 
 /// How deliveries become batches: the first bound reached wins; the timer starts at the first event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Collector {
     /// 1–10,000.
+    #[schemars(range(min = *limits::BATCH_EVENTS.start(), max = *limits::BATCH_EVENTS.end()))]
     pub max_events: u32,
     /// 1 KiB–6 MiB of event bytes. An event that would overflow starts the next batch; a larger one goes alone.
+    #[schemars(range(min = *limits::BATCH_BYTES.start(), max = *limits::BATCH_BYTES.end()))]
     pub max_bytes: u32,
     /// 0–300,000.
+    #[schemars(range(min = *limits::BATCH_WAIT_MS.start(), max = *limits::BATCH_WAIT_MS.end()))]
     pub max_wait_ms: u64,
 }
 
@@ -90,24 +101,28 @@ impl Default for Collector {
 }
 
 /// What happens to a batch. Exactly one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Processor {
     /// An HTTP endpoint is called.
     Webhook(Webhook),
     /// An expression maps, filters or re-keys. Not built yet.
+    #[schemars(skip)]
     Jmespath(serde_json::Value),
     /// A keyed aggregate over windows. Not built yet.
+    #[schemars(skip)]
     Reduce(serde_json::Value),
 }
 
 /// An HTTP endpoint and how it is called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Webhook {
     /// `https`; `http` in dev.
+    #[schemars(length(max = limits::WEBHOOK_URL_BYTES_MAX), extend("format" = "uri"))]
     pub url: String,
     /// A JMESPath per event that shapes the payload. Not built yet.
+    #[schemars(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
     /// Of the request's body.
@@ -115,15 +130,18 @@ pub struct Webhook {
     pub format: Format,
     /// One deadline over DNS, connect, TLS, request and body.
     #[serde(default = "default_timeout_ms")]
+    #[schemars(range(min = *limits::WEBHOOK_TIMEOUT_MS.start(), max = *limits::WEBHOOK_TIMEOUT_MS.end()))]
     pub timeout_ms: u64,
     /// Sent with every call.
     #[serde(default)]
+    #[schemars(extend("maxProperties" = limits::WEBHOOK_HEADERS_MAX))]
     pub headers: BTreeMap<String, String>,
     /// Of the request's body.
     #[serde(default)]
     pub compression: Compression,
     /// `whsec_…`; write-only: taken, stored, never given back but by `GET …/secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("writeOnly" = true))]
     pub secret: Option<Secret>,
 }
 
@@ -132,33 +150,37 @@ const fn default_timeout_ms() -> u64 {
 }
 
 /// How a body holds its events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// One object with a list.
     #[default]
     Json,
     /// One event a line. Not built yet.
+    #[schemars(skip)]
     Ndjson,
     /// CloudEvents 1.0 batch. Not built yet.
+    #[schemars(skip)]
     CloudeventsBatch,
 }
 
 /// Of a request's body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// As it is.
     #[default]
     None,
     /// Not built yet.
+    #[schemars(skip)]
     Gzip,
     /// Not built yet.
+    #[schemars(skip)]
     Zstd,
 }
 
 /// Where results go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Output {
     /// A topic of the tenant; made with defaults where it is missing.
@@ -166,27 +188,32 @@ pub struct Output {
 }
 
 /// What keeps its order when a batch fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ordering {
     /// The lane waits.
     #[default]
     Partition,
     /// Only events of the same key wait. Not built yet.
+    #[schemars(skip)]
     Key,
     /// Nothing waits. Not built yet.
+    #[schemars(skip)]
     None,
 }
 
 /// What happens after a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retry {
     /// The first wait; doubles each time.
+    #[schemars(range(min = *limits::BACKOFF_MS.start(), max = *limits::BACKOFF_MS.end()))]
     pub initial_backoff_ms: u64,
     /// The longest wait.
+    #[schemars(range(min = *limits::BACKOFF_MS.start(), max = *limits::BACKOFF_MS.end()))]
     pub max_backoff_ms: u64,
     /// From the freeze of the batch on; then it is exhausted.
+    #[schemars(range(min = *limits::ELAPSED_MS.start(), max = *limits::ELAPSED_MS.end()))]
     pub max_elapsed_ms: u64,
     /// What a failed batch does.
     pub on_failure: OnFailure,
@@ -224,18 +251,19 @@ impl Default for Retry {
 }
 
 /// What a failed batch does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnFailure {
     /// It is sent again as it is.
     #[default]
     Retry,
     /// It is halved down to the poison event. Not built yet.
+    #[schemars(skip)]
     Bisect,
 }
 
 /// What an exhausted batch does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnExhausted {
     /// Its events become dead letters and the lane goes on.
@@ -247,16 +275,17 @@ pub enum OnExhausted {
     Drop,
 }
 
-/// The most events per second. Not built yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The most events per second: none can be set yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Throttle {
     /// Null for no limit.
+    #[schemars(with = "()")]
     pub events_per_second: Option<u32>,
 }
 
 /// Whether it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It does.

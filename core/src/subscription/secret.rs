@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a secret was refused.
@@ -12,8 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct SecretError;
 
 /// 24 to 64 bytes. Its `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^whsec_[A-Za-z0-9+/]+=*$"))]
 pub struct Secret(Vec<u8>);
 
 impl Secret {

@@ -183,6 +183,8 @@ impl Provisioner {
     }
 
     async fn make_tenant_topics(&mut self, view: &View, known: &Unmade, due: bool) -> Result<()> {
+        // One that is made again after it was deleted is another.
+        self.topics.retain(|key, _| view.topics.contains_key(key));
         for (key, entry) in &view.topics {
             let changed = self.topics.get(key) != Some(&entry.settings);
             let refused = match known.topics.get(key) {

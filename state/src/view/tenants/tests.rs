@@ -221,9 +221,9 @@ fn commands_for_tenants_and_keys_are_read_as_they_were_written() {
         assert_eq!(command.encode().unwrap(), text);
         assert_eq!(machine.apply(&command), expected, "{text}");
     }
-    let newer = VERSION_2[0].replace(r#""v":2"#, r#""v":3"#);
+    let newer = VERSION_2[0].replace(r#""v":2"#, r#""v":4"#);
     let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
-    assert!(refused.contains("its version is 3, and this program knows 1 to 2"), "{refused}");
+    assert!(refused.contains("its version is 4, and this program knows 1 to 3"), "{refused}");
 }
 
 /// What stands in an image beside subscriptions and topics.

@@ -1,0 +1,205 @@
+//! `…/{id}:test`: a subscription's filter on recent or given events, and, where that is asked for, its webhook with a
+//! batch of those that pass, marked as a test. Changes nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use fpaas_core::event::{self, header};
+use fpaas_core::{
+    Headers, HeadersBuilder, Message, Offset, Timestamp, TopicName, TopicPartition, Violation, hash, limits,
+};
+use fpaas_expression::{Facts, Filter};
+use fpaas_log::{Record, Stored};
+use fpaas_state::{SubscriptionEntry, Trial, Tried};
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::caller::Caller;
+use crate::dry_run::{self, Recent};
+use crate::problem::{Kind, Problem};
+use crate::strict::Parsed;
+use crate::{app, body};
+
+/// Calls a webhook once. None of a subscription that has none.
+#[derive(Clone)]
+pub struct Webhooks(Arc<dyn Fn(Trial) -> BoxFuture<'static, Option<Tried>> + Send + Sync>);
+
+impl Webhooks {
+    /// From whatever makes the call.
+    pub fn new(call: impl Fn(Trial) -> BoxFuture<'static, Option<Tried>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+}
+
+impl fmt::Debug for Webhooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Webhooks(…)")
+    }
+}
+
+/// What is to be tried.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(rename = "Test")]
+pub(crate) struct Asked {
+    /// Events as they stand in the source; absent, its most recent ones are taken.
+    #[schemars(length(max = limits::EVALUATE_EVENTS_MAX))]
+    events: Option<Vec<Value>>,
+    /// True to call the webhook with a batch of those that pass: signed like any other, with an id that begins with
+    /// `test_` and the header `fpaas-test: true`. What it answers is shown and kept nowhere.
+    call: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Tested")]
+pub(crate) struct Answer {
+    /// What the filter made of the events.
+    filter: Recent,
+    /// What the webhook answered; null where it was not asked for, and where nothing has passed.
+    call: Option<Called>,
+}
+
+/// A call of a webhook.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Called {
+    webhook_id: String,
+    /// How many were sent.
+    events: usize,
+    took_ms: u64,
+    /// The answer's, if there was one.
+    status: Option<u16>,
+    /// `acknowledged`, or why not.
+    outcome: &'static str,
+    message: Message,
+    /// How many records would have been written, and the first of them.
+    results: usize,
+    records: Vec<ResultRecord>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct ResultRecord {
+    topic: TopicName,
+    key: Option<String>,
+    value: Box<RawValue>,
+}
+
+/// How many records of an answer are shown, and how large they may be together.
+const SHOWN: usize = 20;
+const SHOWN_BYTES: usize = 256 * 1024;
+
+pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result<Response, Problem> {
+    let entry = caller.subscription(name)?;
+    let bytes = body::read(request).await?;
+    let asked = if bytes.is_empty() { Asked::default() } else { read(&bytes)? };
+    let source = caller.readable(entry.config.source.topic.as_str()).await?;
+    let events = match asked.events {
+        Some(given) => {
+            let now = caller.app.context.clock.now();
+            given.iter().enumerate().map(|(at, event)| (0, stored(at, event, now))).collect()
+        }
+        None => dry_run::recent(&*caller.app.context.log, &source).await?,
+    };
+    let turn = caller.app.turn().await?;
+    let (filter, topic) = (Filter::compile(&entry.config.filter), Arc::clone(&source.topic));
+    let tried = tokio::task::spawn_blocking(move || {
+        let tried = dry_run::tried(&filter, &events);
+        let passing = passing(&filter, &topic, events);
+        drop(turn);
+        (tried, passing)
+    });
+    let (filter, passing) = tried.await.map_err(|error| Problem::internal(&error))?;
+    let filter = filter.map_err(|error| Problem::internal(&error))?;
+    let call = if asked.call && !passing.is_empty() { Some(call(caller, &entry, passing).await?) } else { None };
+    Ok(Json(Answer { filter, call }).into_response())
+}
+
+fn read(bytes: &[u8]) -> Result<Asked, Problem> {
+    let checked = Parsed::<Asked>::of(bytes).checked(|asked| {
+        let most = limits::EVALUATE_EVENTS_MAX;
+        let many = asked.events.as_ref().is_some_and(|events| events.len() > most);
+        many.then(|| Violation::new("/events", format!("must be at most {most}"))).into_iter().collect()
+    });
+    checked.map_err(Problem::invalid)
+}
+
+/// An event that was given, as it would stand in the firehose: what its headers would say is read from it.
+fn stored(at: usize, event: &Value, timestamp: Timestamp) -> Stored {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+    let mut headers = HeadersBuilder::new();
+    let named =
+        [(header::KIND, "/kind"), (header::COLLECTION, "/commit/collection"), (header::OPERATION, "/commit/operation")];
+    for (name, pointer) in named {
+        if let Some(value) = text(pointer) {
+            headers = headers.with(name, value);
+        }
+    }
+    let key = text("/did").map(|did| did.to_owned().into());
+    let record = Record { key, value: Some(event.to_string().into()), headers: headers.build(), timestamp };
+    Stored { offset: Offset(at as u64), record }
+}
+
+/// Those that pass, the oldest first, as they would be delivered. As many as one batch can hold.
+fn passing(filter: &Filter, topic: &Arc<str>, mut events: Vec<(u32, Stored)>) -> Vec<Stored> {
+    events.reverse();
+    let passes = |stored: &Stored| {
+        let Record { key, value, headers, .. } = &stored.record;
+        filter.passes(&Facts::of(key.as_deref(), headers), value.as_deref()).unwrap_or(false)
+    };
+    let passing = events.into_iter().filter(|(_, stored)| passes(stored));
+    passing.map(|(partition, stored)| delivered(topic, partition, stored)).collect()
+}
+
+fn delivered(topic: &Arc<str>, partition: u32, stored: Stored) -> Stored {
+    let headers = sourced(topic, partition, &stored);
+    Stored { record: Record { headers, ..stored.record }, ..stored }
+}
+
+fn sourced(topic: &Arc<str>, partition: u32, stored: &Stored) -> Headers {
+    let mut headers = HeadersBuilder::from_headers(&stored.record.headers);
+    if stored.record.headers.get(header::ID).is_none() {
+        headers.push(header::ID, event::record_id(topic, partition, stored.offset.0).as_bytes());
+    }
+    headers.push(header::SOURCE_TOPIC, topic.as_bytes());
+    headers.push(header::SOURCE_PARTITION, partition.to_string().as_bytes());
+    headers.push(header::SOURCE_OFFSET, stored.offset.to_string().as_bytes());
+    headers.build()
+}
+
+async fn call(caller: &Caller, entry: &Arc<SubscriptionEntry>, events: Vec<Stored>) -> Result<Called, Problem> {
+    let Ok(_turn) = Arc::clone(&caller.app.trials).try_acquire_owned() else {
+        return Err(Problem::new(Kind::Unavailable, "too many webhooks are being tried: ask again in a moment"));
+    };
+    let topics = &caller.app.context.topics;
+    let at = TopicPartition::new(topics.deliveries(&entry.tenant, &entry.id, entry.incarnation), 0);
+    let random = hash::to_hex(&app::random::<16>()?, 32);
+    let Webhooks(call) = &caller.app.config.webhooks;
+    let tried = call(Trial { entry: Arc::clone(entry), random, at, events }).await;
+    tried.map(called).ok_or_else(|| Problem::internal(&"a subscription without a webhook"))
+}
+
+fn called(tried: Tried) -> Called {
+    let (results, mut left) = (tried.records.len(), SHOWN_BYTES);
+    let shown = tried.records.into_iter().take(SHOWN).map_while(|record| {
+        left = left.checked_sub(record.value.len())?;
+        let value = serde_json::from_slice(&record.value).ok()?;
+        Some(ResultRecord { topic: record.topic, key: record.key, value })
+    });
+    Called {
+        webhook_id: tried.id,
+        events: tried.events,
+        took_ms: u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX),
+        status: tried.status,
+        outcome: tried.outcome,
+        message: tried.message,
+        results,
+        records: shown.collect(),
+    }
+}

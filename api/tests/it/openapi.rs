@@ -1,0 +1,89 @@
+//! The document is served, its examples run, and it is a document by the rules.
+
+use serde_json::Value;
+
+use crate::world::{HOOK, World, record};
+
+fn operations() -> Vec<(String, String, Value)> {
+    let methods = |path: &String, methods: &Value| {
+        let methods = methods.as_object().unwrap().clone();
+        let path = path.clone();
+        methods.into_iter().map(move |(method, it)| (method.to_ascii_uppercase(), path.clone(), it))
+    };
+    fpaas_api::OPENAPI["paths"].as_object().unwrap().iter().flat_map(|(path, it)| methods(path, it)).collect()
+}
+
+/// With the examples of its parameters.
+fn filled(path: &str, operation: &Value) -> String {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    parameters.filter(|it| it["in"] == "path").fold(path.to_owned(), |path, it| {
+        path.replace(&format!("{{{}}}", it["name"].as_str().unwrap()), it["example"].as_str().unwrap())
+    })
+}
+
+#[tokio::test]
+async fn the_document_and_the_page_are_served_to_everybody() {
+    let world = World::new().await;
+    for (path, content_type) in [("/openapi.json", "application/json"), ("/docs", "text/html; charset=utf-8")] {
+        let answer = world.call(http::Request::get(path).body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!((answer.status.as_u16(), &answer.headers["content-type"]), (200, &content_type.parse().unwrap()));
+    }
+    assert_eq!(world.get("/openapi.json").await.json(200), *fpaas_api::OPENAPI);
+}
+
+/// What makes something first, what only looks then, and what removes at the end.
+#[tokio::test]
+async fn every_example_runs() {
+    let world = World::new().await;
+    world.append(&world.context.topics.firehose(), 3, (0..9).map(|n| record("did:x:y", "{}", n))).await;
+    let mut all = operations();
+    let order = |method: &str| ["PUT", "POST", "PATCH", "GET", "DELETE"].iter().position(|known| *known == method);
+    all.sort_by_key(|(method, path, _)| (order(method), !path.starts_with("/v1/topics"), path.len()));
+    let mut ran = 0;
+    for (method, path, operation) in &all {
+        let body = &operation["requestBody"]["content"]["application/json"]["example"];
+        let path = filled(path, operation);
+        if body.is_null() || path.ends_with("/tail") {
+            continue;
+        }
+        let answer = world.call(crate::world::request(method, &path, body.to_string().into())).await;
+        assert!(answer.status.is_success(), "{method} {path}: {}", String::from_utf8_lossy(&answer.body));
+        ran += 1;
+    }
+    assert_eq!(ran, 9);
+    // Keys apart, whose ids nobody can know before, the rest needs no body, and finds what was made.
+    for (method, path, operation) in &all {
+        let path = filled(path, operation);
+        if !operation["requestBody"].is_null() || path.ends_with("/tail") || path.contains("/keys/") {
+            continue;
+        }
+        let answer = world.call(crate::world::request(method, &path, "".into())).await;
+        let deleting = method == "DELETE" && answer.status == 409;
+        assert!(answer.status.is_success() || deleting, "{method} {path}: {:?}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn names_in_the_document_are_those_that_are_taken() {
+    let world = World::new().await;
+    let pattern = |schema: &str| fpaas_api::OPENAPI["components"]["schemas"][schema]["pattern"].clone();
+    let contract = |schema: &str, name: &str| {
+        let whole = serde_json::json!({"type": "string", "pattern": pattern(schema)});
+        fpaas_testkit::contract::is_valid(&whole, &name.into())
+    };
+    for name in ["a", "0-a", "a.b", "c_d", "A", "-a", ".a", "_a", &"x".repeat(63), &"x".repeat(64)] {
+        let topic = world.put(&format!("/v1/topics/{name}"), "{}").await.status.is_success();
+        assert_eq!(contract("TopicName", name), topic, "{name}");
+        world.delete(&format!("/v1/topics/{name}")).await;
+        let body = format!(r#"{{"processor":{HOOK}}}"#);
+        let subscription = world.put(&format!("/v1/subscriptions/{name}"), body).await.status.is_success();
+        assert_eq!(contract("SubscriptionId", name), subscription, "{name}");
+        let tenant = world.put(&format!("/v1/admin/tenants/{name}"), "{}").await.status.is_success();
+        assert_eq!(contract("TenantId", name), tenant, "{name}");
+    }
+    for did in ["did:plc:a", "did:web:a.b:c", "did:plc:", "did:plc:a:", "did:PLC:a", "plc:a", "did:plc:a%"] {
+        let body = format!(r#"{{"processor":{HOOK},"filter":{{"dids":["{did}"]}}}}"#);
+        let taken = world.put("/v1/subscriptions/dids", body).await.status.is_success();
+        assert_eq!(contract("Did", did), taken, "{did}");
+    }
+}

@@ -1,0 +1,114 @@
+//! A call that is no delivery: signed, guarded and judged as one, under an id and a header that say what it is. Nothing
+//! is frozen, counted or committed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fpaas_core::subscription::Collector;
+use fpaas_core::{BatchId, Message, TopicName, TopicPartition, limits};
+use fpaas_log::Stored;
+use fpaas_state::{Context, Trial, Tried, TriedRecord};
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use crate::batch::Batcher;
+use crate::body::{self, Delivery};
+use crate::client::{Call, Client};
+use crate::request::{self, Attempt};
+use crate::response::{self, Allowed, Outcome};
+use crate::{Config, Result};
+
+/// Says to an endpoint that nothing comes of the call.
+const HEADER: &str = "fpaas-test";
+
+/// Makes such calls; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Trials {
+    client: Client,
+    context: Context,
+    version: String,
+}
+
+impl Trials {
+    /// Made once. Opens no connection.
+    pub fn new(context: Context, config: &Config) -> Result<Self> {
+        Ok(Self { client: Client::new(config)?, context, version: config.version.clone() })
+    }
+
+    /// Calls the webhook once with the first batch that the events make, and waits for the answer: no longer than
+    /// `limits::TRIAL_TIME_MAX`, whatever the subscription says. None of a subscription without a webhook.
+    pub async fn call(&self, trial: Trial) -> Option<Tried> {
+        let Trial { entry, random, at, events } = trial;
+        let webhook = entry.config.webhook()?;
+        let events = first_batch(&entry.config.collector, &at, events);
+        let (id, now) = (BatchId::of_trial(&random), self.context.clock.now());
+        let body = body::build(&entry.id, &id, &at, &events);
+        let attempt = Attempt {
+            subscription: &entry.id,
+            batch: &id,
+            body: &body,
+            events: events.len(),
+            number: 1,
+            timestamp: now.as_millis().div_euclid(1000),
+            version: &self.version,
+        };
+        let mut headers = request::headers(&attempt, webhook, entry.secrets(now));
+        headers.insert(HEADER, HeaderValue::from_static("true"));
+        let timeout = Duration::from_millis(webhook.timeout_ms).min(limits::TRIAL_TIME_MAX);
+        let wants_body = entry.config.output.is_some();
+        let begun = Instant::now();
+        let answer =
+            self.client.call(Call { url: &webhook.url, headers, body: body.clone(), timeout, wants_body }).await;
+        let took = begun.elapsed();
+        let status = answer.as_ref().ok().map(|answer| answer.status);
+        let outcome = match &answer {
+            Ok(answer) => {
+                let (view, source) = (self.context.control.view(), &entry.config.source.topic);
+                let exists = |topic: &TopicName| {
+                    response::may_receive(topic, source) && view.topic(&entry.tenant, topic).is_some()
+                };
+                let output = entry.config.output.as_ref();
+                let allowed = output.map(|output| Allowed { output: &output.topic, exists: &exists });
+                response::outcome(answer, allowed.as_ref(), now)
+            }
+            Err(failure) => Outcome::Failed(failure.clone()),
+        };
+        let tried = Tried {
+            id: id.to_string(),
+            events: events.len(),
+            took,
+            status,
+            outcome: "acknowledged",
+            message: Message::default(),
+            records: Vec::new(),
+        };
+        Some(judged(tried, outcome))
+    }
+}
+
+fn judged(tried: Tried, outcome: Outcome) -> Tried {
+    match outcome {
+        Outcome::Acknowledged(records) => {
+            let message = Message::new(format_args!("{} records", records.len()));
+            let shown = records.into_iter().map(|record| TriedRecord {
+                topic: record.topic,
+                key: record.key,
+                value: record.value,
+            });
+            Tried { message, records: shown.collect(), ..tried }
+        }
+        Outcome::Failed(failure) => Tried {
+            status: failure.status.or(tried.status),
+            outcome: failure.reason.as_str(),
+            message: failure.message,
+            ..tried
+        },
+    }
+}
+
+fn first_batch(policy: &Collector, at: &TopicPartition, events: Vec<Stored>) -> Vec<Delivery> {
+    let mut waiting: VecDeque<_> = events.into_iter().map(|stored| Delivery::new(at, stored)).collect();
+    let mut batcher = Batcher::new(*policy);
+    batcher.fill(&mut waiting, Instant::now());
+    batcher.into_events()
+}

@@ -1,0 +1,127 @@
+//! Requests that are done once, however often they are sent (`Idempotency-Key`,
+//! draft-ietf-httpapi-idempotency-key-header-07): what the first of each came to. Pure.
+//!
+//! Decided where commands are applied, so that it holds whichever nodes are asked. Bounded in time and in number.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use fpaas_core::{KeyId, TenantId, Timestamp, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Change, Command, Outcome};
+
+/// By what a request is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Once {
+    /// What whoever asks has called it, hashed.
+    pub key: String,
+    /// Of all that it asks for: the same key with another one is a mistake.
+    pub fingerprint: String,
+}
+
+/// What the first one came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Done {
+    once: Once,
+    time: Timestamp,
+    outcome: Outcome,
+    /// The key that it has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<KeyId>,
+}
+
+/// Those that are remembered, by tenant, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Requests(BTreeMap<TenantId, VecDeque<Done>>);
+
+impl Requests {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What a command comes to that was asked for before.
+    pub(crate) fn repeated(&self, command: &Command) -> Option<Outcome> {
+        let once = command.once.as_ref()?;
+        let done = self.0.get(&command.tenant)?.iter().rfind(|done| done.once.key == once.key)?;
+        if is_over(done.time, command.time) {
+            return None;
+        }
+        if done.once != *once {
+            return Some(Outcome::Reused);
+        }
+        Some(Outcome::Repeated { outcome: Box::new(done.outcome.clone()), made: done.made.clone() })
+    }
+
+    /// Remembers what a command came to.
+    pub(crate) fn note(&mut self, command: &Command, outcome: &Outcome) {
+        let Some(once) = command.once.clone() else { return };
+        let made = match (&command.change, outcome) {
+            (Change::PutKey { id, .. }, Outcome::Created) => Some(id.clone()),
+            _ => None,
+        };
+        let done = self.0.entry(command.tenant.clone()).or_default();
+        done.push_back(Done { once, time: command.time, outcome: outcome.clone(), made });
+        while done.len() > limits::ONCE_MAX || done.front().is_some_and(|first| is_over(first.time, command.time)) {
+            done.pop_front();
+        }
+    }
+
+    /// Those of a tenant that is gone.
+    pub(crate) fn forget(&mut self, tenant: &TenantId) {
+        self.0.remove(tenant);
+    }
+}
+
+fn is_over(then: Timestamp, now: Timestamp) -> bool {
+    let kept = i64::try_from(limits::ONCE_KEPT.as_millis()).unwrap_or(i64::MAX);
+    now.as_millis().saturating_sub(then.as_millis()) >= kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3600 * 1000;
+
+    fn command(tenant: &str, key: &str, fingerprint: &str, time: i64) -> Command {
+        let id = format!("{tenant}/{key}/{fingerprint}/{time}");
+        let change = Change::DeleteTenant {};
+        let tenant = TenantId::parse(tenant).unwrap();
+        let once = Once { key: key.to_owned(), fingerprint: fingerprint.to_owned() };
+        Command::new(id, Timestamp::from_millis(time), tenant, change).once(Some(once))
+    }
+
+    fn repeated(outcome: Outcome) -> Option<Outcome> {
+        Some(Outcome::Repeated { outcome: Box::new(outcome), made: None })
+    }
+
+    #[test]
+    fn a_request_is_known_again_for_a_day_and_by_its_tenant_alone() {
+        let mut requests = Requests::default();
+        requests.note(&command("acme", "a", "x", 0), &Outcome::Deleted);
+        assert_eq!(requests.repeated(&command("acme", "a", "x", DAY - 1)), repeated(Outcome::Deleted));
+        assert_eq!(requests.repeated(&command("acme", "a", "y", 1)), Some(Outcome::Reused));
+        assert_eq!(requests.repeated(&command("acme", "b", "x", 1)), None);
+        assert_eq!(requests.repeated(&command("rival", "a", "x", 1)), None);
+        assert_eq!(requests.repeated(&command("acme", "a", "x", DAY)), None);
+        requests.note(&command("acme", "a", "y", DAY), &Outcome::NotFound);
+        assert_eq!(requests.repeated(&command("acme", "a", "y", DAY)), repeated(Outcome::NotFound));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut requests = Requests::default();
+        for number in 0..=limits::ONCE_MAX {
+            requests.note(&command("acme", &number.to_string(), "x", 5), &Outcome::Deleted);
+        }
+        assert_eq!(requests.repeated(&command("acme", "0", "x", 6)), None);
+        assert!(requests.repeated(&command("acme", "1", "x", 6)).is_some());
+        requests.note(&command("acme", "last", "x", 5 + DAY), &Outcome::Deleted);
+        assert_eq!(requests.0.values().map(VecDeque::len).sum::<usize>(), 1);
+        requests.forget(&TenantId::parse("acme").unwrap());
+        assert!(requests.is_empty());
+    }
+}
