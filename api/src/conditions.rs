@@ -7,7 +7,7 @@ use fpaas_state::Expects;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use crate::etag::tag;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 /// What a change expects of the resource. Whether it holds is decided where the change is applied.
 pub(crate) fn expects(headers: &HeaderMap) -> Result<Expects, Problem> {
@@ -27,26 +27,30 @@ pub(crate) fn expects(headers: &HeaderMap) -> Result<Expects, Problem> {
     }
 }
 
-/// The answer to a reader, or that it has it already: 304, and 412 where it expects another.
+/// The answer to a reader, or that it has it already: 304, and 412 where it expects another. What nobody can change has
+/// no revision.
 pub(crate) fn answer(
     headers: &HeaderMap,
-    revision: u64,
+    revision: Option<u64>,
     whole: impl FnOnce() -> Response,
 ) -> Result<Response, Problem> {
+    let is = |revisions: &[u64]| revision.is_some_and(|revision| revisions.contains(&revision));
     if let Some(Tags::These(expected)) = Tags::of(headers, &header::IF_MATCH)?
-        && !expected.contains(&revision)
+        && !is(&expected)
     {
-        return Err(Problem::unexpected(Some(revision)));
+        let none = || Problem::new(Kind::PreconditionFailed, "it has no revision, since nobody can change it");
+        return Err(revision.map_or_else(none, |revision| Problem::unexpected(Some(revision))));
     }
     let known = match Tags::of(headers, &header::IF_NONE_MATCH)? {
         None => false,
         Some(Tags::Any) => true,
-        Some(Tags::These(known)) => known.contains(&revision),
+        Some(Tags::These(known)) => is(&known),
     };
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(revision))]).into_response());
+    match revision {
+        Some(revision) if known => Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag(revision))]).into_response()),
+        None if known => Ok(StatusCode::NOT_MODIFIED.into_response()),
+        _ => Ok(whole()),
     }
-    Ok(whole())
 }
 
 enum Tags {
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn who_has_a_revision_already_is_told_so() {
         let status = |lines: &[_]| {
-            let answer = answer(&headers(lines), 3, || StatusCode::OK.into_response());
+            let answer = answer(&headers(lines), Some(3), || StatusCode::OK.into_response());
             answer.into_response().status().as_u16()
         };
         let (matching, none) = (header::IF_MATCH, header::IF_NONE_MATCH);
@@ -148,5 +152,17 @@ mod tests {
         assert_eq!(status(&[(none, "\"4\"")]), 200);
         assert_eq!(status(&[(matching.clone(), "\"3\"")]), 200);
         assert_eq!(status(&[(matching, "\"4\"")]), 412);
+    }
+
+    #[test]
+    fn what_has_no_revision_is_read_under_the_same_conditions() {
+        let status = |name: &HeaderName, value: &'static str| {
+            let answer = answer(&headers(&[(name.clone(), value)]), None, || StatusCode::OK.into_response());
+            answer.into_response().status().as_u16()
+        };
+        for (value, matching, none) in [("*", 200, 304), ("\"4\"", 412, 200), ("{}", 400, 400)] {
+            assert_eq!(status(&header::IF_MATCH, value), matching, "{value}");
+            assert_eq!(status(&header::IF_NONE_MATCH, value), none, "{value}");
+        }
     }
 }

@@ -23,7 +23,9 @@ use crate::strict::Parsed;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Evaluate")]
 pub(crate) struct Asked {
+    #[schemars(length(min = 1, max = limits::EXPRESSION_BYTES_MAX))]
     expression: String,
+    #[schemars(length(max = limits::EVALUATE_EVENTS_MAX))]
     events: Vec<Value>,
 }
 

@@ -80,6 +80,7 @@ pub fn probes(context: Context, config: Config, ready: watch::Receiver<bool>) ->
 fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
     routes
         .fallback(problem::no_such_route)
+        .layer(middleware::from_fn(routes::allow))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), metrics::observe))
         .with_state(app)
 }

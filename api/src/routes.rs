@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use axum::{Router, middleware};
 use fpaas_core::Scope;
+use http::{HeaderValue, StatusCode, header};
 
 use crate::app::App;
 use crate::auth::{self, Needs};
@@ -101,6 +105,35 @@ impl Route {
     }
 }
 
+/// Around every route: what is said to be allowed is what the table allows. The router takes the actions of a resource
+/// for methods of the resource itself.
+pub(crate) async fn allow(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    if refused || response.headers().contains_key(header::ALLOW) {
+        let methods = HeaderValue::try_from(allowed(&path));
+        response.headers_mut().extend(methods.ok().map(|methods| (header::ALLOW, methods)));
+    }
+    response
+}
+
+fn allowed(path: &str) -> String {
+    let action = |route: &&Route| route.path.contains("}:");
+    let (actions, others): (Vec<_>, Vec<_>) = ROUTES.iter().filter(|route| is_at(route.path, path)).partition(action);
+    let those = if actions.is_empty() { others } else { actions };
+    let names = those.iter().flat_map(|route| [Some(route.method), (route.method == "GET").then_some("HEAD")]);
+    names.flatten().collect::<Vec<_>>().join(",")
+}
+
+fn is_at(template: &str, path: &str) -> bool {
+    let is = |(wanted, given): (&str, &str)| match wanted.split_once('{') {
+        None => wanted == given,
+        Some((_, rest)) => given.ends_with(rest.split_once('}').map_or("", |(_, action)| action)),
+    };
+    template.split('/').count() == path.split('/').count() && template.split('/').zip(path.split('/')).all(is)
+}
+
 /// What is behind a key.
 pub(crate) fn guarded(app: &Arc<App>) -> Router<Arc<App>> {
     let guard = |needs| middleware::from_fn_with_state(needs, auth::permit);
@@ -118,4 +151,24 @@ pub(crate) fn open() -> Router<Arc<App>> {
     let open = ROUTES.iter().filter(|route| route.is_open());
     let routes = open.fold(Router::new(), |all, route| all.route(route.path, (route.handler)()));
     routes.method_not_allowed_fallback(problem::method_not_allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_allowed_is_what_the_table_allows() {
+        for (path, methods) in [
+            ("/v1/subscriptions", "GET,HEAD"),
+            ("/v1/subscriptions/likes", "GET,HEAD,PUT,PATCH,DELETE"),
+            ("/v1/subscriptions/likes:pause", "POST"),
+            ("/v1/subscriptions/likes/status", "GET,HEAD"),
+            ("/v1/topics/out", "GET,HEAD,PUT,DELETE"),
+            ("/v1/jmespath:evaluate", "POST"),
+            ("/v1/nothing", ""),
+        ] {
+            assert_eq!(allowed(path), methods, "{path}");
+        }
+    }
 }

@@ -42,6 +42,7 @@ pub(crate) struct Rotation {
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Secret>,
     /// How long the old one signs, too.
+    #[schemars(range(max = limits::SECRET_OVERLAP_MS_MAX))]
     overlap_ms: u64,
 }
 

@@ -79,10 +79,7 @@ pub(crate) async fn act(
     let (name, action) = match name.rsplit_once(':') {
         Some((name, action @ ("pause" | "resume" | "rotateSecret" | "test"))) => (name, action),
         Some((_, other)) => return Err(Problem::not_found("action", other)),
-        None => {
-            let allow = [(header::ALLOW, "GET,HEAD,PUT,PATCH,DELETE")];
-            return Ok((allow, problem::method_not_allowed(Method::POST).await).into_response());
-        }
+        None => return Err(problem::method_not_allowed(Method::POST).await),
     };
     params.finish()?;
     let state = match action {
@@ -246,7 +243,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     params.finish()?;
     let entry = caller.subscription(&name)?;
-    conditions::answer(&headers, entry.revision, || shown(&entry, None))
+    conditions::answer(&headers, Some(entry.revision), || shown(&entry, None))
 }
 
 pub(crate) async fn delete(

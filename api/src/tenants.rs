@@ -98,10 +98,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     params.finish()?;
     let (tenant, revision) = Tenant::found(&app.context.control.view(), &name)?;
-    match revision {
-        Some(current) => conditions::answer(&headers, current, || tagged(revision, tenant)),
-        None => Ok(tagged(None, tenant)),
-    }
+    conditions::answer(&headers, revision, || tagged(revision, tenant))
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page<Tenant>>, Problem> {

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{TopicName, Violation};
+use fpaas_core::{TopicName, Violation, limits};
 use fpaas_log::TopicSpec;
 use fpaas_state::{Change, Outcome};
 use http::{HeaderMap, StatusCode, header};
@@ -29,9 +29,16 @@ use crate::{body, conditions, etag, item, quota};
 pub(crate) struct Topic {
     /// Must equal the path; absent, it is the path's.
     name: Option<TopicName>,
+    /// How many; fixed when the topic is made.
+    #[schemars(range(min = 1, max = limits::PARTITIONS_MAX))]
     partitions: u32,
+    /// Records older than this go; null keeps them.
+    #[schemars(range(min = 1000))]
     retention_ms: Option<u64>,
+    /// Of one partition: beyond it the oldest records go; null is no limit.
+    #[schemars(range(min = 1_048_576))]
     retention_bytes: Option<u64>,
+    /// True to keep only the last record of each key; fixed when the topic is made.
     compacted: bool,
 }
 
@@ -145,11 +152,7 @@ pub(crate) async fn get(
     params.finish()?;
     let name = caller.topic_name(&name)?;
     let (revision, topic) = (revision(&caller, &name), shown(&caller, name).await?);
-    let whole = || tagged(revision, topic);
-    match revision {
-        Some(revision) => conditions::answer(&headers, revision, whole),
-        None => Ok(whole()),
-    }
+    conditions::answer(&headers, revision, || tagged(revision, topic))
 }
 
 /// It is gone for whoever asks, and from the log a moment later.

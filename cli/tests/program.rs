@@ -10,6 +10,8 @@ mod culprits;
 mod disk;
 #[path = "program/docs.rs"]
 mod docs;
+#[path = "program/document.rs"]
+mod document;
 #[path = "program/grown.rs"]
 mod grown;
 #[path = "program/hostile.rs"]
@@ -26,6 +28,8 @@ mod kafka_input;
 mod kafka_login;
 #[path = "program/keys.rs"]
 mod keys;
+#[path = "program/leaks.rs"]
+mod leaks;
 #[path = "program/lifecycle.rs"]
 mod lifecycle;
 #[path = "program/metrics.rs"]

@@ -103,7 +103,7 @@ impl<'s> Operation<'s> {
         let limit = json!({"type": "integer", "minimum": 1, "maximum": most, "default": 100});
         self.query("limit", limit, "The most items of a page").query(
             "cursor",
-            json!({"type": "string"}),
+            json!({"type": "string", "pattern": "^[A-Za-z0-9_-]*$"}),
             "Of the page before this one",
         )
     }

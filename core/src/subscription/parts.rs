@@ -74,7 +74,7 @@ pub struct Filter {
     #[schemars(length(max = limits::FILTER_DIDS_MAX))]
     pub dids: Vec<Did>,
     /// A JMESPath over the value; the record passes when the result is truthy. One that fails is no match, counted.
-    #[schemars(length(max = limits::EXPRESSION_BYTES_MAX))]
+    #[schemars(length(min = 1, max = limits::EXPRESSION_BYTES_MAX))]
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub expression: Option<String>,
 }
