@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fpaas_core::limits;
 use futures_util::StreamExt as _;
 use http::request::Parts;
@@ -15,6 +15,9 @@ use crate::problem::{Kind, Problem};
 
 /// What is read and thrown away of a body that is too large, so that its sender gets to read the answer.
 const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What more room is made of.
+const GROWTH_BYTES: usize = 64 * 1024;
 
 /// Reads it whole.
 pub(crate) async fn read(request: Request) -> Result<Bytes, Problem> {
@@ -63,13 +66,17 @@ fn room(bodies: &Semaphore, bytes: usize) -> Result<SemaphorePermit<'_>, Problem
 
 /// What it takes is counted in `bodies` until it is whole.
 async fn collect(body: Body, bodies: Option<&Semaphore>) -> Result<Bytes, Problem> {
-    let (mut chunks, mut whole, mut seen) = (body.into_data_stream(), BytesMut::new(), 0);
+    let (mut chunks, mut whole, mut seen) = (body.into_data_stream(), Vec::new(), 0);
     let mut held = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body broke off"))?;
         seen += chunk.len();
         if seen <= limits::API_BODY_BYTES_MAX {
             held.extend(bodies.map(|bodies| room(bodies, chunk.len())).transpose()?);
+            // Never twice as much as there is.
+            if whole.capacity() - whole.len() < chunk.len() {
+                whole.reserve_exact(chunk.len().max(GROWTH_BYTES));
+            }
             whole.extend_from_slice(&chunk);
         } else if seen > DISCARD_BYTES_MAX {
             break;
@@ -79,5 +86,5 @@ async fn collect(body: Body, bodies: Option<&Semaphore>) -> Result<Bytes, Proble
         let detail = format!("the body must be at most {} bytes", limits::API_BODY_BYTES_MAX);
         return Err(Problem::new(Kind::ContentTooLarge, detail));
     }
-    Ok(whole.freeze())
+    Ok(whole.into())
 }

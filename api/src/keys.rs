@@ -26,7 +26,7 @@ use crate::{body, key, once, quota};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "NewKey")]
 pub(crate) struct Asked {
-    #[schemars(length(min = 1))]
+    #[schemars(with = "Vec<Scope>", length(min = 1))]
     scopes: BTreeSet<Scope>,
     #[serde(default)]
     #[schemars(length(max = limits::KEY_DESCRIPTION_BYTES_MAX))]

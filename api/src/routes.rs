@@ -8,14 +8,14 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fpaas_core::Scope;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 
 use crate::app::App;
 use crate::auth::{self, Needs};
 use crate::openapi::{Operation, operations as says};
 use crate::{
-    dead_letters, evaluate, health, keys, metrics, openapi, problem, secrets, status, subscriptions, tail, tenants,
-    topics,
+    control, dead_letters, evaluate, health, keys, metrics, openapi, problem, replay, secrets, status, subscriptions,
+    tail, tenants, topics,
 };
 
 /// One method of one path.
@@ -59,6 +59,9 @@ routes! {
     POST "/v1/subscriptions/{id}:resume" WRITE => subscriptions::act, says::resume_subscription;
     POST "/v1/subscriptions/{id}:rotateSecret" WRITE => subscriptions::act, says::rotate_secret;
     POST "/v1/subscriptions/{id}:test" WRITE => subscriptions::act, says::test_subscription;
+    POST "/v1/subscriptions/{id}:replay" WRITE => subscriptions::act, says::start_replay;
+    GET "/v1/subscriptions/{id}/replay" READ => replay::get, says::get_replay;
+    DELETE "/v1/subscriptions/{id}/replay" WRITE => replay::cancel, says::cancel_replay;
     GET "/v1/subscriptions/{id}/status" READ => status::get, says::get_status;
     GET "/v1/subscriptions/{id}/deadLetters" READ => dead_letters::get, says::get_dead_letters;
     GET "/v1/subscriptions/{id}/secret" WRITE => secrets::get, says::get_secret;
@@ -79,6 +82,7 @@ routes! {
     GET "/v1/admin/tenants/{id}/keys" Needs::Operator => keys::list_of, says::list_tenant_keys;
     POST "/v1/admin/tenants/{id}/keys" Needs::Operator => keys::post_of, says::make_tenant_key;
     DELETE "/v1/admin/tenants/{id}/keys/{keyId}" Needs::Operator => keys::delete_of, says::delete_tenant_key;
+    GET "/v1/admin/control" Needs::Operator => control::get, says::get_control;
     GET "/healthz" Needs::Nothing => health::healthy, says::healthy;
     GET "/readyz" Needs::Nothing => health::ready, says::ready;
     GET "/metrics" Needs::Metrics => metrics::get, says::metrics;
@@ -108,12 +112,11 @@ impl Route {
 /// Around every route: what is said to be allowed is what the table allows. The router takes the actions of a resource
 /// for methods of the resource itself.
 pub(crate) async fn allow(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+    let methods = allowed(request.uri().path());
+    let is_other = !methods.is_empty() && !methods.split(',').any(|method| method == request.method());
     let mut response = next.run(request).await;
-    let refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
-    if refused || response.headers().contains_key(header::ALLOW) {
-        let methods = HeaderValue::try_from(allowed(&path));
-        response.headers_mut().extend(methods.ok().map(|methods| (header::ALLOW, methods)));
+    if is_other && let Ok(methods) = HeaderValue::try_from(methods) {
+        response.headers_mut().insert(header::ALLOW, methods);
     }
     response
 }

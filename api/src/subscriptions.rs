@@ -19,7 +19,7 @@ use crate::params::{Name, Params};
 use crate::patch::Patch;
 use crate::problem::{self, Kind, Problem};
 use crate::strict::Parsed;
-use crate::{body, conditions, dry_run, etag, once, quota, secrets, starts, trial};
+use crate::{body, conditions, dry_run, etag, once, quota, replay, secrets, starts, trial};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -69,7 +69,8 @@ pub(crate) async fn patch(
     patched(&caller, &name, &expects, &patch).await
 }
 
-/// `…/{id}:pause` and `…/{id}:resume`, which do no harm where it is so already, `…/{id}:rotateSecret` and `…/{id}:test`.
+/// `…/{id}:pause` and `…/{id}:resume`, which do no harm where it is so already, `…/{id}:rotateSecret`,
+/// `…/{id}:replay` and `…/{id}:test`.
 pub(crate) async fn act(
     caller: Caller,
     Name(name): Name,
@@ -77,7 +78,7 @@ pub(crate) async fn act(
     request: Request,
 ) -> Result<Response, Problem> {
     let (name, action) = match name.rsplit_once(':') {
-        Some((name, action @ ("pause" | "resume" | "rotateSecret" | "test"))) => (name, action),
+        Some((name, action @ ("pause" | "resume" | "rotateSecret" | "test" | "replay"))) => (name, action),
         Some((_, other)) => return Err(Problem::not_found("action", other)),
         None => return Err(problem::method_not_allowed(Method::POST).await),
     };
@@ -85,6 +86,7 @@ pub(crate) async fn act(
     let state = match action {
         "pause" => subscription::State::Paused,
         "resume" => subscription::State::Active,
+        "replay" => return replay::start(&caller, name, request).await,
         "test" => return trial::run(&caller, name, request).await,
         _ => return secrets::rotate(&caller, name, request).await,
     };

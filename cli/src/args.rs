@@ -7,6 +7,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use fpaas_core::TopicName;
 use ipnet::IpNet;
 
+mod resources;
+
+pub(crate) use resources::{DeadLetters, DeleteTopic, Keys, Replay, Scope, Tenants, Test};
+
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FPAAS_COMMIT"), ")");
 
 /// The relay of the network at large, run by Bluesky.
@@ -52,6 +56,9 @@ pub(crate) struct Server {
     /// Key of the API; for `dev`: 16 to 200 printable ASCII characters that replace the key in the data folder
     #[arg(long, global = true, env = "FPAAS_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) api_key: Option<String>,
+    /// With the operator's key: the tenant whose things these are [default: local]
+    #[arg(long, global = true, env = "FPAAS_TENANT", value_name = "ID")]
+    pub(crate) tenant: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +85,22 @@ pub(crate) enum Command {
     Resume(One),
     /// Give a webhook a new secret; calls carry the old one's signature too for a while
     RotateSecret(RotateSecret),
+    /// Show what a webhook's calls are signed with
+    Secret(One),
+    /// Deliver a part of a subscription's source again
+    Replay(Replay),
+    /// Try a subscription's filter on events, and its webhook
+    Test(Test),
+    /// Show what was given up on, one JSON object a line, with the reasons
+    DeadLetters(DeadLetters),
+    /// Delete a topic that no subscription reads or writes, with its records
+    DeleteTopic(DeleteTopic),
+    /// Who may ask for a tenant
+    #[command(subcommand)]
+    Keys(Keys),
+    /// For whom the server works: the operator's alone
+    #[command(subcommand)]
+    Tenants(Tenants),
     /// Read a topic, one JSON object a line
     Tap(Tap),
     /// Try a JMESPath on events, as a filter would

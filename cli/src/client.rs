@@ -5,7 +5,9 @@ pub(crate) mod apply;
 pub(crate) mod context;
 mod diff;
 pub(crate) mod jmespath;
+pub(crate) mod keys;
 mod render;
+pub(crate) mod replay;
 pub(crate) mod show;
 pub(crate) mod tap;
 
@@ -30,6 +32,8 @@ pub(crate) struct Target {
 pub(crate) struct Client {
     http: reqwest::Client,
     target: Target,
+    /// Whom the operator acts for.
+    tenant: Option<String>,
 }
 
 /// A problem (RFC 9457), as far as a person wants to see it.
@@ -44,14 +48,14 @@ struct Problem {
 impl Client {
     /// For the server that flags, environment or the context file name.
     pub(crate) fn find(server: &Server) -> Result<Self, Failure> {
-        Self::new(context::find(server)?)
+        Ok(Self { tenant: server.tenant.clone(), ..Self::new(context::find(server)?)? })
     }
 
     pub(crate) fn new(target: Target) -> Result<Self, Failure> {
         // Loopback and an operator's own server: no proxy stands between. The total time is the caller's matter
         // (tails).
         let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(10)).build();
-        Ok(Self { http: http.map_err(|error| Failure::Failed(error.to_string()))?, target })
+        Ok(Self { http: http.map_err(|error| Failure::Failed(error.to_string()))?, target, tenant: None })
     }
 
     /// Sends and answers the JSON of a success, null where there is none.
@@ -74,6 +78,9 @@ impl Client {
     ) -> Result<reqwest::Response, Failure> {
         let url = format!("{}{path}", self.target.url.trim_end_matches('/'));
         let mut request = self.http.request(method, &url).bearer_auth(&self.target.key);
+        if let Some(tenant) = &self.tenant {
+            request = request.header("fpaas-tenant", tenant);
+        }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }

@@ -58,6 +58,13 @@ fn run(args: Args) -> Result<(), Failure> {
             Command::Status(status) => client::show::status(&args.server, &status).await,
             Command::Topics(topics) => client::show::topics(&args.server, &topics).await,
             Command::Kafka(OnKafka::Check(check)) => kafka_check::run(&check).await,
+            Command::Secret(one) => client::act::secret(&args.server, &one).await,
+            Command::Replay(replay) => client::replay::run(&args.server, &replay).await,
+            Command::Test(test) => client::act::test(&args.server, &test).await,
+            Command::DeadLetters(asked) => client::tap::dead_letters(&args.server, &asked).await,
+            Command::DeleteTopic(topic) => client::act::delete_topic(&args.server, &topic).await,
+            Command::Keys(keys) => client::keys::keys(&args.server, &keys).await,
+            Command::Tenants(tenants) => client::keys::tenants(&args.server, &tenants).await,
             Command::Tap(tap) => client::tap::run(&args.server, &tap).await,
         }
     });

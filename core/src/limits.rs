@@ -102,7 +102,7 @@ pub const FIREHOSE_PARTITIONS: u32 = 16;
 /// The most bytes of an API request's body.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// What the bodies that arrive at a time may take together.
-pub const API_BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const API_BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The most items of a page.
 pub const PAGE_ITEMS_MAX: usize = 1000;
 /// The items of a page where nothing else is said.
@@ -149,6 +149,8 @@ pub const TAIL_BYTES_MAX: usize = 1024 * 1024;
 /// How often a tail that has nothing to say shows that it is there.
 pub const TAIL_HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// The most events a second that a replay can be held to.
+pub const REPLAY_RATE_MAX: u32 = 1_000_000;
 /// The longest a webhook that is tried may take, and how many are tried at a time.
 pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
 pub const TRIALS_MAX: usize = 8;

@@ -21,6 +21,7 @@ use crate::commit::{Ended, Outcome, Step};
 use crate::lanes::LaneId;
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
+use crate::replay::Replay;
 use crate::roster::{Member, Roster};
 use crate::undeliverable::{Refused, Undeliverable};
 use crate::{Index, Result};
@@ -40,6 +41,8 @@ pub(crate) struct Lane {
     pub(crate) member: Arc<Member>,
     pub(crate) position: Offset,
     pub(crate) hold: Hold,
+    /// Where it delivers a part of the source again, and never joins the scan.
+    pub(crate) replay: Option<Replay>,
 }
 
 /// A lane that has reached the scan asks to be taken in.
@@ -57,11 +60,18 @@ pub(crate) async fn run(mut lane: Lane, stop: CancellationToken) -> Result<Ended
     if !running.take_turn(&lane, &stop).await {
         return Ok(Ended::Stopped);
     }
-    info!(subscription = %lane.member.key, source = %lane.own.source, from = %lane.position, "catching up");
+    let what = if lane.replay.is_some() { "delivering again" } else { "catching up" };
+    info!(subscription = %lane.member.key, source = %lane.own.source, from = %lane.position, what, "a lane is open");
     loop {
-        let border = *lane.border.borrow_and_update();
+        let border = match &lane.replay {
+            Some(replay) => replay.to,
+            None => *lane.border.borrow_and_update(),
+        };
         let flow = if lane.position < border {
             lane.advance(&mut running, border, &stop).await?
+        } else if lane.replay.is_some() {
+            info!(subscription = %lane.member.key, source = %lane.own.source, to = %border, "delivered again");
+            ControlFlow::Break(Ended::Done)
         } else {
             lane.join(&mut running, &stop).await?
         };
@@ -120,10 +130,14 @@ impl Lane {
     fn plan(&self, fetched: &Fetched, until: Offset, running: &Running) -> Plan {
         let below = fetched.records.partition_point(|stored| stored.offset < until);
         let records = fetched.records.get(..below).unwrap_or_default();
+        let (records, next) = match &self.replay {
+            Some(replay) => replay.cut(records, fetched.next.min(until)),
+            None => (records, fetched.next.min(until)),
+        };
         let run = Run {
             source: &self.own.source,
             records,
-            next: fetched.next.min(until),
+            next,
             lost_until: fetched.lost_until,
             undeliverable: &running.undeliverable,
             now: self.own.now(),
@@ -138,6 +152,7 @@ impl Lane {
     }
 
     async fn carry_out(&mut self, mut plan: Plan, running: &mut Running, stop: &CancellationToken) -> Flow {
+        let delivered = plan.deliveries.len();
         let step = self.step(&mut plan)?;
         match self.own.shared.commit(step, stop).await? {
             Outcome::Committed => {
@@ -147,7 +162,7 @@ impl Lane {
                 }
                 self.pass(&plan, running);
                 self.hold.advance(self.position);
-                Ok(ControlFlow::Continue(()))
+                self.rest(delivered, running, stop).await
             }
             Outcome::Refused(refused) if running.undeliverable.note(running.index.members(), &refused) => {
                 Ok(ControlFlow::Continue(()))
@@ -161,6 +176,19 @@ impl Lane {
                 Ok(ControlFlow::Break(Ended::Halted))
             }
             Outcome::Ended(ended) => Ok(ControlFlow::Break(ended)),
+        }
+    }
+
+    /// After so many deliveries, as long as a replay is to take for them; others may have its turn meanwhile.
+    async fn rest(&mut self, delivered: usize, running: &mut Running, stop: &CancellationToken) -> Flow {
+        let Some(replay) = &mut self.replay else { return Ok(ControlFlow::Continue(())) };
+        replay.obsolete.clear();
+        let Some(wait) = replay.wait(delivered) else { return Ok(ControlFlow::Continue(())) };
+        running.turn = None;
+        let waited = stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+        match waited.is_some() && running.take_turn(self, stop).await {
+            true => Ok(ControlFlow::Continue(())),
+            false => Ok(ControlFlow::Break(Ended::Stopped)),
         }
     }
 
@@ -187,7 +215,15 @@ impl Lane {
             step.transaction.append(delivery.at, delivery.record);
         }
         let row = ScanRow { position: plan.next, in_scan: false };
-        self.own.put_row(&mut step, rows::scan_key(&self.member.entry, &self.own.source), Some(&row))?;
+        let (entry, source) = (&self.member.entry, &self.own.source);
+        let key = match &self.replay {
+            Some(replay) => rows::replay_key(entry, replay.since, source),
+            None => rows::scan_key(entry, source),
+        };
+        self.own.put_row(&mut step, key, Some(&row))?;
+        for key in self.replay.iter().flat_map(|replay| &replay.obsolete) {
+            self.own.put_row(&mut step, key.clone(), None)?;
+        }
         Ok(step)
     }
 

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::commit::Ended;
 use crate::lane::{self, Join, Lane};
 use crate::own::Own;
+use crate::replay::Replay;
 use crate::roster::{Key, Member, Roster};
 use crate::tasks::Tasks;
 
@@ -77,8 +78,9 @@ impl Lanes {
         self.border.send_replace(position);
     }
 
+    /// Replays apart: they are nobody's way to the scan.
     pub(crate) fn is_empty(&self) -> bool {
-        self.running.lanes.is_empty()
+        self.running.lanes.keys().all(|key| Replay::is_key(key))
     }
 
     /// Holds the source at once, also while the lane waits for its turn.
@@ -95,8 +97,33 @@ impl Lanes {
             member,
             position,
             hold,
+            replay: None,
         };
         self.tasks.spawn(id, lane::run(lane, stop));
+    }
+
+    /// Delivers a part of the source once more, beside everything else.
+    pub(crate) fn replay(&mut self, member: Arc<Member>, replay: Replay, stop: &CancellationToken) {
+        let (stop, position) = (stop.child_token(), replay.position);
+        let id = self.running.open(replay.key(&member), stop.clone());
+        let hold = self.own.log().hold(&self.own.source, position);
+        let lane = Lane {
+            id: id.clone(),
+            own: Arc::clone(&self.own),
+            roster: self.roster.clone(),
+            border: self.border.subscribe(),
+            joins: self.asking.clone(),
+            member,
+            position,
+            hold,
+            replay: Some(replay),
+        };
+        self.tasks.spawn(id, lane::run(lane, stop));
+    }
+
+    /// The keys of all replays that are open.
+    pub(crate) fn replays(&self) -> impl Iterator<Item = &Key> {
+        self.running.lanes.keys().filter(|key| Replay::is_key(key))
     }
 
     /// Its end comes as an event.

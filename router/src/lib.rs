@@ -21,6 +21,7 @@ mod lane;
 mod lanes;
 mod own;
 mod plan;
+mod replay;
 mod roster;
 mod scan;
 mod service;

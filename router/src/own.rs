@@ -80,6 +80,10 @@ impl Own {
         Ok(self.tables().get(self.slot(), &rows::scan_key(&member.entry, &self.source))?)
     }
 
+    pub(crate) fn replay_row(&self, key: &str) -> Result<Option<ScanRow>> {
+        Ok(self.tables().get(self.slot(), key)?)
+    }
+
     pub(crate) fn is_started(&self) -> Result<bool> {
         let row: Option<StartedRow> = self.tables().get(self.slot(), &rows::started_key(&self.source))?;
         Ok(row.is_some())

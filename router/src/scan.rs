@@ -4,6 +4,7 @@
 //! subscriptions by `standing`; everything durable is made durable by one transaction. Invariants:
 //! offsets-with-effects, one-owner.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::lane::Join;
 use crate::lanes::{LaneEvent, Lanes};
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
+use crate::replay::Replay;
 use crate::roster::{Key, Roster, Source};
 use crate::standing::Standings;
 use crate::undeliverable::{Refused, Undeliverable};
@@ -357,6 +359,20 @@ impl Scan {
             self.lanes.open(member, position, stop);
         }
         self.awaited = changed.awaited.map(|first| self.own.log().hold(&self.own.source, first));
+        self.replay(stop)
+    }
+
+    /// Opens lanes for what is to be delivered again, and closes those of what is not any more.
+    fn replay(&mut self, stop: &CancellationToken) -> Result<()> {
+        let mut open: BTreeSet<Key> = self.lanes.replays().cloned().collect();
+        for member in self.source.members() {
+            if let Some(replay) = Replay::of(member, &self.own)?
+                && !open.remove(&replay.key(member))
+            {
+                self.lanes.replay(Arc::clone(member), replay, stop);
+            }
+        }
+        open.iter().for_each(|key| self.lanes.close(key));
         Ok(())
     }
 
@@ -384,7 +400,7 @@ impl Scan {
         if matches!(ended, Ended::Fenced | Ended::Unknown) {
             return Ok(ControlFlow::Break(ended));
         }
-        if self.standings.lane_ended(&self.source, key) {
+        if !Replay::is_key(key) && self.standings.lane_ended(&self.source, key) {
             self.refresh(stop)?;
         }
         Ok(ControlFlow::Continue(()))

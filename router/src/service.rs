@@ -12,7 +12,7 @@ use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, PoolId, TopicPartition};
 use fpaas_log::{Backoff, Error as LogError, Lease, Membership, MembershipEvent, Writer};
-use fpaas_state::{Context, Error as StateError, Tables, View};
+use fpaas_state::{Context, Error as StateError, Tables, View, rows};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -163,7 +163,8 @@ impl Service {
 
     async fn sweep(&self, lease: &Lease, shutdown: &CancellationToken) -> Result<()> {
         let (shared, view) = (&self.shared, self.shared.context.control.view());
-        let rows = shared.tables.scan(lease.slot, "scan/");
+        let rows: Vec<_> =
+            [rows::SCAN, rows::REPLAY].iter().flat_map(|table| shared.tables.scan(lease.slot, table)).collect();
         let orphans = sweep::orphans(rows.iter().map(|(key, _)| key.as_str()), &view);
         if orphans.is_empty() {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Finds rows of subscriptions that are gone, for a slot's new owner to remove. Pure.
 
 use fpaas_core::{Incarnation, SubscriptionId, TenantId};
-use fpaas_state::View;
+use fpaas_state::{View, rows};
 
 /// Which of these keys of scan rows belong to nobody. A row that is younger than the view is left alone.
 pub(crate) fn orphans<'k>(keys: impl Iterator<Item = &'k str>, view: &View) -> Vec<String> {
@@ -13,6 +13,12 @@ fn is_orphan(key: &str, view: &View) -> Option<bool> {
     let tenant = TenantId::parse(parts.next()?).ok()?;
     let id = SubscriptionId::parse(parts.next()?).ok()?;
     let incarnation = Incarnation(parts.next()?.parse().ok()?);
-    let lives = view.subscription(&tenant, &id).is_some_and(|entry| entry.incarnation == incarnation);
+    let found = view.subscription(&tenant, &id).filter(|entry| entry.incarnation == incarnation);
+    if key.starts_with(rows::REPLAY) && found.is_some() {
+        let since: u64 = parts.next()?.parse().ok()?;
+        let lives = found?.replay.as_ref().is_some_and(|replay| replay.since == since);
+        return Some(!lives && since <= view.revision);
+    }
+    let lives = found.is_some();
     Some(!lives && incarnation.0 <= view.revision)
 }

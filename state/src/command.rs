@@ -114,6 +114,25 @@ pub enum Change {
         /// Until when the old one signs, too.
         until: Timestamp,
     },
+    /// Deliver a part of the source again, instead of any other part that is being delivered again.
+    StartReplay {
+        /// Its id.
+        id: SubscriptionId,
+        /// Its source: which cannot change, and says what the offsets are of.
+        source: TopicName,
+        /// Where it begins in each partition of the source.
+        from: Vec<Offset>,
+        /// Where it ends: what is there is not delivered again.
+        to: Vec<Offset>,
+        /// At most so many events a second, in each partition.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        events_per_second: Option<u32>,
+    },
+    /// Deliver no more of it.
+    CancelReplay {
+        /// Its id.
+        id: SubscriptionId,
+    },
     /// Remove with its deliveries and dead letters.
     DeleteSubscription {
         /// Its id.
@@ -229,6 +248,8 @@ impl Command {
             Change::PutSubscription { id, .. }
             | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
+            | Change::StartReplay { id, .. }
+            | Change::CancelReplay { id }
             | Change::DeleteSubscription { id } => {
                 format!("{}/subscriptions/{id}", self.tenant)
             }

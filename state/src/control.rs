@@ -65,6 +65,17 @@ pub struct Control {
     names: Topics,
     /// Below it, everything is in the published view.
     next: AtomicU64,
+    /// Who asks what the state is.
+    asking: Mutex<Vec<oneshot::Sender<Digested>>>,
+}
+
+/// All that commands have come to, as two nodes compare it: equal where their states are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digested {
+    /// Of how many commands.
+    pub revision: u64,
+    /// 64 hex digits.
+    pub digest: String,
 }
 
 impl Control {
@@ -87,12 +98,23 @@ impl Control {
             waiting: Mutex::default(),
             names,
             next: AtomicU64::default(),
+            asking: Mutex::default(),
         }))
     }
 
     /// True where the view is that of every command there is.
     pub(crate) async fn is_current(&self) -> fpaas_log::Result<bool> {
         Ok(self.log.watermarks(&self.at).await?.end <= Offset(self.next.load(Ordering::Acquire)))
+    }
+
+    /// The state as it stands, looked at between two commands: that may take a second.
+    pub async fn digest(&self) -> Result<Digested> {
+        let (answer, digested) = oneshot::channel();
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+        match tokio::time::timeout(limits::API_APPLY_WAIT, digested).await {
+            Ok(Ok(digested)) => Ok(digested),
+            Ok(Err(_)) | Err(_) => Err(Error::NotApplied),
+        }
     }
 
     /// The view as it stands.
@@ -226,7 +248,22 @@ impl Follower<'_> {
         if self.provisioner.is_due() {
             self.publish(Vec::new()).await?;
         }
+        self.tell()?;
         self.provisioner.sweep()
+    }
+
+    /// Tells whoever asks what the state is.
+    fn tell(&self) -> Result<()> {
+        let asking = std::mem::take(&mut *self.control.asking.lock().unwrap_or_else(PoisonError::into_inner));
+        if asking.is_empty() {
+            return Ok(());
+        }
+        let digested = Digested { revision: self.machine.view.revision, digest: self.machine.digest()? };
+        for asked in asking {
+            // Whoever asked may have gone away.
+            drop(asked.send(digested.clone()));
+        }
+        Ok(())
     }
 
     /// Applies what is there, waiting at most `wait` for it; true where that is anything. Whoever waits here is told
@@ -248,9 +285,11 @@ impl Follower<'_> {
     fn applied(&self, command: &Command, outcome: Outcome) -> Applied {
         let view = &self.machine.view;
         let subscription = match &command.change {
-            Change::PutSubscription { id, .. } | Change::SetState { id, .. } | Change::RotateSecret { id, .. } => {
-                view.subscription(&command.tenant, id).cloned()
-            }
+            Change::PutSubscription { id, .. }
+            | Change::SetState { id, .. }
+            | Change::RotateSecret { id, .. }
+            | Change::StartReplay { id, .. }
+            | Change::CancelReplay { id } => view.subscription(&command.tenant, id).cloned(),
             Change::DeleteSubscription { .. }
             | Change::PutTopic { .. }
             | Change::DeleteTopic { .. }

@@ -3,6 +3,7 @@
 //! | table | key | value | kept by |
 //! |---|---|---|---|
 //! | `scan` | subscription, incarnation, source partition | [`ScanRow`] | router |
+//! | `replay` | subscription, incarnation, replay, source partition | [`ScanRow`], never in the scan | router |
 //! | `started` | source partition | [`StartedRow`] | router, dispatcher |
 //! | `batch` | subscription, incarnation, lane, first offset | [`BatchRow`] | dispatcher |
 //!
@@ -22,6 +23,9 @@ const VERSION: u8 = 1;
 
 /// What the keys of all [`ScanRow`]s start with.
 pub const SCAN: &str = "scan/";
+
+/// What the keys of the rows of all replays start with.
+pub const REPLAY: &str = "replay/";
 
 /// What the keys of all [`BatchRow`]s start with.
 pub const BATCH: &str = "batch/";
@@ -93,6 +97,16 @@ fn corrupt(key: &str, why: &str) -> Error {
 /// The key of a [`ScanRow`].
 pub fn scan_key(entry: &SubscriptionEntry, source: &TopicPartition) -> String {
     format!("{SCAN}{}/{}/{}/{}/{}", entry.tenant, entry.id, entry.incarnation, source.topic, source.partition)
+}
+
+/// The key of a replay's row: where it goes on.
+pub fn replay_key(entry: &SubscriptionEntry, since: u64, source: &TopicPartition) -> String {
+    format!("{}{since}/{}/{}", replay_prefix(entry), source.topic, source.partition)
+}
+
+/// What the keys of the rows of all replays of a subscription start with.
+pub fn replay_prefix(entry: &SubscriptionEntry) -> String {
+    format!("{REPLAY}{}/{}/{}/", entry.tenant, entry.id, entry.incarnation)
 }
 
 /// What the keys of all [`ScanRow`]s of a subscription start with.

@@ -34,9 +34,29 @@ impl Standings {
         entry: &SubscriptionEntry,
         source: &TopicPartition,
     ) -> Result<Option<ScanRow>> {
+        self.row(context, entry, source, &rows::scan_key(entry, source)).await
+    }
+
+    /// How far a replay has come there, if it has begun.
+    pub async fn of_replay(
+        &self,
+        context: &Context,
+        entry: &SubscriptionEntry,
+        since: u64,
+        source: &TopicPartition,
+    ) -> Result<Option<ScanRow>> {
+        self.row(context, entry, source, &rows::replay_key(entry, since, source)).await
+    }
+
+    async fn row(
+        &self,
+        context: &Context,
+        entry: &SubscriptionEntry,
+        source: &TopicPartition,
+        key: &str,
+    ) -> Result<Option<ScanRow>> {
         let tables = context.topics.tables(&entry.pool, Stage::Router);
         let changelog = TopicPartition::new(tables, Slot::of_source(source).0);
-        let key = rows::scan_key(entry, source);
         let mut followed = self.0.lock().await;
         let followed = followed.entry(changelog.clone()).or_default();
         match followed.catch_up(&*context.log, &changelog).await {
@@ -44,7 +64,7 @@ impl Standings {
             Err(fpaas_log::Error::NoSuchTopic(_)) => return Ok(None),
             caught_up => caught_up?,
         }
-        followed.rows.get(&key).map(|row| rows::decode(&key, row)).transpose()
+        followed.rows.get(key).map(|row| rows::decode(key, row)).transpose()
     }
 }
 
@@ -64,7 +84,8 @@ impl Followed {
 
     fn apply(&mut self, stored: Stored) {
         let key = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        let Some(key) = key.filter(|key| key.starts_with(rows::SCAN)) else { return };
+        let is_known = |key: &&str| key.starts_with(rows::SCAN) || key.starts_with(rows::REPLAY);
+        let Some(key) = key.filter(is_known) else { return };
         match stored.record.value {
             Some(row) => self.rows.insert(key.to_owned(), row),
             None => self.rows.remove(key),

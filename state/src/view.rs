@@ -45,9 +45,29 @@ pub struct SubscriptionEntry {
     pub previous: Option<Retiring>,
     /// Where it started in each partition of its source.
     pub starts: Vec<Offset>,
+    /// What is delivered again, or was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// Shared by all revisions of an incarnation: its topics are kept while anybody holds one of them.
     #[serde(skip)]
     pub in_use: Arc<()>,
+}
+
+/// A part of a source that is delivered once more. How far that has come is the router's to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Replay {
+    /// The revision it was asked for at: no other replay has the same.
+    pub since: u64,
+    /// When it was asked for.
+    pub asked: Timestamp,
+    /// Where it begins in each partition of the source.
+    pub from: Vec<Offset>,
+    /// Where it ends.
+    pub to: Vec<Offset>,
+    /// At most so many events a second, in each partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<u32>,
 }
 
 /// The secret before the current one.
@@ -154,6 +174,12 @@ impl View {
             }
             Change::SetState { id, state } => self.set_state(command, id, *state),
             Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
+            Change::StartReplay { id, from, to, events_per_second, .. } => {
+                let (from, to, events_per_second) = (from.clone(), to.clone(), *events_per_second);
+                let replay = Replay { since: self.revision, asked: command.time, from, to, events_per_second };
+                self.set_replay(command, id, Some(replay))
+            }
+            Change::CancelReplay { id } => self.set_replay(command, id, None),
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
             Change::DeleteTopic { name } => self.delete_topic(command, name),
@@ -175,6 +201,8 @@ impl View {
             Change::PutSubscription { id, .. }
             | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
+            | Change::StartReplay { id, .. }
+            | Change::CancelReplay { id }
             | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
             Change::PutTopic { name, .. } | Change::DeleteTopic { name } => {
                 Some(self.topic(&command.tenant, name)?.revision)
@@ -238,6 +266,7 @@ impl View {
             secret,
             previous: None,
             starts: starts.to_vec(),
+            replay: None,
             in_use: Arc::default(),
         }
     }
@@ -273,6 +302,14 @@ impl View {
             let entry = self.replaced(command, &old, config, None);
             self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
         }
+        Outcome::Replaced
+    }
+
+    /// What it says stays as it is, and so does its revision.
+    fn set_replay(&mut self, command: &Command, id: &SubscriptionId, replay: Option<Replay>) -> Outcome {
+        let Some(old) = self.subscription(&command.tenant, id).cloned() else { return Outcome::NotFound };
+        let entry = SubscriptionEntry { replay, ..(*old).clone() };
+        self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
         Outcome::Replaced
     }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::operation::Operation;
 use crate::problem::Kind;
 use crate::{
-    browse, dry_run, evaluate, health, keys, list::Page, secrets, status, subscriptions, tenants, topics, trial,
+    browse, control, dry_run, evaluate, health, keys, list::Page, replay, secrets, status, subscriptions, tenants,
+    topics, trial,
 };
 
 type Op<'s> = Operation<'s>;
@@ -108,6 +109,26 @@ pub(crate) fn test_subscription(op: Op<'_>) -> Op<'_> {
     let op = op.about("On the events that are given, or on the most recent ones. Nothing is changed.");
     let op = subscription(op).takes::<trial::Asked>(false, &json!({"call": true}));
     op.answers::<trial::Answer>(200, "What came of it")
+}
+
+pub(crate) fn start_replay(op: Op<'_>) -> Op<'_> {
+    let op = op.named("startReplay", SUBSCRIPTIONS, "Deliver a part of its source again");
+    let op =
+        op.about("Of what it has passed, by its filter as it is now, beside what comes and without delaying that.");
+    let op = subscription(op).takes::<replay::Asked>(false, &json!({"from": "earliest", "eventsPerSecond": 1000}));
+    let op = op.answers::<replay::Shown>(200, "It has begun").repeatable();
+    op.problems(&[Kind::Conflict])
+}
+
+pub(crate) fn get_replay(op: Op<'_>) -> Op<'_> {
+    let op = op.named("getReplay", SUBSCRIPTIONS, "How far its last replay has come");
+    subscription(op).answers::<replay::Shown>(200, "Where it is")
+}
+
+pub(crate) fn cancel_replay(op: Op<'_>) -> Op<'_> {
+    let op = op.named("cancelReplay", SUBSCRIPTIONS, "Deliver no more of it");
+    let op = op.about("What is delivered already is called all the same.");
+    subscription(op).done("It is cancelled").problems(&[Kind::Conflict])
 }
 
 pub(crate) fn get_status(op: Op<'_>) -> Op<'_> {
@@ -240,6 +261,12 @@ pub(crate) fn make_tenant_key(op: Op<'_>) -> Op<'_> {
 pub(crate) fn delete_tenant_key(op: Op<'_>) -> Op<'_> {
     let op = tenant(op.named("deleteTenantKey", TENANTS, "Delete a tenant's key"));
     op.names::<KeyId>("keyId", "6f1d0b8e52c7a943").done("It is gone").problems(&[Kind::Conflict])
+}
+
+pub(crate) fn get_control(op: Op<'_>) -> Op<'_> {
+    let op = op.named("getControl", NODE, "What this node knows of the control topic");
+    let op = op.about("Nodes at the same revision have the same digest. It is looked at between two commands.");
+    op.answers::<control::Known>(200, "Revision and digest")
 }
 
 pub(crate) fn healthy(op: Op<'_>) -> Op<'_> {

@@ -134,8 +134,8 @@ async fn a_key_opens_what_its_scopes_include_and_nothing_else() {
             }
         }
     }
-    // Ten that need to write, and three for keys.
-    assert_eq!(refused, 10 + 2 * 3);
+    // Twelve that need to write, and three for keys.
+    assert_eq!(refused, 12 + 2 * 3);
 }
 
 #[tokio::test]

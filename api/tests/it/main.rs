@@ -14,6 +14,7 @@ mod once;
 mod openapi;
 mod patch;
 mod problems;
+mod replay;
 mod secrecy;
 mod server;
 mod status;

@@ -75,7 +75,7 @@ async fn found(client: &Client, path: &str, one: Option<&str>) -> Result<Vec<Val
 }
 
 /// All pages of a list.
-async fn list(client: &Client, path: &str) -> Result<Vec<Value>, Failure> {
+pub(super) async fn list(client: &Client, path: &str) -> Result<Vec<Value>, Failure> {
     let (mut items, mut cursor) = (Vec::new(), String::new());
     loop {
         let mut page = client.call(Method::GET, &format!("{path}?limit=1000{cursor}"), None).await?;

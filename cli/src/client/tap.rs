@@ -4,7 +4,8 @@ use reqwest::Method;
 use serde_json::value::RawValue;
 
 use super::Client;
-use crate::args::{Server, Tap};
+use super::show::segment;
+use crate::args::{DeadLetters, Server, Tap};
 use crate::exit::Failure;
 use crate::out;
 
@@ -27,10 +28,21 @@ pub(crate) async fn run(server: &Server, tap: &Tap) -> Result<(), Failure> {
 }
 
 async fn browse(client: &Client, tap: &Tap, out: &mut Out) -> Result<(), Failure> {
-    let (topic, from) = (&tap.topic, escape(&tap.from));
-    let mut query = format!("from={from}");
+    let path = format!("/v1/topics/{}/records", tap.topic);
+    pages(client, &path, &format!("from={}", escape(&tap.from)), out).await
+}
+
+/// `fpaas dead-letters`.
+pub(crate) async fn dead_letters(server: &Server, asked: &DeadLetters) -> Result<(), Failure> {
+    let path = format!("/v1/subscriptions/{}/deadLetters", segment(&asked.id)?);
+    let mut out = Out { left: asked.limit.unwrap_or(u64::MAX) };
+    pages(&Client::find(server)?, &path, "from=earliest", &mut out).await
+}
+
+async fn pages(client: &Client, path: &str, first: &str, out: &mut Out) -> Result<(), Failure> {
+    let mut query = first.to_owned();
     while out.left > 0 {
-        let path = format!("/v1/topics/{topic}/records?limit={}&{query}", out.left.min(1000));
+        let path = format!("{path}?limit={}&{query}", out.left.min(1000));
         let text = client.send(Method::GET, &path, None).await?.text().await;
         let text = text.map_err(|error| Failure::Unreachable(error.to_string()))?;
         let page: Page = serde_json::from_str(&text)

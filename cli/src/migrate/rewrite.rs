@@ -2,7 +2,7 @@
 //!
 //! | what | holds |
 //! |---|---|
-//! | a command that makes a subscription | where it starts in each partition of its source |
+//! | a command that makes a subscription, or delivers a part of its source again | where it starts, and ends, in each partition |
 //! | a row of the router | where a subscription stands on a partition of its source |
 //! | where an upstream was left | the ends of the firehose then |
 //! | a position | itself |
@@ -37,10 +37,20 @@ pub(super) fn offset(translations: &Translations, at: &TopicPartition, offset: O
 /// A record of the control topic.
 pub(super) fn command(places: &Places, translations: &Translations, stored: Stored) -> Result<Record, Failure> {
     let mut command = Command::decode(stored.record.value.as_deref().unwrap_or_default())?;
-    let Change::PutSubscription { subscription, starts, .. } = &mut command.change else { return Ok(stored.record) };
-    let source = places.before.of_tenant(&command.tenant, &subscription.source.topic);
-    for (partition, start) in (0u32..).zip(starts.iter_mut()) {
-        *start = offset(translations, &TopicPartition::new(source.as_str(), partition), *start)?;
+    let (source, places_in_it) = match &mut command.change {
+        Change::PutSubscription { subscription, starts, .. } => (&subscription.source.topic, vec![starts]),
+        Change::StartReplay { source, from, to, .. } => (&*source, vec![from, to]),
+        _ => return Ok(stored.record),
+    };
+    let source = places.before.of_tenant(&command.tenant, source);
+    if !places.names().contains_key(source.as_str()) {
+        // Both are gone by now, the subscription before its source.
+        return Ok(stored.record);
+    }
+    for offsets in places_in_it {
+        for (partition, place) in (0u32..).zip(offsets.iter_mut()) {
+            *place = offset(translations, &TopicPartition::new(source.as_str(), partition), *place)?;
+        }
     }
     Ok(Record { value: Some(command.encode()?), ..stored.record })
 }
@@ -78,7 +88,7 @@ pub(super) fn row(
     let target = TopicPartition { topic: (*name).into(), partition: at.partition };
     let value = match head {
         rows::STARTED => value.clone(),
-        head if head.starts_with(rows::SCAN) => {
+        head if head.starts_with(rows::SCAN) || head.starts_with(rows::REPLAY) => {
             let row: ScanRow = rows::decode(key, value)?;
             rows::encode(&ScanRow { position: offset(translations, &at, row.position)?, ..row })?
         }

@@ -92,11 +92,14 @@ impl Nodes {
     }
 
     /// What each of them shows, once it knows of the newest change.
-    async fn shown(&self) -> Result<Vec<(Value, Option<String>)>> {
+    async fn shown(&self) -> Result<Vec<(Value, Option<String>, [Value; 2])>> {
         let mut shown = Vec::new();
         for running in self.running.iter().flatten() {
             let found = running.api.send(Method::GET, PATH, None).await?;
-            shown.push((found.body, found.etag));
+            // All that it knows, by its hash.
+            let state = running.api.get("/v1/admin/control").await?;
+            let state = ["revision", "digest"].map(|name| state.get(name).cloned().unwrap_or_default());
+            shown.push((found.body, found.etag, state));
         }
         Ok(shown)
     }
@@ -187,7 +190,8 @@ async fn agreed(nodes: &Nodes) -> Result<Value> {
         loop {
             let shown = nodes.shown().await?;
             let first = shown.first().context("no node runs")?;
-            if first.1.is_some() && shown.iter().all(|other| other == first) {
+            let (_, etag, [_, digest]) = first;
+            if etag.is_some() && digest.is_string() && shown.iter().all(|other| other == first) {
                 return anyhow::Ok(first.0.clone());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

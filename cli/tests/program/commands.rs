@@ -76,6 +76,55 @@ async fn every_command_does_what_its_help_says() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_subscription_is_tried_and_replayed_and_keys_and_tenants_are_kept_from_a_shell() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?.upstream(recording("max"));
+    let mut running = dev.start().await?;
+    ok(&dev, &["apply", "-f", &place.likes().display().to_string()]).await?;
+    ensure!(ok(&dev, &["tap", "like-results", "--follow", "-n", "719"]).await?.lines().count() == 719);
+
+    let calls = || place.receiver.calls().len();
+    let before = calls();
+    let json = |text: String| Ok::<Value, anyhow::Error>(serde_json::from_str(&text)?);
+    let tried = json(ok(&dev, &["test", "likes"]).await?)?;
+    ensure!(tried["call"].is_null() && calls() == before, "{tried}");
+    let events = place.folder.path().join("events.jsonl");
+    std::fs::write(&events, ok(&dev, &["tap", "firehose", "-n", "50"]).await?)?;
+    let tried = json(ok(&dev, &["test", "likes", "--call", "-f", &events.display().to_string()]).await?)?;
+    ensure!(tried["call"]["outcome"] == "acknowledged" && calls() == before + 1, "{tried}");
+    let marked = place.receiver.calls().pop().is_some_and(|call| call.header("fpaas-test") == Some("true"));
+    ensure!(marked && tried["call"]["webhookId"].as_str().is_some_and(|id| id.starts_with("test_")), "{tried}");
+
+    let replayed = json(ok(&dev, &["replay", "likes", "--wait"]).await?)?;
+    ensure!(replayed["state"] == "done" && replayed["progress"] == 1.0, "{replayed}");
+    ensure!(ok(&dev, &["tap", "like-results", "--follow", "-n", "1438"]).await?.lines().count() == 1438);
+    ensure!(json(ok(&dev, &["replay", "likes", "--show"]).await?)? == replayed);
+    ensure!(ok(&dev, &["replay", "likes", "--cancel"]).await? == "the replay of likes is cancelled\n");
+    ensure!(run(&dev, &["replay", "likes", "--show"]).await?.0 == 66);
+    let (code, _, error) = run(&dev, &["replay", "likes", "--from", "soon"]).await?;
+    ensure!(code == 64 && error.contains("/from"), "{code}: {error}");
+    ensure!(json(ok(&dev, &["secret", "likes"]).await?)?["secret"] == crate::SECRET);
+    ensure!(ok(&dev, &["dead-letters", "likes"]).await?.is_empty());
+
+    ensure!(json(ok(&dev, &["tenants", "put", "acme", "--pool", "_free"]).await?)?["pool"] == "_free");
+    let made = json(ok(&dev, &["keys", "create", "--tenant", "acme", "--scope", "read"]).await?)?;
+    let (key, id) = (made["key"].as_str().unwrap_or_default(), made["id"].as_str().unwrap_or_default());
+    ensure!(ok(&dev, &["get", "--api-key", key, "--server", running.api.url()]).await?.is_empty());
+    ensure!(ok(&dev, &["keys", "list", "--tenant", "acme"]).await?.contains(id));
+    ensure!(ok(&dev, &["keys", "delete", id, "--tenant", "acme"]).await? == format!("key {id} deleted\n"));
+    ensure!(run(&dev, &["get", "--api-key", key, "--server", running.api.url()]).await?.0 == 77);
+    ensure!(ok(&dev, &["tenants", "list"]).await?.contains("acme  _free"));
+    ensure!(ok(&dev, &["tenants", "delete", "acme"]).await? == "tenant acme deleted\n");
+
+    let (code, _, error) = run(&dev, &["delete-topic", "like-results"]).await?;
+    ensure!(code == 64 && error.contains("is used by subscriptions: likes"), "{code}: {error}");
+    ok(&dev, &["delete", "likes"]).await?;
+    ensure!(ok(&dev, &["delete-topic", "like-results"]).await? == "topic like-results deleted\n");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_file_is_said_with_its_place_and_nothing_is_applied() -> Result<()> {
     let place = Place::new().await?;
     let dev = place.dev()?.upstream("ws://127.0.0.1:9");

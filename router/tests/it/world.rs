@@ -10,7 +10,8 @@ use fpaas_core::event::header;
 use fpaas_core::subscription::{Filter, Secret, State, Subscription};
 use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{
-    Clock as _, HeadersBuilder, ManualClock, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicPartition,
+    Clock as _, HeadersBuilder, ManualClock, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName,
+    TopicPartition,
 };
 use fpaas_log::embedded::EmbeddedConfig;
 use fpaas_log::{Embedded, FetchBounds, Log, Position, Record, Stored, TopicSpec, Transaction};
@@ -167,6 +168,18 @@ impl Life {
 
     pub(crate) async fn delete(&self, id: &str) {
         assert_eq!(self.submit(Change::DeleteSubscription { id: self::id(id) }).await, Outcome::Deleted);
+    }
+
+    /// Delivers these offsets of the first partition again.
+    pub(crate) async fn replay(&self, id: &str, from: Offset, to: Offset, rate: Option<u32>) {
+        let (from, to) = (vec![from, Offset::ZERO], vec![to, Offset::ZERO]);
+        let source = TopicName::parse(TopicName::FIREHOSE).unwrap();
+        let change = Change::StartReplay { id: self::id(id), source, from, to, events_per_second: rate };
+        assert_eq!(self.submit(change).await, Outcome::Replaced);
+    }
+
+    pub(crate) async fn cancel_replay(&self, id: &str) {
+        assert_eq!(self.submit(Change::CancelReplay { id: self::id(id) }).await, Outcome::Replaced);
     }
 
     async fn submit(&self, change: Change) -> Outcome {

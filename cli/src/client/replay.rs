@@ -1,0 +1,64 @@
+//! `fpaas replay`: begins a replay, says how far it has come, ends it.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::show::segment;
+use super::{Client, render};
+use crate::args::{Form, Replay, Server};
+use crate::exit::Failure;
+use crate::out;
+
+/// How often it is asked how far it has come.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(server: &Server, asked: &Replay) -> Result<(), Failure> {
+    let (client, id) = (Client::find(server)?, segment(&asked.id)?);
+    let at = format!("/v1/subscriptions/{id}/replay");
+    if asked.cancel {
+        client.send(Method::DELETE, &at, None).await?;
+        return out::line(format_args!("the replay of {id} is cancelled")).map(drop);
+    }
+    let mut replay = if asked.show {
+        client.call(Method::GET, &at, None).await?
+    } else {
+        client.call(Method::POST, &format!("/v1/subscriptions/{id}:replay"), Some(&body(asked))).await?
+    };
+    while asked.wait && replay.get("state").and_then(Value::as_str) != Some("done") {
+        eprintln!("{}", progress(id, &replay));
+        tokio::time::sleep(LOOK).await;
+        replay = client.call(Method::GET, &at, None).await?;
+    }
+    render::all(Form::Json, &[], &[replay])
+}
+
+fn body(asked: &Replay) -> Value {
+    let all = json!({
+        "from": asked.from,
+        "to": asked.to,
+        "partition": asked.partition,
+        "fromOffset": asked.from_offset,
+        "toOffset": asked.to_offset,
+        "eventsPerSecond": asked.rate,
+    });
+    let fields = all.as_object().cloned().unwrap_or_default();
+    fields.into_iter().filter(|(_, value)| !value.is_null()).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn progress(id: &str, replay: &Value) -> String {
+    let percent = replay.get("progress").and_then(Value::as_f64).unwrap_or_default() * 100.0;
+    let state = replay.get("state").and_then(Value::as_str).unwrap_or_default();
+    format!("{id}: {percent:.0} %, {state}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_has_come_is_a_line() {
+        assert_eq!(progress("likes", &json!({"progress": 0.256, "state": "running"})), "likes: 26 %, running");
+    }
+}
