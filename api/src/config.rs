@@ -3,6 +3,7 @@
 use fpaas_core::{KeyHash, TenantId};
 
 use crate::family::Sources;
+use crate::messages::Messages;
 use crate::trial::Webhooks;
 
 /// Settings of the API.
@@ -22,6 +23,8 @@ pub struct Config {
     pub open_metrics: bool,
     /// What other stages count.
     pub sources: Sources,
+    /// What the program says.
+    pub messages: Messages,
     /// Calls webhooks that are tried.
     pub webhooks: Webhooks,
 }

@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::auth::{self, Needs};
 use crate::openapi::{Operation, operations as says};
 use crate::{
-    control, dead_letters, evaluate, health, keys, metrics, openapi, problem, replay, secrets, status, subscriptions,
-    tail, tenants, topics,
+    control, dead_letters, evaluate, health, keys, messages, metrics, openapi, problem, replay, secrets, status,
+    subscriptions, tail, tenants, topics,
 };
 
 /// One method of one path.
@@ -83,6 +83,8 @@ routes! {
     POST "/v1/admin/tenants/{id}/keys" Needs::Operator => keys::post_of, says::make_tenant_key;
     DELETE "/v1/admin/tenants/{id}/keys/{keyId}" Needs::Operator => keys::delete_of, says::delete_tenant_key;
     GET "/v1/admin/control" Needs::Operator => control::get, says::get_control;
+    GET "/v1/admin/messages" Needs::Operator => messages::get, says::get_messages;
+    PUT "/v1/admin/messages" Needs::Operator => messages::put, says::put_messages;
     GET "/healthz" Needs::Nothing => health::healthy, says::healthy;
     GET "/readyz" Needs::Nothing => health::ready, says::ready;
     GET "/metrics" Needs::Metrics => metrics::get, says::metrics;

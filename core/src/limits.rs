@@ -149,6 +149,8 @@ pub const TAIL_BYTES_MAX: usize = 1024 * 1024;
 /// How often a tail that has nothing to say shows that it is there.
 pub const TAIL_HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// The longest filter of a node's messages.
+pub const MESSAGES_BYTES_MAX: usize = 1024;
 /// The most events a second that a replay can be held to.
 pub const REPLAY_RATE_MAX: u32 = 1_000_000;
 /// The longest a webhook that is tried may take, and how many are tried at a time.

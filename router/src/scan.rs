@@ -400,8 +400,12 @@ impl Scan {
         if matches!(ended, Ended::Fenced | Ended::Unknown) {
             return Ok(ControlFlow::Break(ended));
         }
-        if !Replay::is_key(key) && self.standings.lane_ended(&self.source, key) {
-            self.refresh(stop)?;
+        match (Replay::is_key(key), ended) {
+            // It was closed, and may be wanted again since: while it was still open, it could not be opened.
+            (true, Ended::Stopped) => self.replay(stop)?,
+            (true, _) => {}
+            (false, _) if self.standings.lane_ended(&self.source, key) => self.refresh(stop)?,
+            (false, _) => {}
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::operation::Operation;
 use crate::problem::Kind;
 use crate::{
-    browse, control, dry_run, evaluate, health, keys, list::Page, replay, secrets, status, subscriptions, tenants,
-    topics, trial,
+    browse, control, dry_run, evaluate, health, keys, list::Page, messages, replay, secrets, status, subscriptions,
+    tenants, topics, trial,
 };
 
 type Op<'s> = Operation<'s>;
@@ -267,6 +267,17 @@ pub(crate) fn get_control(op: Op<'_>) -> Op<'_> {
     let op = op.named("getControl", NODE, "What this node knows of the control topic");
     let op = op.about("Nodes at the same revision have the same digest. It is looked at between two commands.");
     op.answers::<control::Known>(200, "Revision and digest")
+}
+
+pub(crate) fn get_messages(op: Op<'_>) -> Op<'_> {
+    let op = op.named("getMessages", NODE, "Which messages this node writes to its log");
+    op.answers::<messages::Shown>(200, "The filter")
+}
+
+pub(crate) fn put_messages(op: Op<'_>) -> Op<'_> {
+    let op = op.named("putMessages", NODE, "Write others, until this node is started again");
+    let op = op.takes::<messages::Shown>(true, &json!({"filter": "info,fpaas_router=debug"}));
+    op.answers::<messages::Shown>(200, "The filter as it is now")
 }
 
 pub(crate) fn healthy(op: Op<'_>) -> Op<'_> {

@@ -138,3 +138,15 @@ async fn a_client_that_goes_away_in_a_request_harms_nobody() {
     let answer = read_until(&mut stream, "").await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
+
+#[tokio::test]
+async fn what_the_program_says_is_changed_while_it_runs() {
+    let world = World::new().await;
+    let path = "/v1/admin/messages";
+    assert_eq!(world.get(path).await.json(200)["filter"], "info");
+    assert_eq!(world.put(path, r#"{"filter":"warn,fpaas=debug"}"#).await.json(200)["filter"], "warn,fpaas=debug");
+    for (body, pointer) in [(r#"{"filter":"a b"}"#, "/filter"), (r#"{"filter":""}"#, "/filter"), ("{}", "/filter")] {
+        world.put(path, body).await.refused(400, "invalid-request", &[pointer]);
+    }
+    assert_eq!(world.get(path).await.json(200)["filter"], "warn,fpaas=debug");
+}

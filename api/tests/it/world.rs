@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use fpaas_api::{ApiKey, Config, Sources, Webhooks};
+use fpaas_api::{ApiKey, Config, Messages, Sources, Webhooks};
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicName, TopicPartition};
 use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, TopicSpec, Transaction, Writer};
@@ -148,8 +148,23 @@ pub(crate) fn config() -> Config {
         commit: "abcdef".to_owned(),
         open_metrics: true,
         sources: Sources::default(),
+        messages: messages(),
         webhooks: Webhooks::new(|trial| Box::pin(async move { Some(tried(&trial)) })),
     }
+}
+
+/// Takes whatever has no space in it.
+fn messages() -> Messages {
+    let filter = Arc::new(std::sync::Mutex::new("info".to_owned()));
+    let said = Arc::clone(&filter);
+    let set = move |text: &str| {
+        if text.contains(' ') {
+            return Err("must be a filter".to_owned());
+        }
+        text.clone_into(&mut filter.lock().unwrap());
+        Ok(())
+    };
+    Messages::new(move || said.lock().unwrap().clone(), set)
 }
 
 /// Stands in for an endpoint that gives back how many events it got.
