@@ -1,0 +1,97 @@
+//! `fpaas config check`: what each setting is, where that was said, and everything that is wrong.
+//!
+//! Does not decide what is wrong: a node's start does (`node::check`).
+
+use serde_json::{Value, json};
+
+use crate::args::Output;
+use crate::config::setting::{Kind, Setting};
+use crate::config::{Origin, Settings, Wrong, shown};
+use crate::exit::Failure;
+use crate::node;
+use crate::out;
+
+/// Looks, and says it.
+pub(crate) fn run(settings: &Settings, output: Output) -> Result<(), Failure> {
+    let wrong = node::check(settings).err().map_or_else(Vec::new, |wrongs| wrongs.0);
+    let said = match output {
+        Output::Text => text(settings, &wrong),
+        Output::Json => json(settings, &wrong).to_string(),
+    };
+    let _enough = out::line(said.trim_end())?;
+    let command = settings.role.as_str();
+    let would_not = |what: &str| Err(Failure::Usage(format!("fpaas {command} would not start: {what} wrong")));
+    match wrong.len() {
+        0 => Ok(()),
+        1 => would_not("a setting is"),
+        count => would_not(&format!("{count} settings are")),
+    }
+}
+
+fn text(settings: &Settings, wrong: &[Wrong]) -> String {
+    let line = |setting: &'static Setting| {
+        let (value, origin) = (value(settings, setting), settings.origin(setting, None));
+        format!("{:17} {:40} {}\n", setting.key, value.unwrap_or_else(|| "not set".to_owned()), place(&origin))
+    };
+    let mut said: String = settings.all().map(line).collect();
+    for wrong in wrong {
+        said.push_str(&format!("\nwrong: {wrong}"));
+    }
+    if wrong.is_empty() {
+        said.push_str(&format!("\nfpaas {} would start with these settings", settings.role.as_str()));
+    }
+    said
+}
+
+/// As it may be shown; `None` where nothing is set.
+fn value(settings: &Settings, setting: &Setting) -> Option<String> {
+    let texts = settings.texts(setting);
+    match setting.kind {
+        _ if texts.is_empty() => setting.is_list().then(|| "none".to_owned()),
+        _ if setting.secret => Some("set, not shown".to_owned()),
+        _ => Some(texts.iter().map(|text| shown(text)).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => "default".to_owned(),
+        origin => format!("{}: {origin}", origin.kind()),
+    }
+}
+
+fn json(settings: &Settings, wrong: &[Wrong]) -> Value {
+    let setting = |setting: &'static Setting| {
+        let origin = settings.origin(setting, None);
+        let mut said = json!({"key": setting.key, "value": typed(settings, setting), "source": origin.kind()});
+        if origin != Origin::Default {
+            said["at"] = json!(origin.to_string());
+        }
+        if setting.secret && !settings.texts(setting).is_empty() {
+            said["hidden"] = json!(true);
+        }
+        said
+    };
+    let one = |Wrong { pointer, origin, value, detail }: &Wrong| {
+        let (source, at) = (origin.kind(), origin.to_string());
+        json!({"pointer": pointer, "source": source, "at": at, "value": value, "detail": detail})
+    };
+    json!({
+        "command": settings.role.as_str(),
+        "starts": wrong.is_empty(),
+        "wrong": wrong.iter().map(one).collect::<Vec<_>>(),
+        "settings": settings.all().map(setting).collect::<Vec<_>>(),
+    })
+}
+
+/// As a file would have it; null where nothing is set, or nothing may be shown.
+fn typed(settings: &Settings, setting: &Setting) -> Value {
+    let texts = settings.texts(setting);
+    let parsed = || texts.first().and_then(|text| serde_json::from_str(text).ok());
+    match setting.kind {
+        _ if setting.secret => Value::Null,
+        Kind::List(_) => texts.iter().map(|text| shown(text)).collect(),
+        Kind::Number | Kind::Switch if parsed().is_some() => parsed().unwrap_or_default(),
+        _ => texts.first().map_or(Value::Null, |text| shown(text).into()),
+    }
+}
