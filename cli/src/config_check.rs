@@ -30,8 +30,8 @@ pub(crate) fn run(settings: &Settings, output: Output) -> Result<(), Failure> {
 
 fn text(settings: &Settings, wrong: &[Wrong]) -> String {
     let line = |setting: &'static Setting| {
-        let (value, origin) = (value(settings, setting), settings.origin(setting, None));
-        format!("{:17} {:40} {}\n", setting.key, value.unwrap_or_else(|| "not set".to_owned()), place(&origin))
+        let origin = settings.origin(setting, None);
+        format!("{:17} {:40} {}\n", setting.key, value(settings, setting), place(&origin))
     };
     let mut said: String = settings.all().map(line).collect();
     for wrong in wrong {
@@ -43,13 +43,16 @@ fn text(settings: &Settings, wrong: &[Wrong]) -> String {
     said
 }
 
-/// As it may be shown; `None` where nothing is set.
-fn value(settings: &Settings, setting: &Setting) -> Option<String> {
+/// As it may be shown.
+fn value(settings: &Settings, setting: &Setting) -> String {
     let texts = settings.texts(setting);
     match setting.kind {
-        _ if texts.is_empty() => setting.is_list().then(|| "none".to_owned()),
-        _ if setting.secret => Some("set, not shown".to_owned()),
-        _ => Some(texts.iter().map(|text| shown(text)).collect::<Vec<_>>().join(", ")),
+        Kind::List(_) if texts.is_empty() => "none".to_owned(),
+        // What is null there is not said there.
+        _ if texts.is_empty() && settings.origin(setting, None) != Origin::Default => "of another type".to_owned(),
+        _ if texts.is_empty() => "not set".to_owned(),
+        _ if setting.secret => "set, not shown".to_owned(),
+        _ => texts.iter().map(|text| shown(text)).collect::<Vec<_>>().join(", "),
     }
 }
 

@@ -138,7 +138,7 @@ fn path(text: &str) -> Result<PathBuf, &'static str> {
 }
 
 fn listen(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080")
+    text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8080")
 }
 
 fn partitions(text: &str) -> Result<u32, String> {

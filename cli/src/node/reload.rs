@@ -38,7 +38,7 @@ impl Reload {
         };
         let (file, now) = (file.display(), self.settings.again());
         match follow(&now, shown) {
-            Err(why) => warn!(%file, "SIGHUP: the settings stay as they are: {why}"),
+            Err(why) => return warn!(%file, "SIGHUP: the settings stay as they are: {why}"),
             Ok(messages) => info!(%file, messages, "SIGHUP: the file of settings was read again"),
         }
         for setting in now.changed(&self.settings).filter(|setting| setting.key != MESSAGES.key) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use expect_test::{Expect, expect};
 use fpaas_testkit::process::program;
-use fpaas_testkit::{Client, Process};
+use fpaas_testkit::{Client, Need, Process, skip};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -98,12 +98,115 @@ async fn checked(output: &str, expected: &Expect) -> Result<()> {
 
 #[tokio::test]
 async fn the_check_says_everything_that_is_wrong_at_once() -> Result<()> {
-    checked("text", &expect![[""]]).await
+    checked(
+        "text",
+        &expect![[r#"
+        data              fpaas-data                               default
+        listen            nowhere                                  file: fpaas.yaml, line 1
+        upstream          wss://…@a.example, ftp://…@b.example     file: fpaas.yaml, line 3
+        upstreamCa        not set                                  default
+        apply             not set                                  default
+        exitWhenIdle      false                                    default
+        partitions        of another type                          file: fpaas.yaml, line 6
+        log               embedded                                 default
+        topicPrefix       fpaas                                    default
+        kafkaProperty     none                                     default
+        kafkaProperties   not set                                  default
+        nodeId            a b                                      flag: --node-id
+        fsync             sometimes                                environment: FPAAS_FSYNC
+        only              none                                     default
+        allowWebhookCidr  none                                     default
+        messages          inof                                     file: fpaas.yaml, line 8
+        messagesJson      false                                    default
+        apiKey            set, not shown                           file: fpaas.yaml, line 7
+
+        wrong: fpaas.yaml, line 2, /kafka_properties: there is no such setting: write kafkaProperties
+        wrong: fpaas.yaml, line 6, /partitions: must be a number, without quotes
+        wrong: fpaas.yaml, line 8, /messages inof: must be a level such as info, or such as warn,fpaas_router=debug
+        wrong: fpaas.yaml, line 1, /listen nowhere: must be an IP address and a port, such as 127.0.0.1:8080
+        wrong: fpaas.yaml, line 5, /upstream/1 ftp://…@b.example: use wss://HOST, ws://HOST or file:PATH
+        wrong: FPAAS_FSYNC=sometimes: must be always, never, or a time such as 50ms
+        wrong: --node-id: only with --log kafka://HOST:PORT…
+        wrong: --node-id a b: must be 1 to 64 of the characters a-z, A-Z, 0-9, '.', '_', '-'
+        wrong: fpaas.yaml, line 7, /apiKey: must be 16 to 200 printable ASCII characters, with no space at either end
+    "#]],
+    )
+    .await
 }
 
 #[tokio::test]
 async fn the_check_says_the_same_as_json() -> Result<()> {
-    checked("json", &expect![[""]]).await
+    checked(
+        "json",
+        &expect![[r#"
+        [
+          {
+            "at": "fpaas.yaml, line 2",
+            "detail": "there is no such setting: write kafkaProperties",
+            "pointer": "/kafka_properties",
+            "source": "file",
+            "value": null
+          },
+          {
+            "at": "fpaas.yaml, line 6",
+            "detail": "must be a number, without quotes",
+            "pointer": "/partitions",
+            "source": "file",
+            "value": null
+          },
+          {
+            "at": "fpaas.yaml, line 8",
+            "detail": "must be a level such as info, or such as warn,fpaas_router=debug",
+            "pointer": "/messages",
+            "source": "file",
+            "value": "inof"
+          },
+          {
+            "at": "fpaas.yaml, line 1",
+            "detail": "must be an IP address and a port, such as 127.0.0.1:8080",
+            "pointer": "/listen",
+            "source": "file",
+            "value": "nowhere"
+          },
+          {
+            "at": "fpaas.yaml, line 5",
+            "detail": "use wss://HOST, ws://HOST or file:PATH",
+            "pointer": "/upstream/1",
+            "source": "file",
+            "value": "ftp://…@b.example"
+          },
+          {
+            "at": "FPAAS_FSYNC",
+            "detail": "must be always, never, or a time such as 50ms",
+            "pointer": "/fsync",
+            "source": "environment",
+            "value": "sometimes"
+          },
+          {
+            "at": "--node-id",
+            "detail": "only with --log kafka://HOST:PORT…",
+            "pointer": "/nodeId",
+            "source": "flag",
+            "value": null
+          },
+          {
+            "at": "--node-id",
+            "detail": "must be 1 to 64 of the characters a-z, A-Z, 0-9, '.', '_', '-'",
+            "pointer": "/nodeId",
+            "source": "flag",
+            "value": "a b"
+          },
+          {
+            "at": "fpaas.yaml, line 7",
+            "detail": "must be 16 to 200 printable ASCII characters, with no space at either end",
+            "pointer": "/apiKey",
+            "source": "file",
+            "value": null
+          }
+        ]
+    "#]],
+    )
+    .await
 }
 
 #[tokio::test]
@@ -272,5 +375,38 @@ async fn without_a_file_sighup_is_logged_and_does_nothing() -> Result<()> {
     }
     ensure!(running.api.get("/v1/topics").await?["items"][0]["name"] == "firehose");
     ensure!(stopped(&mut running.process).await?);
+    Ok(())
+}
+
+/// Runs what it is given in a terminal of its own, closes that once it has said where its API is, and says how it ended.
+const TERMINAL: &str = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.dup2(os.open("said", os.O_CREAT | os.O_WRONLY), 2)
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+while b"API " not in said:
+    said += os.read(terminal, 4096)
+os.close(terminal)
+print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"#;
+
+#[tokio::test]
+async fn a_node_whose_terminal_is_closed_stops() -> Result<()> {
+    if std::process::Command::new("python3").args(["-c", "import pty"]).output().is_err() {
+        skip(Need::Python, "a node in a terminal that is closed");
+        return Ok(());
+    }
+    let home = tempfile::tempdir()?;
+    let fpaas = program("fpaas")?.display().to_string();
+    let mut command = Command::new("python3");
+    command.current_dir(home.path()).env("FPAAS_CONTEXT", home.path().join("context.json")).args(["-c", TERMINAL]);
+    command.args([&fpaas, "dev", "--data", "data", "--listen", "127.0.0.1:0", "--upstream", "ws://127.0.0.1:9"]);
+    let mut process = Process::spawn("fpaas dev in a terminal", &mut command)?;
+    let code = process.line(0, LONG, |line| Some(line.strip_prefix("ended ")?.to_owned())).await?;
+    let said = std::fs::read_to_string(home.path().join("said"))?;
+    ensure!(code == "0" && said.contains("stopping") && said.contains("SIGHUP"), "{code}: {said}");
+    process.wait(LONG).await?;
     Ok(())
 }
