@@ -106,9 +106,9 @@ pub(crate) enum OnConfig {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Takes the file, the flags and the variables of a node, and says everything that is wrong with them at once. Reads the files
-that they name, and neither opens the log nor connects to anything: `fpaas kafka check` does. Exit codes: 0 a node would
-start, 64 it would not.")]
+Takes the file, the flags and the variables of a node, and says everything that is wrong with them at once. Reads the
+files that they name, and neither opens the log nor connects to anything: `fpaas kafka check` does. Exit codes: 0 a node
+would start, 64 it would not.")]
 pub(crate) struct ConfigCheck {
     /// Which command would take them
     #[arg(long = "for", value_enum, default_value = "serve", value_name = "COMMAND")]

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM ask the program to stop, and so does SIGHUP where its terminal is gone. Any other SIGHUP asks it to
-//! read its settings again.
+//! SIGINT and SIGTERM ask the program to stop, and so does SIGHUP where its terminal is gone. Any other SIGHUP asks it
+//! to read its settings again.
 
 use std::io::{self, IsTerminal as _};
 

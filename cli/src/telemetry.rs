@@ -81,7 +81,7 @@ impl fmt::Debug for Messages {
     }
 }
 
-/// A word alone would be the name of a module, of which everything is shown and nothing else: `inof` is a level misspelt.
+/// A word alone would be a module, of which everything is shown, and nothing else: `inof` is a level misspelt.
 fn parse(text: &str) -> Result<EnvFilter, String> {
     const RIGHT: &str = "must be a level such as info, or such as warn,fpaas_router=debug";
     let is_level = |word: &str| !word.trim().is_empty() && word.trim().parse::<LevelFilter>().is_ok();

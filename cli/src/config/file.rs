@@ -1,5 +1,5 @@
-//! A file of settings: YAML, one mapping of keys to values. Strict: what is not known, or written in another way than its
-//! setting is, is wrong, and all of it is said at once.
+//! A file of settings: YAML, one mapping of keys to values. Strict: what is not known, or written in another way than
+//! its setting is, is wrong, and all of it is said at once.
 
 use std::collections::BTreeMap;
 

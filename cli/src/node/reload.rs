@@ -1,5 +1,5 @@
-//! SIGHUP: the file of settings is read again, and what is shown of messages follows it. Everything else stays as it was
-//! at the start; what has changed besides is named.
+//! SIGHUP: the file of settings is read again, and what is shown of messages follows it. Everything else stays as it
+//! was at the start; what has changed besides is named.
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};

@@ -136,9 +136,11 @@ async fn the_check_says_everything_that_is_wrong_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn the_check_says_the_same_as_json() -> Result<()> {
-    checked(
-        "json",
-        &expect![[r#"
+    checked("json", &as_json()).await
+}
+
+fn as_json() -> Expect {
+    expect![[r#"
         [
           {
             "at": "fpaas.yaml, line 2",
@@ -204,9 +206,7 @@ async fn the_check_says_the_same_as_json() -> Result<()> {
             "value": null
           }
         ]
-    "#]],
-    )
-    .await
+    "#]]
 }
 
 #[tokio::test]
@@ -378,7 +378,7 @@ async fn without_a_file_sighup_is_logged_and_does_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Runs what it is given in a terminal of its own, closes that once it has said where its API is, and says how it ended.
+/// Runs what it is given in a terminal of its own, closes that once its API is there, and says how it ended.
 const TERMINAL: &str = r#"
 import os, pty, sys
 pid, terminal = pty.fork()
