@@ -66,14 +66,10 @@ fn place(origin: &Origin) -> String {
 fn json(settings: &Settings, wrong: &[Wrong]) -> Value {
     let setting = |setting: &'static Setting| {
         let origin = settings.origin(setting, None);
-        let mut said = json!({"key": setting.key, "value": typed(settings, setting), "source": origin.kind()});
-        if origin != Origin::Default {
-            said["at"] = json!(origin.to_string());
-        }
-        if setting.secret && !settings.texts(setting).is_empty() {
-            said["hidden"] = json!(true);
-        }
-        said
+        let (value, source) = (typed(settings, setting), origin.kind());
+        let at = (origin != Origin::Default).then(|| origin.to_string());
+        let hidden = setting.secret && !settings.texts(setting).is_empty();
+        json!({"key": setting.key, "value": value, "hidden": hidden, "source": source, "at": at})
     };
     let one = |Wrong { pointer, origin, value, detail }: &Wrong| {
         let (source, at) = (origin.kind(), origin.to_string());

@@ -89,7 +89,10 @@ async fn checked(output: &str, expected: &Expect) -> Result<()> {
     ensure!(code == 64 && said == "fpaas: fpaas serve would not start: 9 settings are wrong\n", "{code}: {said}");
     ensure!(!printed.contains("hunter2"), "{printed}");
     let printed = match output {
-        "json" => format!("{:#}\n", serde_json::from_str::<Value>(&printed)?["wrong"]),
+        "json" => {
+            let found: Value = serde_json::from_str(&printed)?;
+            format!("{:#}\n", found["wrong"])
+        }
         _ => printed,
     };
     expected.assert_eq(&printed);
