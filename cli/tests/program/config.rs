@@ -91,7 +91,7 @@ async fn checked(output: &str, expected: &Expect) -> Result<()> {
     let printed = match output {
         "json" => {
             let found: Value = serde_json::from_str(&printed)?;
-            format!("{:#}\n", found["wrong"])
+            format!("{:#}\n", found.get("wrong").context("nothing is wrong")?)
         }
         _ => printed,
     };
