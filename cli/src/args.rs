@@ -1,6 +1,5 @@
 //! What a person can type, and the help that teaches it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -11,10 +10,10 @@ mod resources;
 
 pub(crate) use resources::{DeadLetters, DeleteTopic, Keys, Replay, Scope, Tenants, Test};
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FPAAS_COMMIT"), ")");
+use crate::config::setting::{API_KEY, KAFKA_PROPERTIES, KAFKA_PROPERTY, MESSAGES, TOPIC_PREFIX};
+use crate::config::{Flags, Origin, Role, Settings, Shared};
 
-/// The relay of the network at large, run by Bluesky.
-const PUBLIC_RELAY: &str = "wss://relay1.us-west.bsky.network";
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FPAAS_COMMIT"), ")");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +26,8 @@ Examples:
   fpaas status -o table                         the same of all, a line each
   fpaas tap like-results --from earliest        read a topic
   fpaas kafka check --log kafka://HOST:9092     say whether a Kafka cluster will do
+  fpaas config default > fpaas.yaml             a file with every setting, for --config
+  fpaas config check --config fpaas.yaml        say whether a node would start with it
 
 Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the server cannot be reached,
 73 the data folder cannot be used, 77 wrong key, 78 the Kafka cluster is not as it must be.";
@@ -37,12 +38,8 @@ Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the 
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// Which messages are shown, such as `info` or `warn,fpaas_router=debug` [default: info; fewer for kafka check]
-    #[arg(long, global = true, env = "FPAAS_MESSAGES", value_name = "FILTER")]
-    pub(crate) messages: Option<String>,
-    /// Messages as JSON, one object a line
-    #[arg(long, global = true, env = "FPAAS_MESSAGES_JSON")]
-    pub(crate) messages_json: bool,
+    #[command(flatten)]
+    pub(crate) shared: Shared,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -53,8 +50,15 @@ pub(crate) struct Server {
     /// Address of the API, such as http://127.0.0.1:8080
     #[arg(long, global = true, env = "FPAAS_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Key of the API; for `dev`: 16 to 200 printable ASCII characters that replace the key in the data folder
-    #[arg(long, global = true, env = "FPAAS_API_KEY", hide_env_values = true, value_name = "KEY")]
+    #[arg(
+        id = API_KEY.flag,
+        long = API_KEY.flag,
+        global = true,
+        env = API_KEY.variable,
+        hide_env_values = true,
+        value_name = "KEY",
+        help = API_KEY.help
+    )]
     pub(crate) api_key: Option<String>,
     /// With the operator's key: the tenant whose things these are [default: local]
     #[arg(long, global = true, env = "FPAAS_TENANT", value_name = "ID")]
@@ -110,6 +114,33 @@ pub(crate) enum Command {
     /// What concerns a Kafka cluster
     #[command(subcommand)]
     Kafka(OnKafka),
+    /// What concerns the settings of a node
+    #[command(subcommand)]
+    Config(OnConfig),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnConfig {
+    /// Print a file with every setting, at its default, and what it is
+    Default,
+    /// Say whether a node would start with these settings, what each is, and where that was said
+    Check(ConfigCheck),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Takes the file, the flags and the variables of a node, and says everything that is wrong with them at once. Reads the
+files that they name, and neither opens the log nor connects to anything: `fpaas kafka check` does. Exit codes: 0 a node
+would start, 64 it would not.")]
+pub(crate) struct ConfigCheck {
+    /// Which command would take them
+    #[arg(long = "for", value_enum, default_value = "serve", value_name = "COMMAND")]
+    pub(crate) role: Role,
+    /// How it is said
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) settings: Flags<true>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,7 +180,7 @@ Without --upstream the public relay is read. Stop with Ctrl-C: everything is kep
 start goes on where this one stopped. Even kill -9 costs nothing.")]
 pub(crate) struct Dev {
     #[command(flatten)]
-    pub(crate) node: Node,
+    pub(crate) settings: Flags<false>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -160,92 +191,56 @@ at global addresses alone; --allow-webhook-cidr lists networks whose addresses t
   fpaas serve --data /var/lib/fpaas --listen 0.0.0.0:8080 --allow-webhook-cidr 10.20.0.0/16")]
 pub(crate) struct Serve {
     #[command(flatten)]
-    pub(crate) node: Node,
-    /// What this node does, such as router,dispatcher; the others are other nodes' work [default: everything]
-    #[arg(long, env = "FPAAS_ONLY", value_delimiter = ',', value_name = "PARTS")]
-    pub(crate) only: Vec<Part>,
-    /// A network whose addresses webhooks may have, by http too; may be given again
-    #[arg(long, env = "FPAAS_ALLOW_WEBHOOK_CIDR", value_delimiter = ',', value_name = "CIDR")]
-    pub(crate) allow_webhook_cidr: Vec<IpNet>,
-}
-
-/// What `dev` and `serve` have in common.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Node {
-    /// Folder for the key and, with an embedded log, topics and positions; made if it is not there
-    #[arg(long, env = "FPAAS_DATA", default_value = "fpaas-data", value_name = "DIR")]
-    pub(crate) data: PathBuf,
-    /// Address of the API; port 0 picks a free one
-    #[arg(long, env = "FPAAS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
-    /// Where frames come from: ws://…, wss://… or file:PATH[?speed=max|Nx]; may be given again
-    #[arg(long, env = "FPAAS_UPSTREAM", value_name = "URL", default_value = PUBLIC_RELAY)]
-    pub(crate) upstream: Vec<String>,
-    /// Certificate authorities that wss:// upstreams may have besides the public ones: a PEM file
-    #[arg(long, env = "FPAAS_UPSTREAM_CA", value_name = "FILE")]
-    pub(crate) upstream_ca: Option<PathBuf>,
-    /// Apply this file before the first frame is read
-    #[arg(long, value_name = "FILE")]
-    pub(crate) apply: Option<PathBuf>,
-    /// Stop once the recordings are read and everything is delivered; with a relay alone there is no such moment
-    #[arg(long)]
-    pub(crate) exit_when_idle: bool,
-    /// Partitions of the firehose topic, fixed when it is made [default: 4 for dev, 16 for serve]
-    #[arg(long, env = "FPAAS_PARTITIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(crate) partitions: Option<u32>,
-    #[command(flatten)]
-    pub(crate) log: LogArgs,
-}
-
-/// Which log, and how it is used.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct LogArgs {
-    /// Where the topics are: `embedded` is the data folder, kafka://HOST:PORT,… a Kafka cluster
-    #[arg(long, env = "FPAAS_LOG", default_value = "embedded", value_name = "LOG")]
-    pub(crate) log: String,
-    #[command(flatten)]
-    pub(crate) cluster: Cluster,
-    /// This node's name on a Kafka cluster, the same after every restart [default: made once, kept in the data folder]
-    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
-    pub(crate) node_id: Option<String>,
-    /// When an embedded log is flushed to the disk: always, never, or every so often (such as 50ms)
-    #[arg(long, env = "FPAAS_FSYNC", default_value = "50ms", value_name = "WHEN")]
-    pub(crate) fsync: String,
+    pub(crate) settings: Flags<true>,
 }
 
 /// The names on a Kafka cluster, and how its clients are.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Cluster {
-    /// What the names of topics, groups and transactional ids begin with on a Kafka cluster
-    #[arg(long, env = "FPAAS_TOPIC_PREFIX", default_value = "fpaas", value_name = "PREFIX")]
-    pub(crate) topic_prefix: String,
-    /// A property of librdkafka, such as security.protocol=SASL_SSL; may be given again
     #[arg(
         long,
-        env = "FPAAS_KAFKA_PROPERTY",
+        env = TOPIC_PREFIX.variable,
+        default_value = TOPIC_PREFIX.default(),
+        value_name = "PREFIX",
+        help = TOPIC_PREFIX.help
+    )]
+    pub(crate) topic_prefix: String,
+    #[arg(
+        long,
+        env = KAFKA_PROPERTY.variable,
         hide_env_values = true,
         value_delimiter = '\n',
-        value_name = "NAME=VALUE"
+        value_name = "NAME=VALUE",
+        help = KAFKA_PROPERTY.help
     )]
     pub(crate) kafka_property: Vec<String>,
-    /// A file of such properties, one a line: passwords are best kept there, where no list of processes shows them
-    #[arg(long, env = "FPAAS_KAFKA_PROPERTIES", value_name = "FILE")]
+    #[arg(long, env = KAFKA_PROPERTIES.variable, value_name = "FILE", help = KAFKA_PROPERTIES.help)]
     pub(crate) kafka_properties: Option<PathBuf>,
 }
 
 impl Args {
-    /// The messages that are shown.
-    pub(crate) fn filter(&self) -> &str {
-        // What librdkafka says of a cluster that is being checked is in the lines of the check.
-        let default = if matches!(self.command, Command::Kafka(_)) { "warn,fpaas_log=error" } else { "info" };
-        self.messages.as_deref().unwrap_or(default)
+    /// Those of the node that is asked for. Of another command's, what is shown of messages counts.
+    pub(crate) fn settings(&self) -> Settings {
+        match &self.command {
+            Command::Dev(dev) => Settings::resolve(Role::Dev, &dev.settings.0),
+            Command::Serve(serve) => Settings::resolve(Role::Serve, &serve.settings.0),
+            Command::Config(OnConfig::Check(check)) => Settings::resolve(check.role, &check.settings.0),
+            _ => Settings::resolve(Role::Serve, &self.shared.0),
+        }
     }
-}
 
-impl LogArgs {
-    /// True of a log that several nodes may use.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.log != "embedded"
+    /// True of a command that reads all settings of a node.
+    pub(crate) const fn is_of_node(&self) -> bool {
+        matches!(self.command, Command::Dev(_) | Command::Serve(_) | Command::Config(OnConfig::Check(_)))
+    }
+
+    /// The messages that are shown.
+    pub(crate) fn filter<'a>(&self, settings: &'a Settings) -> &'a str {
+        // What librdkafka says of a cluster that is being checked is in the lines of the check.
+        if matches!(self.command, Command::Kafka(_)) && settings.origin(&MESSAGES, None) == Origin::Default {
+            return "warn,fpaas_log=error";
+        }
+        settings.texts(&MESSAGES).first().map_or("", String::as_str)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::out;
 
 /// Looks, and says it.
 pub(crate) async fn run(check: &Check) -> Result<(), Failure> {
-    let config = cluster::config(&check.log, &check.cluster, "")?;
+    let config = cluster::config(&check.log, &check.cluster)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let findings = Kafka::check(&config, clock).await;
     for finding in &findings {

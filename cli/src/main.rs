@@ -6,6 +6,8 @@ mod args;
 mod client;
 mod clock;
 mod cluster;
+mod config;
+mod config_check;
 mod crash;
 mod exit;
 mod kafka_check;
@@ -22,8 +24,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, OnKafka};
+use args::{Args, Command, OnConfig, OnKafka};
+use config::Settings;
 use exit::Failure;
+use telemetry::Messages;
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -31,21 +35,26 @@ fn main() -> ExitCode {
         Err(asked) => return exit::usage(&asked),
     };
     crash::install();
-    telemetry::install(&args);
-    match run(args) {
+    let settings = args.settings();
+    let messages = telemetry::install(args.filter(&settings), &settings);
+    match run(args, settings, messages) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(args: Args, settings: Settings, messages: Messages) -> Result<(), Failure> {
     // Both HTTP and WebSocket clients take the process's provider; a second installation only says that it is there.
     drop(rustls::crypto::ring::default_provider().install_default());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if !args.is_of_node() {
+        telemetry::check(&settings)?;
+    }
     let finished = runtime.block_on(async {
         match args.command {
-            Command::Dev(dev) => Box::pin(node::dev(dev, args.server.api_key)).await,
-            Command::Serve(serve) => Box::pin(node::serve(serve, args.server.api_key)).await,
+            Command::Dev(_) | Command::Serve(_) => Box::pin(node::run(settings, messages)).await,
+            Command::Config(OnConfig::Check(check)) => config_check::run(&settings, check.output),
+            Command::Config(OnConfig::Default) => out::line(config::default::TEXT.trim_end()).map(drop),
             Command::Migrate(migrate) => Box::pin(migrate::run(migrate)).await,
             Command::Apply(apply) => client::apply::run(&args.server, &apply).await,
             Command::Get(get) => client::show::get(&args.server, &get).await,

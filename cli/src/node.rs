@@ -13,6 +13,7 @@ mod metrics;
 mod plan;
 mod pools;
 mod progress;
+mod reload;
 
 use std::sync::Arc;
 
@@ -25,46 +26,49 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::args::{Dev, Part, Serve};
+use crate::args::Part;
 use crate::client;
 use crate::clock::WallClock;
+use crate::config::setting::DATA;
+use crate::config::{Settings, Wrong, Wrongs};
 use crate::exit::Failure;
 use crate::signal;
 use crate::supervise::Supervisor;
+use crate::telemetry::Messages;
 use backend::Backend;
 use folder::Folder;
 use plan::Plan;
 use pools::{Pools, Stages};
+use reload::Reload;
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// `fpaas dev`.
-pub(crate) async fn dev(dev: Dev, api_key: Option<String>) -> Result<(), Failure> {
-    run(Plan::of_dev(&dev)?, api_key).await
+/// What would keep a node from starting with these settings, as far as can be seen from here. Opens nothing.
+pub(crate) fn check(settings: &Settings) -> Result<(), Wrongs> {
+    let plan = Plan::new(settings)?;
+    folder::check(&plan.data, plan.naming()).map_err(|failure| {
+        let (origin, detail) = (settings.origin(&DATA, None), failure.to_string());
+        Wrongs(vec![Wrong { pointer: format!("/{}", DATA.key), origin, value: None, detail }])
+    })
 }
 
-/// `fpaas serve`.
-pub(crate) async fn serve(serve: Serve, api_key: Option<String>) -> Result<(), Failure> {
-    run(Plan::of_serve(&serve)?, api_key).await
-}
-
-/// Runs until a signal, a failure, or, with `--exit-when-idle`, until all is done.
-async fn run(mut plan: Plan, api_key: Option<String>) -> Result<(), Failure> {
+/// `fpaas dev` and `fpaas serve`: runs until a signal, a failure, or, with `--exit-when-idle`, until all is done.
+pub(crate) async fn run(settings: Settings, messages: Messages) -> Result<(), Failure> {
+    let mut plan = Plan::new(&settings)?;
     let mut asked_to_stop = signal::Asked::listen()?;
+    let reload = Reload::listen(settings)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let listener = listen(&plan).await?;
-    // An empty variable is no key.
-    let key = api_key.filter(|key| !key.is_empty());
     // What is wrong with the folder or the log is said before anything is made anywhere.
     folder::check(&plan.data, plan.naming())?;
     let reached = tokio::select! {
         reached = plan.log.reach(plan.partitions_asked) => reached?,
         name = asked_to_stop.next() => { info!(signal = name, "stopping"); return Ok(()) }
     };
-    let folder = Folder::open(&plan.data, key, plan.naming())?;
+    let folder = Folder::open(&plan.data, plan.key.take(), plan.naming())?;
     let backend = reached.open(&plan.data, &clock).await?;
     let mut supervisor = Supervisor::new(CancellationToken::new());
-    let start = Start { plan: &mut plan, folder: &folder, backend: &backend, clock };
+    let start = Start { plan: &mut plan, folder: &folder, backend: &backend, clock, reload, messages };
     let ended = tokio::select! {
         ended = Box::pin(start.run(&mut supervisor, listener)) => ended,
         name = asked_to_stop.next() => { info!(signal = name, "stopping"); Ok(()) }
@@ -90,12 +94,16 @@ struct Start<'a> {
     folder: &'a Folder,
     backend: &'a Backend,
     clock: Arc<dyn Clock>,
+    reload: Reload,
+    /// Which are shown: to be changed while the node runs.
+    messages: Messages,
 }
 
 impl Start<'_> {
     /// Until it fails or, with `--exit-when-idle`, is done.
     async fn run(self, supervisor: &mut Supervisor, listener: TcpListener) -> Result<(), Failure> {
-        let (plan, folder, topics) = (self.plan, self.folder, self.backend.topics());
+        let (plan, folder, topics, messages) = (self.plan, self.folder, self.backend.topics(), self.messages);
+        supervisor.start("settings", self.reload.run(messages.clone(), supervisor.shutdown.clone()));
         // The stages wait for a log that is away; who asks the API is told that it is.
         let log: Arc<dyn Log> = Arc::new(Patient::new(self.backend.log(), supervisor.shutdown.clone()));
         let partitions = make_firehose(&log, &topics, plan).await?;
@@ -109,7 +117,7 @@ impl Start<'_> {
         let status = Arc::new(fpaas_ingest::Status::new(&plan.upstreams));
         let asked = Context { log: self.backend.log(), ..context.clone() };
         let trials = fpaas_dispatcher::Trials::new(asked.clone(), &dispatcher_config(plan))?;
-        let config = api_config(plan, folder, metrics::sources(&status, self.backend), trials);
+        let config = api_config(plan, folder, metrics::sources(&status, self.backend), (trials, messages));
         start_api(supervisor, &asked, plan, config, listener, ready);
         supervisor.start("removal", fpaas_state::removal::run(context.clone(), supervisor.shutdown.clone()));
         start_stages(supervisor, &context, plan, self.backend);
@@ -170,8 +178,10 @@ fn api_config(
     plan: &Plan,
     folder: &Folder,
     sources: fpaas_api::Sources,
-    trials: fpaas_dispatcher::Trials,
+    (trials, messages): (fpaas_dispatcher::Trials, Messages),
 ) -> fpaas_api::Config {
+    let said = messages.clone();
+    let messages = fpaas_api::Messages::new(move || said.get(), move |filter| messages.set(filter));
     let webhooks = fpaas_api::Webhooks::new(move |trial| {
         let trials = trials.clone();
         Box::pin(async move { trials.call(trial).await })
@@ -185,6 +195,7 @@ fn api_config(
         // Whoever can connect to loopback is on this machine.
         open_metrics: plan.listen.ip().is_loopback(),
         sources,
+        messages,
         webhooks,
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "program/commands.rs"]
 mod commands;
+#[path = "program/config.rs"]
+mod config;
 #[path = "program/consumers.rs"]
 mod consumers;
 #[path = "program/culprits.rs"]

@@ -123,6 +123,11 @@ impl Process {
         self.signal(Signal::CONT).map(drop)
     }
 
+    /// SIGHUP, by which a node reads its settings again.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.signal(Signal::HUP).map(drop)
+    }
+
     fn signal(&self, signal: Signal) -> Result<Pid> {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let pid = pid.with_context(|| format!("{} has ended", self.name))?;

@@ -49,7 +49,8 @@ impl Setting {
         let kafka = cluster(args)?;
         let drain_wait = humantime::parse_duration(&args.drain_wait)
             .map_err(|_| Failure::Usage(format!("--drain-wait {}: must be a time such as 60s", args.drain_wait)))?;
-        let node = args.node_id.as_deref().map(folder::checked_name).transpose()?;
+        let node = args.node_id.as_deref().map(folder::checked_name).transpose();
+        let node = node.map_err(|why| Failure::Usage(format!("--node-id: {why}")))?;
         let from = &args.from;
         if !from.join(folder::EMBEDDED_LOG).is_dir() && FolderMark::read(from)?.is_none() {
             return Err(Failure::Usage(format!("--from {}: there is no embedded installation", from.display())));
@@ -243,7 +244,7 @@ fn cluster(args: &Migrate) -> Result<KafkaConfig, Failure> {
     if !args.to.starts_with(SCHEME) {
         return Err(Failure::Usage(format!("--to {}: must be {SCHEME}HOST:PORT,HOST:PORT…", args.to)));
     }
-    config(&args.to, &args.cluster, "")
+    config(&args.to, &args.cluster)
 }
 
 /// Waits for a cluster that is away for a moment; who waits no longer ends the program, and runs it again.

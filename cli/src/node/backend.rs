@@ -12,14 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::existing;
 use super::folder::EMBEDDED_LOG;
-use crate::args::LogArgs;
 use crate::cluster::{self, SCHEME};
+use crate::config::Reading;
+use crate::config::setting::{FSYNC, KAFKA_PROPERTIES, KAFKA_PROPERTY, LOG, NODE_ID};
 use crate::exit::Failure;
 use crate::mark;
 
+/// How the log in the data folder is asked for.
+pub(super) const EMBEDDED: &str = "embedded";
+
 /// Which log, as it was asked for.
 #[derive(Debug)]
-pub(crate) enum Address {
+pub(super) enum Address {
     /// In the data folder.
     Embedded(Fsync),
     /// On a cluster.
@@ -45,24 +49,19 @@ pub(super) enum Backend {
 }
 
 impl Address {
-    pub(crate) fn parse(args: &LogArgs) -> Result<Self, Failure> {
-        let fsync = fsync(&args.fsync)?;
-        if args.log == "embedded" {
-            return Self::embedded(args, fsync);
+    /// `None` where it is wrong.
+    pub(super) fn read(reading: &mut Reading<'_>) -> Option<Self> {
+        let fsync = reading.one(&FSYNC, fsync);
+        if reading.text(&LOG)? != EMBEDDED {
+            return cluster::of_node(reading).map(Box::new).map(Self::Kafka);
         }
-        let config = cluster::config(&args.log, &args.cluster, "embedded, or ")?;
-        Ok(Self::Kafka(Box::new(config)))
-    }
-
-    /// Who forgot to say where the cluster is would not notice otherwise.
-    fn embedded(args: &LogArgs, fsync: Fsync) -> Result<Self, Failure> {
-        let alone = |flag: &str| Err(Failure::Usage(format!("{flag}: only with --log kafka://HOST:PORT…")));
-        match args {
-            LogArgs { node_id: Some(_), .. } => alone("--node-id"),
-            LogArgs { cluster, .. } if !cluster.kafka_property.is_empty() => alone("--kafka-property"),
-            LogArgs { cluster, .. } if cluster.kafka_properties.is_some() => alone("--kafka-properties"),
-            _ => Ok(Self::Embedded(fsync)),
+        // Who forgot to say where the cluster is would not notice otherwise.
+        for setting in [&NODE_ID, &KAFKA_PROPERTY, &KAFKA_PROPERTIES] {
+            if reading.is_said(setting) {
+                reading.refuse(setting, "only with --log kafka://HOST:PORT…");
+            }
         }
+        fsync.map(Self::Embedded)
     }
 
     /// Looks whether it is there, and makes nothing. `partitions` is how many the firehose was asked to have.
@@ -117,7 +116,7 @@ pub(super) fn unopened(error: Error) -> Failure {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Embedded(_) => f.write_str("embedded"),
+            Self::Embedded(_) => f.write_str(EMBEDDED),
             Self::Kafka(config) => write!(f, "{SCHEME}{}", config.brokers),
         }
     }
@@ -175,12 +174,12 @@ impl Backend {
     }
 }
 
-fn fsync(text: &str) -> Result<Fsync, Failure> {
+fn fsync(text: &str) -> Result<Fsync, &'static str> {
     match text {
         "always" => Ok(Fsync::Always),
         "never" => Ok(Fsync::Never),
         text => humantime::parse_duration(text)
             .map(Fsync::Interval)
-            .map_err(|_| Failure::Usage(format!("--fsync {text}: must be always, never, or a time such as 50ms"))),
+            .map_err(|_| "must be always, never, or a time such as 50ms"),
     }
 }

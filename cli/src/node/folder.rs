@@ -43,7 +43,7 @@ pub(super) struct Folder {
     _lock: File,
 }
 
-/// What is wrong with what there is, and with what was said, before anything is made: a folder belongs to one kind of
+/// What is wrong with what there is, before anything is made: a folder belongs to one kind of
 /// log, and topics left behind in the other would be missed.
 pub(super) fn check(path: &Path, naming: Naming<'_>) -> Result<(), Failure> {
     mark::refuse_folder(path, matches!(naming, Naming::Alone))?;
@@ -57,14 +57,13 @@ pub(super) fn check(path: &Path, naming: Naming<'_>) -> Result<(), Failure> {
         Naming::Alone if path.join(NODE).exists() => other("Kafka", "give --log kafka://…"),
         Naming::Alone => Ok(()),
         Naming::Among(_) if path.join(EMBEDDED_LOG).exists() => other("an embedded log", "leave out --log"),
-        Naming::Among(given) => given.map_or(Ok(()), |given| checked_name(given).map(drop)),
+        Naming::Among(_) => Ok(()),
     }
 }
 
 impl Folder {
     /// Opens or makes it. `given` replaces the stored key.
     pub(super) fn open(path: &Path, given: Option<String>, naming: Naming<'_>) -> Result<Self, Failure> {
-        let given = given.map(checked_key).transpose()?;
         fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
         let lock = lock(path)?;
         mark::refuse_folder(path, matches!(naming, Naming::Alone))?;
@@ -142,10 +141,7 @@ fn node(path: &Path, naming: Naming<'_>) -> Result<String, Failure> {
     check(path, naming)?;
     match naming {
         Naming::Alone => Ok(EMBEDDED_NODE.to_owned()),
-        Naming::Among(given) => {
-            let given = given.map(checked_name).transpose()?;
-            kept(&path.join(NODE), given, new_name)
-        }
+        Naming::Among(given) => kept(&path.join(NODE), given.map(str::to_owned), new_name),
     }
 }
 
@@ -160,14 +156,13 @@ pub(crate) fn set_name(path: &Path, name: &str) -> Result<(), Failure> {
     private::store(&file, name).map_err(|error| unusable(&file, &error))
 }
 
-pub(crate) fn checked_name(name: &str) -> Result<String, Failure> {
+/// The name of a node as it may be, or what it must be.
+pub(crate) fn checked_name(name: &str) -> Result<String, String> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if plain && (1..=NODE_BYTES_MAX).contains(&name.len()) {
         return Ok(name.to_owned());
     }
-    Err(Failure::Usage(format!(
-        "--node-id: must be 1 to {NODE_BYTES_MAX} of the characters a-z, A-Z, 0-9, '.', '_', '-'"
-    )))
+    Err(format!("must be 1 to {NODE_BYTES_MAX} of the characters a-z, A-Z, 0-9, '.', '_', '-'"))
 }
 
 /// The given text, else the stored one, else a new one; stored.
@@ -185,15 +180,14 @@ fn unusable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Folder(format!("the data folder {path} cannot be used: {error}; choose another with --data DIR"))
 }
 
-fn checked_key(key: String) -> Result<String, Failure> {
+/// The operator's key as it may be, or what it must be.
+pub(super) fn checked_key(key: &str) -> Result<String, &'static str> {
     let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     // A header's value loses what stands around it.
     if printable && key.trim() == key && (16..=200).contains(&key.len()) {
-        return Ok(key);
+        return Ok(key.to_owned());
     }
-    Err(Failure::Usage(
-        "--api-key: must be 16 to 200 printable ASCII characters, with no space at either end".to_owned(),
-    ))
+    Err("must be 16 to 200 printable ASCII characters, with no space at either end")
 }
 
 fn stored(file: &Path) -> Result<Option<String>, Failure> {

@@ -1,4 +1,6 @@
-//! From arguments to a plan: everything that can be wrong with them is said before anything is opened.
+//! From settings to a plan: everything that can be wrong with them is said, all at once, before anything is opened.
+//!
+//! `fpaas config check` makes the same plan, and says what is wrong with it instead of running it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -9,20 +11,28 @@ use std::time::Duration;
 use clap::ValueEnum as _;
 use fpaas_core::limits;
 use fpaas_dispatcher::Reach;
-use fpaas_ingest::{Trust, Upstream};
+use fpaas_ingest::{Error, Trust, Upstream};
 use fpaas_log::Retention;
+use ipnet::IpNet;
 
-use super::backend::Address;
-use super::folder::Naming;
-use crate::args::{Dev, Node, Part, Serve};
+use super::backend::{Address, EMBEDDED};
+use super::folder::{self, Naming};
+use crate::args::Part;
 use crate::client::apply::{self, Documents};
-use crate::exit::Failure;
+use crate::config::setting::{
+    ALLOW_WEBHOOK_CIDR, API_KEY, APPLY, DATA, EXIT_WHEN_IDLE, LISTEN, LOG, NODE_ID, ONLY, PARTITIONS, UPSTREAM,
+    UPSTREAM_CA,
+};
+use crate::config::{Reading, Role, Settings, Wrongs, shown};
+use crate::telemetry;
 
 /// What is kept of the firehose, first reached, so that a live feed never fills a disk.
 const FIREHOSE_TIME: Duration = Duration::from_secs(24 * 3600);
 const FIREHOSE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Partitions of the firehose in dev.
 const DEV_PARTITIONS: u32 = 4;
+/// The most it may be made with.
+const PARTITIONS_MAX: u32 = 256;
 
 /// What a node will be.
 #[derive(Debug)]
@@ -35,7 +45,7 @@ pub(super) struct Plan {
     pub(super) upstreams: Vec<Upstream>,
     /// Whose certificates they may have.
     pub(super) trust: Trust,
-    /// As they were given.
+    /// As they were given, without passwords.
     pub(super) upstream_texts: Vec<String>,
     pub(super) applied: Option<Documents>,
     pub(super) exit_when_idle: bool,
@@ -46,48 +56,53 @@ pub(super) struct Plan {
     /// What the node is called, if that was said.
     pub(super) node_id: Option<String>,
     pub(super) reach: Reach,
+    /// The operator's key, if one was given: taken out by the one who keeps it.
+    pub(super) key: Option<String>,
 }
 
 impl Plan {
-    pub(super) fn of_dev(dev: &Dev) -> Result<Self, Failure> {
-        let parts = Part::value_variants().iter().copied().collect();
-        Self::new(&dev.node, true, parts)
+    /// Or all that is wrong with them.
+    pub(super) fn new(settings: &Settings) -> Result<Self, Wrongs> {
+        let mut reading = Reading::new(settings);
+        telemetry::read(&mut reading);
+        let plan = Self::read(&mut reading, settings.role == Role::Dev);
+        reading.done(plan)
     }
 
-    pub(super) fn of_serve(serve: &Serve) -> Result<Self, Failure> {
-        let all = || Part::value_variants().iter().copied().collect();
-        let parts: BTreeSet<Part> = if serve.only.is_empty() { all() } else { serve.only.iter().copied().collect() };
-        if parts != all() && !serve.node.log.is_shared() {
-            return Err(Failure::Usage(
-                "--only: nodes share their work over Kafka: give --log kafka://…, too".to_owned(),
-            ));
+    /// Reads all of them before it answers. `None` where a setting is wrong that it cannot be without.
+    fn read(reading: &mut Reading<'_>, dev: bool) -> Option<Self> {
+        let parts = parts(reading);
+        let data = reading.one(&DATA, path);
+        let listen = reading.one(&LISTEN, listen);
+        let upstreams = if parts.contains(&Part::Ingest) { upstreams(reading) } else { Vec::new() };
+        let trust = reading.one(&UPSTREAM_CA, trust);
+        let applied = reading.one(&APPLY, |file| apply::read(Path::new(file)));
+        if reading.is_said(&APPLY) && !parts.contains(&Part::Api) {
+            reading.refuse(&APPLY, "needs the part api on this node");
         }
-        if serve.node.apply.is_some() && !parts.contains(&Part::Api) {
-            return Err(Failure::Usage("--apply: needs the part api on this node".to_owned()));
-        }
-        let plan = Self::new(&serve.node, false, parts)?;
-        Ok(Self { reach: Reach::Listed(serve.allow_webhook_cidr.clone().into()), ..plan })
-    }
-
-    fn new(node: &Node, dev: bool, parts: BTreeSet<Part>) -> Result<Self, Failure> {
-        let upstreams = if parts.contains(&Part::Ingest) { upstreams(&node.upstream)? } else { Vec::new() };
-        let plan = Self {
+        let exit_when_idle = reading.is_on(&EXIT_WHEN_IDLE);
+        let partitions_asked = reading.one(&PARTITIONS, partitions);
+        let log = Address::read(reading);
+        let node_id = reading.one(&NODE_ID, folder::checked_name);
+        let networks = reading.each(&ALLOW_WEBHOOK_CIDR, network);
+        let key = reading.one(&API_KEY, key).flatten();
+        Some(Self {
             dev,
             parts,
-            data: node.data.clone(),
-            listen: node.listen,
+            data: data?,
+            listen: listen?,
             upstreams,
-            trust: trust(node.upstream_ca.as_deref())?,
-            upstream_texts: node.upstream.clone(),
-            applied: node.apply.as_deref().map(apply::read).transpose()?,
-            exit_when_idle: node.exit_when_idle,
-            partitions: node.partitions.unwrap_or(if dev { DEV_PARTITIONS } else { limits::FIREHOSE_PARTITIONS }),
-            partitions_asked: node.partitions,
-            log: Address::parse(&node.log)?,
-            node_id: node.log.node_id.clone(),
-            reach: Reach::Dev,
-        };
-        Ok(plan)
+            trust: trust.unwrap_or_default(),
+            upstream_texts: reading.texts(&UPSTREAM).iter().map(|text| shown(text)).collect(),
+            applied,
+            exit_when_idle,
+            partitions: partitions_asked.unwrap_or(if dev { DEV_PARTITIONS } else { limits::FIREHOSE_PARTITIONS }),
+            partitions_asked,
+            log: log?,
+            node_id,
+            reach: if dev { Reach::Dev } else { Reach::Listed(networks.into()) },
+            key,
+        })
     }
 
     pub(super) fn naming(&self) -> Naming<'_> {
@@ -104,64 +119,120 @@ impl Plan {
     }
 }
 
+/// All of them where nothing is said, as in dev; and where it is wrong, so that what is theirs is looked at.
+fn parts(reading: &mut Reading<'_>) -> BTreeSet<Part> {
+    let all: BTreeSet<_> = Part::value_variants().iter().copied().collect();
+    let part = |text: &str| Part::from_str(text, false).map_err(|_| "must be ingest, router, dispatcher or api");
+    let parts: BTreeSet<_> = reading.each(&ONLY, part).into_iter().collect();
+    if parts.len() < reading.texts(&ONLY).len().max(1) {
+        return all;
+    }
+    if parts != all && reading.text(&LOG) == Some(EMBEDDED) {
+        reading.refuse(&ONLY, "nodes share their work over Kafka: give --log kafka://…, too");
+    }
+    parts
+}
+
+fn path(text: &str) -> Result<PathBuf, &'static str> {
+    if text.is_empty() { Err("must be a folder") } else { Ok(PathBuf::from(text)) }
+}
+
+fn listen(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "must be an IP address and a port, such as 127.0.0.1:8080")
+}
+
+fn partitions(text: &str) -> Result<u32, String> {
+    let (least, most) = (1, PARTITIONS_MAX);
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("must be a number from {least} to {most}"))
+}
+
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    text.parse().map_err(|_| "must be a network, such as 10.20.0.0/16")
+}
+
+/// An empty one is none.
+fn key(text: &str) -> Result<Option<String>, &'static str> {
+    if text.is_empty() { Ok(None) } else { folder::checked_key(text).map(Some) }
+}
+
+fn trust(authorities: &str) -> Result<Trust, String> {
+    Trust::default().and(Path::new(authorities)).map_err(|error| match error {
+        Error::Authorities { why, .. } => why,
+        error => error.to_string(),
+    })
+}
+
+fn upstreams(reading: &mut Reading<'_>) -> Vec<Upstream> {
+    let upstreams = reading.each(&UPSTREAM, upstream);
+    if reading.texts(&UPSTREAM).is_empty() {
+        reading.refuse(&UPSTREAM, "there must be one at least");
+    }
+    if let Some(twice) = twice(&upstreams) {
+        reading.refuse(&UPSTREAM, format!("{twice} is given twice, and has one cursor"));
+    }
+    upstreams
+}
+
 /// Two of one name would move the same cursor, each past what the other has not brought.
-fn distinct(upstreams: &[Upstream]) -> Result<(), Failure> {
+fn twice(upstreams: &[Upstream]) -> Option<&str> {
     let mut ids = BTreeSet::new();
-    match upstreams.iter().find(|upstream| !ids.insert(upstream.id())) {
-        Some(twice) => Err(Failure::Usage(format!("--upstream: {} is given twice, and has one cursor", twice.id()))),
-        None => Ok(()),
-    }
+    upstreams.iter().map(Upstream::id).find(|id| !ids.insert(*id))
 }
 
-fn trust(authorities: Option<&Path>) -> Result<Trust, Failure> {
-    let usage = |error: fpaas_ingest::Error| Failure::Usage(error.to_string());
-    authorities.map_or_else(|| Ok(Trust::default()), |path| Trust::default().and(path).map_err(usage))
-}
-
-fn upstreams(texts: &[String]) -> Result<Vec<Upstream>, Failure> {
-    let parse = |text: &String| Upstream::parse(text).map_err(|error| Failure::Usage(error.to_string()));
-    let upstreams = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
-    distinct(&upstreams)?;
-    for upstream in &upstreams {
-        if let Upstream::Recording(recording) = upstream {
-            let path = recording.path.display();
-            File::open(&recording.path)
-                .map_err(|error| Failure::Usage(format!("--upstream: the recording {path} cannot be read: {error}")))?;
-        }
+fn upstream(text: &str) -> Result<Upstream, String> {
+    let upstream = Upstream::parse(text).map_err(|error| match error {
+        Error::Upstream { why, .. } => why,
+        error => error.to_string(),
+    })?;
+    if let Upstream::Recording(recording) = &upstream {
+        let path = recording.path.display();
+        File::open(&recording.path).map_err(|error| format!("the recording {path} cannot be read: {error}"))?;
     }
-    Ok(upstreams)
+    Ok(upstream)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn plan(arguments: &[&str]) -> Result<Plan, Wrongs> {
+        let arguments = ["fpaas", "dev"].iter().chain(arguments);
+        Plan::new(&<crate::args::Args as clap::Parser>::parse_from(arguments).settings())
+    }
+
     #[test]
     fn two_upstreams_of_one_cursor_are_refused() {
-        let refused = |texts: &[&str]| {
-            let texts: Vec<_> = texts.iter().map(ToString::to_string).collect();
-            upstreams(&texts).err().map(|failure| failure.to_string())
+        let refused = |first: &str, second: &str| {
+            plan(&["--upstream", first, "--upstream", second]).err().map(|wrongs| wrongs.to_string())
         };
-        assert_eq!(refused(&["wss://a.example", "wss://b.example"]), None);
+        assert_eq!(refused("wss://a.example", "wss://b.example"), None);
         for twice in ["wss://a.example", "wss://a.example/?cursor=7", "wss://A.example:443/other"] {
-            let said = refused(&["wss://a.example", twice]).unwrap();
+            let said = refused("wss://a.example", twice).unwrap();
             assert_eq!(said, "--upstream: wss://a.example is given twice, and has one cursor");
         }
         let file = concat!("file:", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        assert!(refused(&[file, &format!("{file}?speed=2x")]).is_some());
+        assert!(refused(file, &format!("{file}?speed=2x")).is_some());
     }
 
     #[test]
     fn two_gigabytes_or_a_day_of_the_firehose_are_kept_whatever_its_partitions() {
-        let arguments = ["fpaas", "dev", "--upstream", "wss://a.example"];
-        let crate::args::Command::Dev(dev) = <crate::args::Args as clap::Parser>::parse_from(arguments).command else {
-            panic!("it is dev")
-        };
-        let plan = Plan::of_dev(&dev).unwrap();
+        let plan = plan(&["--upstream", "wss://a.example"]).unwrap();
         for partitions in [1, 4, 16] {
             let kept = plan.firehose(partitions);
             assert_eq!(kept.time, Some(Duration::from_secs(24 * 60 * 60)));
             assert_eq!(kept.bytes.map(|bytes| bytes * u64::from(partitions)), Some(2 << 30));
         }
+    }
+
+    #[test]
+    fn what_no_number_stands_for_is_said_where_people_look() {
+        let numbers = format!("{DEV_PARTITIONS} for dev, {} for serve", limits::FIREHOSE_PARTITIONS);
+        assert!(
+            crate::config::default::TEXT
+                .contains(&format!("1 to {PARTITIONS_MAX}, fixed when it is made; null: {numbers}"))
+        );
+        assert!(PARTITIONS.help.ends_with(&format!("[default: {numbers}]")));
+        assert_eq!(plan(&[]).unwrap().partitions, DEV_PARTITIONS);
     }
 }

@@ -7,7 +7,7 @@ use fpaas_core::{Offset, Timestamp, TopicPartition};
 use fpaas_log::{Embedded, EmbeddedConfig, Record, Transaction};
 
 use super::*;
-use crate::args::{Args, Command};
+use crate::args::Args;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer than anything here takes.
@@ -28,8 +28,7 @@ impl Clock for Asked {
 
 fn plan() -> Plan {
     let arguments = ["fpaas", "dev", "--upstream", "wss://a.example"];
-    let Command::Dev(dev) = Args::parse_from(arguments).command else { panic!("it is dev") };
-    Plan::of_dev(&dev).unwrap()
+    Plan::new(&Args::parse_from(arguments).settings()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

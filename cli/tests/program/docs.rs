@@ -96,7 +96,11 @@ async fn every_command_that_the_docs_show_runs_after_the_readmes_set_up() -> Res
         for block in &typed {
             let lines = terminal.done(&format!("{export}\n{}", block.text), PATIENT).await;
             let lines = lines.with_context(|| block.place())?;
-            ensure!(!lines.iter().any(|line| line.contains("urn:fpaas:problem")), "{}{lines:?}", block.place());
+            ensure!(
+                !lines.iter().any(|line| line.contains("\"type\":\"urn:fpaas:problem")),
+                "{}{lines:?}",
+                block.place()
+            );
         }
         count += typed.len();
         server.interrupt(LONG).await?;

@@ -32,7 +32,7 @@ async fn what_is_wrong_with_a_cluster_is_said_and_what_to_do() -> Result<()> {
     check(&kafka("--kafka-property", "acks=1")?, 64, &["the property acks is set by FPaaS"]).await?;
     check(&kafka("--kafka-property", "no.such=1")?, 64, &["--kafka-property", "no.such"]).await?;
     check(&kafka("--topic-prefix", "a.b")?, 64, &["--topic-prefix a.b: must have no dot"]).await?;
-    check(&kafka("--node-id", "a b")?, 64, &["--node-id: must be 1 to 64 of the characters"]).await?;
+    check(&kafka("--node-id", "a b")?, 64, &["--node-id a b: must be 1 to 64 of the characters"]).await?;
     let forgotten = Dev::new(folder.path(), KEY)?.arg("--node-id").arg("a");
     check(&forgotten, 64, &["--node-id: only with --log kafka://"]).await?;
     let alone = Dev::new(folder.path(), KEY)?.serving().arg("--only").arg("api");
