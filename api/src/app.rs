@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use crate::config::Config;
 use crate::problem::{Kind, Problem};
 use crate::requests::Requests;
+use crate::share::Shares;
 use crate::used::Used;
 
 /// Made once; shared by all requests.
@@ -21,16 +22,26 @@ pub(crate) struct App {
     pub(crate) standings: Standings,
     pub(crate) requests: Requests,
     pub(crate) used: Used,
+    pub(crate) served: &'static Served,
     /// Of no key: what one that is not there is compared with.
     pub(crate) nobody: KeyHash,
     /// Expressions that are evaluated for whoever asks: no more at once than keep others from being answered.
     pub(crate) evaluations: Arc<Semaphore>,
     /// Bytes of bodies that are arriving.
-    pub(crate) bodies: Arc<Semaphore>,
+    pub(crate) bodies: Arc<Shares>,
     /// Webhooks that are tried.
-    pub(crate) trials: Arc<Semaphore>,
+    pub(crate) trials: Arc<Shares>,
     /// Held by the scrape that has its turn.
     pub(crate) scrapes: Mutex<()>,
+}
+
+/// What is served as it is: it never changes while the program runs.
+#[derive(Debug)]
+pub(crate) struct Served {
+    /// The OpenAPI document.
+    pub(crate) json: String,
+    /// The same, to be read.
+    pub(crate) page: String,
 }
 
 /// A topic that can be read.
@@ -43,7 +54,7 @@ pub(crate) struct Readable {
 }
 
 impl App {
-    pub(crate) fn new(context: Context, config: Config, ready: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(context: Context, config: Config, ready: watch::Receiver<bool>, served: &'static Served) -> Self {
         let tails = Arc::new(Semaphore::new(limits::TAILS_MAX));
         Self {
             context,
@@ -53,10 +64,11 @@ impl App {
             standings: Standings::default(),
             requests: Requests::default(),
             used: Used::default(),
+            served,
             nobody: KeyHash::of(""),
             evaluations: Arc::new(Semaphore::new(limits::EVALUATIONS_MAX)),
-            bodies: Arc::new(Semaphore::new(limits::API_BODIES_BYTES_MAX)),
-            trials: Arc::new(Semaphore::new(limits::TRIALS_MAX)),
+            bodies: Shares::new(limits::API_BODIES_BYTES_MAX, limits::API_BODIES_BYTES_EACH),
+            trials: Shares::new(limits::TRIALS_MAX, limits::TRIALS_EACH),
             scrapes: Mutex::default(),
         }
     }

@@ -8,10 +8,9 @@ use futures_util::StreamExt as _;
 use http::request::Parts;
 use http::{HeaderMap, header};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use crate::caller::Caller;
 use crate::problem::{Kind, Problem};
+use crate::share::Share;
 
 /// What is read and thrown away of a body that is too large, so that its sender gets to read the answer.
 const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -28,8 +27,8 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, Problem> {
 /// The same of a request whose head is needed afterwards.
 pub(crate) async fn read_parts(parts: &Parts, body: Body) -> Result<Bytes, Problem> {
     check_headers(&parts.headers)?;
-    let bodies = parts.extensions.get::<Caller>().map(|caller| &*caller.app.bodies);
-    let collected = tokio::time::timeout(limits::API_BODY_WAIT, collect(body, bodies)).await;
+    let share = parts.extensions.get::<Caller>().map(|caller| caller.app.bodies.of(&caller.tenant));
+    let collected = tokio::time::timeout(limits::API_BODY_WAIT, collect(body, share)).await;
     collected.map_err(|_| {
         let seconds = limits::API_BODY_WAIT.as_secs();
         Problem::new(Kind::RequestTimeout, format!("the body did not arrive within {seconds} s"))
@@ -56,23 +55,17 @@ fn is_json(essence: &str) -> bool {
         || essence.ends_with("+json")
 }
 
-/// For one chunk: there is none where others' bodies take all of it.
-fn room(bodies: &Semaphore, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    bodies
-        .try_acquire_many(bytes)
-        .map_err(|_| Problem::new(Kind::Unavailable, "too many large requests are arriving: send it again in a moment"))
-}
-
-/// What it takes is counted in `bodies` until it is whole.
-async fn collect(body: Body, bodies: Option<&Semaphore>) -> Result<Bytes, Problem> {
+/// What it takes is counted in `share` until it is whole.
+async fn collect(body: Body, mut share: Option<Share>) -> Result<Bytes, Problem> {
     let (mut chunks, mut whole, mut seen) = (body.into_data_stream(), Vec::new(), 0);
-    let mut held = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body broke off"))?;
         seen += chunk.len();
         if seen <= limits::API_BODY_BYTES_MAX {
-            held.extend(bodies.map(|bodies| room(bodies, chunk.len())).transpose()?);
+            if share.as_mut().is_some_and(|share| !share.grow(chunk.len())) {
+                let detail = "too many large requests are arriving: send it again in a moment";
+                return Err(Problem::new(Kind::Unavailable, detail));
+            }
             // Never twice as much as there is.
             if whole.capacity() - whole.len() < chunk.len() {
                 whole.reserve_exact(chunk.len().max(GROWTH_BYTES));

@@ -3,8 +3,7 @@
 use fpaas_core::{KeyHash, TenantId};
 
 use crate::family::Sources;
-use crate::messages::Messages;
-use crate::trial::Webhooks;
+use crate::program::{Messages, Webhooks};
 
 /// Settings of the API.
 #[derive(Clone, Debug)]

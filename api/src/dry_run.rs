@@ -61,7 +61,8 @@ pub(crate) async fn answer(app: &App, subscription: &Subscription, source: &Read
         drop(turn);
         tried
     });
-    let recent = tried.await.map_err(|error| Problem::internal(&error))?.map_err(|error| Problem::internal(&error))?;
+    let tried = tried.await.map_err(|error| Problem::internal(&error))?;
+    let (recent, _) = tried.map_err(|error| Problem::internal(&error))?;
     Ok(Json(DryRun { subscription, recent }).into_response())
 }
 
@@ -91,10 +92,12 @@ pub(crate) async fn recent(log: &dyn Log, source: &Readable) -> Result<Vec<(u32,
     Ok(found)
 }
 
-pub(crate) fn tried(filter: &Filter, records: &[(u32, Stored)]) -> serde_json::Result<Recent> {
+/// What the filter makes of them, as far as that can be said in the time there is, and which of them pass.
+pub(crate) fn tried(filter: &Filter, records: &[(u32, Stored)]) -> serde_json::Result<(Recent, Vec<usize>)> {
     let (until, mut found) = (Instant::now() + limits::EVALUATION_TIME_MAX, Recent::default());
     let (mut first, mut last) = (None::<Timestamp>, None::<Timestamp>);
-    for (partition, stored) in records {
+    let mut passing = Vec::new();
+    for (number, (partition, stored)) in records.iter().enumerate() {
         if Instant::now() >= until {
             break;
         }
@@ -104,6 +107,7 @@ pub(crate) fn tried(filter: &Filter, records: &[(u32, Stored)]) -> serde_json::R
         match filter.passes(&Facts::of(record.key.as_deref(), &record.headers), record.value.as_deref()) {
             Ok(true) => {
                 found.matched += 1;
+                passing.push(number);
                 if found.samples.len() < SAMPLES {
                     found.samples.push(to_raw_value(&item::plain(*partition, stored))?);
                 }
@@ -117,5 +121,5 @@ pub(crate) fn tried(filter: &Filter, records: &[(u32, Stored)]) -> serde_json::R
     }
     found.match_rate = (found.events > 0).then(|| found.matched as f64 / found.events as f64);
     (found.from, found.to) = (first.map(rfc3339::format), last.map(rfc3339::format));
-    Ok(found)
+    Ok((found, passing))
 }

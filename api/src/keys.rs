@@ -88,7 +88,10 @@ pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Re
     let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
     let asked = Parsed::<Asked>::of(&bytes);
     let asked = asked.checked(|asked| violations(asked, now)).map_err(Problem::invalid)?;
-    quota::check_key(&caller)?;
+    let quota = match quota::check_key(&caller) {
+        Err(problem) if once.is_none() => return Err(problem),
+        checked => checked,
+    };
     let made = key::make(app::random::<8>()?, app::random::<32>()?);
     let (id, text) = made.ok_or_else(|| Problem::internal(&"an id that is none"))?;
     let change = Change::PutKey {
@@ -98,7 +101,12 @@ pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Re
         description: asked.description,
         expires: asked.expires_at.as_deref().and_then(rfc3339::parse),
     };
-    let applied = caller.submit_once(Expects::Anything, once, change).await?;
+    // Where there are as many as there may be, it can only have been made before.
+    let expects = if quota.is_ok() { Expects::Anything } else { Expects::Present };
+    let applied = match caller.submit_once(expects, once, change).await {
+        Err(problem) if problem.is_unexpected() => return Err(quota.err().unwrap_or(problem)),
+        applied => applied?,
+    };
     match applied.outcome {
         Outcome::Created if applied.repeated => return Err(made_before(applied.made.as_ref())),
         Outcome::Created => {}

@@ -15,7 +15,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub(crate) struct Place {
     pub(crate) position: Offset,
-    end: Offset,
+    pub(crate) end: Offset,
     /// Offsets between them, gaps included: 0 means that nothing is left, and it is never too low.
     pub(crate) lag: u64,
 }

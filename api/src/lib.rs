@@ -33,12 +33,14 @@ mod openapi;
 mod params;
 mod patch;
 mod problem;
+mod program;
 mod quota;
 mod replay;
 mod requests;
 mod routes;
 mod secrets;
 mod server;
+mod share;
 mod stall;
 mod starts;
 mod status;
@@ -50,10 +52,11 @@ mod topics;
 mod trial;
 mod used;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{Router, middleware};
 use fpaas_state::Context;
+use serde_json::Value;
 use tokio::sync::watch;
 
 pub use auth::Needs;
@@ -61,24 +64,26 @@ pub use config::{ApiKey, Config};
 pub use error::{Error, Result};
 pub use family::{Family, Kind, Labels, Sources};
 pub use lag::backlog;
-pub use messages::Messages;
-pub use openapi::DOCUMENT as OPENAPI;
+pub use program::{Messages, Webhooks};
 pub use routes::{ROUTES, Route};
 pub use server::serve;
-pub use trial::Webhooks;
 
-use app::App;
+use app::{App, Served};
+
+/// The OpenAPI document, as `/openapi.json` gives it.
+pub static OPENAPI: LazyLock<Value> = LazyLock::new(|| openapi::document(ROUTES.iter().map(Route::described)));
+static SERVED: LazyLock<Served> = LazyLock::new(|| openapi::served(&OPENAPI));
 
 /// Every route of [`ROUTES`]. What is under `/v1` needs a key; it answers 503 until `ready`. Whether `/metrics` needs
 /// one is for the configuration to say.
 pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
-    let app = Arc::new(App::new(context, config, ready));
+    let app = Arc::new(App::new(context, config, ready, &SERVED));
     finish(routes::guarded(&app).merge(routes::open()), app)
 }
 
 /// What every node answers, also one whose API is elsewhere: how it is, and what it counts.
 pub fn probes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
-    finish(routes::open(), Arc::new(App::new(context, config, ready)))
+    finish(routes::open(), Arc::new(App::new(context, config, ready, &SERVED)))
 }
 
 fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {

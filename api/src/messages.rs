@@ -1,6 +1,5 @@
 //! `/v1/admin/messages`: which messages the node that is asked writes to its log, changed while it runs.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,29 +14,6 @@ use crate::params::Params;
 use crate::problem::Problem;
 use crate::strict::Parsed;
 
-/// The program's messages: what is shown of them, and how that is changed.
-#[derive(Clone)]
-pub struct Messages {
-    get: Arc<dyn Fn() -> String + Send + Sync>,
-    set: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
-}
-
-impl Messages {
-    /// `get` says the filter; `set` takes another one, or says what is wrong with it.
-    pub fn new(
-        get: impl Fn() -> String + Send + Sync + 'static,
-        set: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
-        Self { get: Arc::new(get), set: Arc::new(set) }
-    }
-}
-
-impl fmt::Debug for Messages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Messages(…)")
-    }
-}
-
 /// Which messages are shown.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -50,7 +26,7 @@ pub(crate) struct Shown {
 
 pub(crate) async fn get(State(app): State<Arc<App>>, params: Params) -> Result<Json<Shown>, Problem> {
     params.finish()?;
-    Ok(Json(Shown { filter: (app.config.messages.get)() }))
+    Ok(Json(Shown { filter: app.config.messages.get() }))
 }
 
 /// Until the node is started again, or its file of settings is read again.
@@ -63,6 +39,6 @@ pub(crate) async fn put(State(app): State<Arc<App>>, params: Params, request: Re
         (!fits).then(|| Violation::new("/filter", detail)).into_iter().collect()
     });
     let asked = asked.map_err(Problem::invalid)?;
-    (app.config.messages.set)(&asked.filter).map_err(wrong)?;
-    Ok(Json(Shown { filter: (app.config.messages.get)() }))
+    app.config.messages.set(&asked.filter).map_err(wrong)?;
+    Ok(Json(Shown { filter: app.config.messages.get() }))
 }

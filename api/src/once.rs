@@ -2,7 +2,7 @@
 
 use fpaas_core::{Violation, hash, limits};
 use fpaas_state::Once;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::problem::Problem;
 
@@ -21,5 +21,9 @@ pub(crate) fn of(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<
         return Err(Problem::invalid(vec![Violation::new("", detail)]));
     }
     let key = hash::hex(&[key.as_bytes()], DIGITS);
-    Ok(Some(Once { key, fingerprint: hash::hex(&[path.as_bytes(), body], DIGITS) }))
+    // What it depends on is part of what it asks for.
+    let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
+    let conditions = conditions.iter().map(|name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes));
+    let parts: Vec<_> = [path.as_bytes(), body].into_iter().chain(conditions).collect();
+    Ok(Some(Once { key, fingerprint: hash::hex(&parts, DIGITS) }))
 }

@@ -9,51 +9,56 @@ pub(crate) mod operations;
 mod page;
 mod schemas;
 
-use std::sync::LazyLock;
+use std::sync::Arc;
 
+use axum::extract::State;
 use axum::response::{Html, IntoResponse};
 use http::header;
 use serde_json::{Map, Value, json};
 
+use crate::app::{App, Served};
 use crate::params::Params;
 use crate::problem::{self, Problem};
-use crate::routes::ROUTES;
-pub(crate) use operation::Operation;
+pub(crate) use operation::{Described, Operation};
 use schemas::Schemas;
-
-/// The document, as `/openapi.json` gives it.
-pub static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
-static JSON: LazyLock<String> = LazyLock::new(|| DOCUMENT.to_string());
-static PAGE: LazyLock<String> = LazyLock::new(|| page::render(&DOCUMENT));
 
 const ABOUT: &str = "The ATProto firehose as configuration: a filter, a collector, a processor, and a topic for the \
 results. Changes are answered once they are applied and durable.";
 
 /// `/openapi.json`.
-pub(crate) async fn json(params: Params) -> Result<impl IntoResponse, Problem> {
+pub(crate) async fn json(State(app): State<Arc<App>>, params: Params) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], JSON.as_str()))
+    Ok(([(header::CONTENT_TYPE, "application/json")], app.served.json.as_str()))
 }
 
 /// `/docs`.
-pub(crate) async fn read(params: Params) -> Result<impl IntoResponse, Problem> {
+pub(crate) async fn read(State(app): State<Arc<App>>, params: Params) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
     // Nothing on it comes from elsewhere, and nothing on it runs.
     let policy = [(header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'")];
-    Ok((policy, Html(PAGE.as_str())))
+    Ok((policy, Html(app.served.page.as_str())))
 }
 
-fn document() -> Value {
+/// What is served of it.
+pub(crate) fn served(document: &Value) -> Served {
+    Served { json: document.to_string(), page: page::render(document) }
+}
+
+/// Of these operations.
+pub(crate) fn document(operations: impl Iterator<Item = Described>) -> Value {
     let mut schemas = Schemas::default();
     let mut paths = Map::new();
     let problem = schemas.answer::<problem::Body>();
-    for route in ROUTES {
-        let operation = (route.describe)(Operation::new(route, &mut schemas)).finish();
-        let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.to_ascii_lowercase()] = operation;
+    for Described { method, path, needs, describe } in operations {
+        let operation = describe(Operation::new(needs, &mut schemas)).finish();
+        let path = paths.entry(path).or_insert_with(|| json!({}));
+        if let Some(methods) = path.as_object_mut() {
+            methods.insert(method.to_ascii_lowercase(), operation);
+        }
     }
     let responses = operation::problem_responses(&problem);
-    let (settled, schemas) = schemas.settle(json!({"paths": paths, "responses": responses}));
+    let (mut settled, schemas) = schemas.settle(json!({"paths": paths, "responses": responses}));
+    let mut settled = |name: &str| settled.get_mut(name).map(Value::take);
     json!({
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -65,10 +70,10 @@ fn document() -> Value {
         },
         "servers": [{"url": "/"}],
         "tags": operation::TAGS.iter().map(|(name, about)| json!({"name": name, "description": about})).collect::<Value>(),
-        "paths": settled["paths"],
+        "paths": settled("paths"),
         "components": {
             "schemas": schemas,
-            "responses": settled["responses"],
+            "responses": settled("responses"),
             "securitySchemes": {"key": {
                 "type": "http",
                 "scheme": "bearer",
@@ -77,6 +82,3 @@ fn document() -> Value {
         },
     })
 }
-
-#[cfg(test)]
-mod tests;

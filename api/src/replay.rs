@@ -1,8 +1,8 @@
-//! A part of a source, delivered once more: `…/{id}:replay` begins it, `…/{id}/replay` says how far it has come, and ends
-//! it.
+//! A part of a source, delivered once more: `…/{id}:replay` begins it, `…/{id}/replay` says how far it has come, and
+//! ends it.
 //!
-//! It covers what the subscription has passed, and nothing behind that, which will come anyhow. Where it begins and ends
-//! becomes offsets here, so that every node means the same.
+//! It covers what the subscription has passed, and nothing behind that, which will come anyhow. Where it begins and
+//! ends becomes offsets here, so that every node means the same.
 
 use axum::Json;
 use axum::extract::Request;
@@ -19,7 +19,7 @@ use crate::cursor::From;
 use crate::params::{Name, Params};
 use crate::problem::Problem;
 use crate::strict::Parsed;
-use crate::{body, lag, once, starts};
+use crate::{body, conditions, lag, once, starts};
 
 /// What is to be delivered again.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -79,20 +79,27 @@ struct Part {
 pub(crate) async fn start(caller: &Caller, name: &str, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let bytes = body::read_parts(&parts, body).await?;
+    let expects = conditions::expects(&parts.headers)?;
     let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
     let entry = caller.subscription(name)?;
     let source = caller.readable(entry.config.source.topic.as_str()).await?;
     let asked = if bytes.is_empty() { Asked::default() } else { read(&bytes, source.partitions)? };
-    if let Some(replay) = &entry.replay
-        && shown(caller, &entry, replay).await?.state != State::Done
-    {
-        let why = "a replay is under way: wait for its end, or cancel it with DELETE …/replay";
-        return Err(Problem::conflict(vec![Violation::new("", why)]));
-    }
+    // One that is not over is refused where the command is applied: it may have been begun by this very request.
+    let instead_of = match &entry.replay {
+        Some(replay) if shown(caller, &entry, replay).await?.state == State::Done => Some(replay.since),
+        _ => None,
+    };
     let (from, to) = range(caller, &entry, &source, &asked).await?;
-    let (id, topic) = (entry.id.clone(), entry.config.source.topic.clone());
-    let change = Change::StartReplay { id, source: topic, from, to, events_per_second: asked.events_per_second };
-    let applied = caller.submit_once(Expects::Anything, once, change).await?;
+    let change = Change::StartReplay {
+        id: entry.id.clone(),
+        of: entry.incarnation,
+        instead_of,
+        source: entry.config.source.topic.clone(),
+        from,
+        to,
+        events_per_second: asked.events_per_second,
+    };
+    let applied = caller.submit_once(expects, once, change).await?;
     match (&applied.outcome, &applied.subscription) {
         (Outcome::Replaced, Some(entry)) => answer(caller, entry).await,
         (Outcome::NotFound, _) => Err(Problem::not_found("subscription", name)),
@@ -124,6 +131,9 @@ fn read(bytes: &[u8], partitions: u32) -> Result<Asked, Problem> {
                 wrong(pointer, "cannot stand beside a time: both say the same".to_owned());
             }
         }
+        if asked.from_offset.zip(asked.to_offset).is_some_and(|(from, to)| to < from) {
+            wrong("/toOffset", "must not be below fromOffset".to_owned());
+        }
         if asked.events_per_second.is_some_and(|rate| !(1..=limits::REPLAY_RATE_MAX).contains(&rate)) {
             wrong("/eventsPerSecond", format!("must be 1 to {}", limits::REPLAY_RATE_MAX));
         }
@@ -132,7 +142,7 @@ fn read(bytes: &[u8], partitions: u32) -> Result<Asked, Problem> {
     checked.map_err(Problem::invalid)
 }
 
-/// Where it begins and ends in each partition; where nothing is asked for, or nothing was passed yet, these are the same.
+/// Where it begins and ends in each partition: the same where nothing is asked for, or nothing was passed yet.
 async fn range(
     caller: &Caller,
     entry: &SubscriptionEntry,
@@ -207,10 +217,9 @@ async fn shown(caller: &Caller, entry: &SubscriptionEntry, replay: &Replay) -> R
 pub(crate) async fn cancel(caller: Caller, Name(name): Name, params: Params) -> Result<StatusCode, Problem> {
     params.finish()?;
     let entry = caller.subscription(&name)?;
-    if entry.replay.is_none() {
-        return Err(Problem::not_found("replay of", &name));
-    }
-    match caller.submit(Expects::Anything, Change::CancelReplay { id: entry.id.clone() }).await?.outcome {
+    let Some(replay) = &entry.replay else { return Err(Problem::not_found("replay of", &name)) };
+    let change = Change::CancelReplay { id: entry.id.clone(), of: entry.incarnation, since: replay.since };
+    match caller.submit(Expects::Anything, change).await?.outcome {
         Outcome::Replaced => Ok(StatusCode::NO_CONTENT),
         Outcome::NotFound => Err(Problem::not_found("subscription", &name)),
         outcome => Err(app::unexpected(&outcome)),

@@ -12,7 +12,7 @@ use http::{HeaderValue, header};
 
 use crate::app::App;
 use crate::auth::{self, Needs};
-use crate::openapi::{Operation, operations as says};
+use crate::openapi::{Described, Operation, operations as says};
 use crate::{
     control, dead_letters, evaluate, health, keys, messages, metrics, openapi, problem, replay, secrets, status,
     subscriptions, tail, tenants, topics,
@@ -93,6 +93,12 @@ routes! {
 }
 
 impl Route {
+    /// What the OpenAPI document is made of.
+    pub(crate) fn described(&self) -> Described {
+        let Self { method, path, needs, describe, .. } = *self;
+        Described { method, path, needs, describe }
+    }
+
     /// Where the router finds it. It cannot tell actions apart, which stand behind the name in the last part of a path:
     /// their handler does.
     fn served_at(&self) -> &'static str {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use fpaas_core::{Message, Timestamp, TopicName, TopicPartition, rfc3339};
+use fpaas_core::{Message, Offset, Timestamp, TopicName, TopicPartition, rfc3339};
 use fpaas_log::FetchBounds;
 use fpaas_state::{Counters, LastOutcome, SubscriptionEntry};
 use schemars::JsonSchema;
@@ -155,7 +155,8 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         catching_up: partitions.iter().any(|of| of.catching_up),
         last: last.as_ref(),
         retry: entry.config.retry,
-        matched: counters.matched.get(),
+        never: lanes.iter().all(|of| of.place.end == Offset::ZERO),
+        replayed: entry.replay.is_some(),
         rate: counters.matched.rate(),
         waiting: oldest.map(|oldest| caller.app.context.clock.now().since(oldest)),
         collects: Duration::from_millis(entry.config.collector.max_wait_ms),

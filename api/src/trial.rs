@@ -1,7 +1,6 @@
 //! `…/{id}:test`: a subscription's filter on recent or given events, and, where that is asked for, its webhook with a
 //! batch of those that pass, marked as a test. Changes nothing.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::Json;
@@ -11,10 +10,9 @@ use fpaas_core::event::{self, header};
 use fpaas_core::{
     Headers, HeadersBuilder, Message, Offset, Timestamp, TopicName, TopicPartition, Violation, hash, limits,
 };
-use fpaas_expression::{Facts, Filter};
+use fpaas_expression::Filter;
 use fpaas_log::{Record, Stored};
 use fpaas_state::{SubscriptionEntry, Trial, Tried};
-use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,23 +23,6 @@ use crate::dry_run::{self, Recent};
 use crate::problem::{Kind, Problem};
 use crate::strict::Parsed;
 use crate::{app, body};
-
-/// Calls a webhook once. None of a subscription that has none.
-#[derive(Clone)]
-pub struct Webhooks(Arc<dyn Fn(Trial) -> BoxFuture<'static, Option<Tried>> + Send + Sync>);
-
-impl Webhooks {
-    /// From whatever makes the call.
-    pub fn new(call: impl Fn(Trial) -> BoxFuture<'static, Option<Tried>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(call))
-    }
-}
-
-impl fmt::Debug for Webhooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Webhooks(…)")
-    }
-}
 
 /// What is to be tried.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -111,12 +92,12 @@ pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result
     let (filter, topic) = (Filter::compile(&entry.config.filter), Arc::clone(&source.topic));
     let tried = tokio::task::spawn_blocking(move || {
         let tried = dry_run::tried(&filter, &events);
-        let passing = passing(&filter, &topic, events);
         drop(turn);
-        (tried, passing)
+        let (found, passing) = tried?;
+        Ok::<_, serde_json::Error>((found, delivered(&topic, &events, &passing)))
     });
-    let (filter, passing) = tried.await.map_err(|error| Problem::internal(&error))?;
-    let filter = filter.map_err(|error| Problem::internal(&error))?;
+    let tried = tried.await.map_err(|error| Problem::internal(&error))?;
+    let (filter, passing) = tried.map_err(|error| Problem::internal(&error))?;
     let call = if asked.call && !passing.is_empty() { Some(call(caller, &entry, passing).await?) } else { None };
     Ok(Json(Answer { filter, call }).into_response())
 }
@@ -141,25 +122,24 @@ fn stored(at: usize, event: &Value, timestamp: Timestamp) -> Stored {
             headers = headers.with(name, value);
         }
     }
+    let of_commit = [text("/did"), text("/commit/collection"), text("/commit/rkey"), text("/commit/rev")];
+    if let [Some(did), Some(collection), Some(rkey), Some(rev)] = of_commit {
+        headers = headers.with(header::ID, event::commit_id(did, collection, rkey, rev));
+    }
     let key = text("/did").map(|did| did.to_owned().into());
     let record = Record { key, value: Some(event.to_string().into()), headers: headers.build(), timestamp };
     Stored { offset: Offset(at as u64), record }
 }
 
-/// Those that pass, the oldest first, as they would be delivered. As many as one batch can hold.
-fn passing(filter: &Filter, topic: &Arc<str>, mut events: Vec<(u32, Stored)>) -> Vec<Stored> {
-    events.reverse();
-    let passes = |stored: &Stored| {
-        let Record { key, value, headers, .. } = &stored.record;
-        filter.passes(&Facts::of(key.as_deref(), headers), value.as_deref()).unwrap_or(false)
-    };
-    let passing = events.into_iter().filter(|(_, stored)| passes(stored));
-    passing.map(|(partition, stored)| delivered(topic, partition, stored)).collect()
-}
-
-fn delivered(topic: &Arc<str>, partition: u32, stored: Stored) -> Stored {
-    let headers = sourced(topic, partition, &stored);
-    Stored { record: Record { headers, ..stored.record }, ..stored }
+/// Those that pass as they would be delivered, in the order in which they stand.
+fn delivered(topic: &Arc<str>, events: &[(u32, Stored)], passing: &[usize]) -> Vec<Stored> {
+    let mut passing: Vec<_> = passing.iter().filter_map(|number| events.get(*number)).collect();
+    passing.sort_by_key(|(partition, stored)| (stored.record.timestamp, *partition, stored.offset));
+    let delivered = passing.into_iter().map(|(partition, stored)| {
+        let headers = sourced(topic, *partition, stored);
+        Stored { offset: stored.offset, record: Record { headers, ..stored.record.clone() } }
+    });
+    delivered.collect()
 }
 
 fn sourced(topic: &Arc<str>, partition: u32, stored: &Stored) -> Headers {
@@ -174,14 +154,15 @@ fn sourced(topic: &Arc<str>, partition: u32, stored: &Stored) -> Headers {
 }
 
 async fn call(caller: &Caller, entry: &Arc<SubscriptionEntry>, events: Vec<Stored>) -> Result<Called, Problem> {
-    let Ok(_turn) = Arc::clone(&caller.app.trials).try_acquire_owned() else {
+    let mut turn = caller.app.trials.of(&caller.tenant);
+    if !turn.grow(1) {
         return Err(Problem::new(Kind::Unavailable, "too many webhooks are being tried: ask again in a moment"));
-    };
+    }
     let topics = &caller.app.context.topics;
     let at = TopicPartition::new(topics.deliveries(&entry.tenant, &entry.id, entry.incarnation), 0);
     let random = hash::to_hex(&app::random::<16>()?, 32);
-    let Webhooks(call) = &caller.app.config.webhooks;
-    let tried = call(Trial { entry: Arc::clone(entry), random, at, events }).await;
+    let trial = Trial { entry: Arc::clone(entry), random, at, events };
+    let tried = caller.app.config.webhooks.call(trial).await;
     tried.map(called).ok_or_else(|| Problem::internal(&"a subscription without a webhook"))
 }
 

@@ -35,7 +35,8 @@ async fn main() -> Result<()> {
         let body = serde_json::from_str(BODY)?;
         running.api.put(&format!("/v1/subscriptions/s{number}"), &body).await?;
     }
-    let path = |number: usize| format!("{url}/v1/subscriptions/s{}", number % SUBSCRIPTIONS);
+    let of = Arc::clone(&url);
+    let path = move |number: usize| format!("{of}/v1/subscriptions/s{}", number % SUBSCRIPTIONS);
     for (what, method) in [("GET of a subscription", Method::GET), ("PUT of a subscription", Method::PUT)] {
         let (path, method) = (path.clone(), method.clone());
         let rate = run(what, process.as_deref(), move |number| (method.clone(), path(number))).await?;

@@ -1,5 +1,5 @@
-//! A thousand tenants with an idle subscription each, all in one shared pool of one node: threads, memory, the time of a
-//! start and the CPU of doing nothing, beside one tenant with a thousand subscriptions. On an embedded log, and on a
+//! A thousand tenants with an idle subscription each, all in one shared pool of one node: threads, memory, the time of
+//! a start and the CPU of doing nothing, beside one tenant with a thousand subscriptions. On an embedded log, and on a
 //! broker on the same cores, whose CPU is not counted.
 
 use std::fs;

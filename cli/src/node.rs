@@ -119,7 +119,7 @@ impl Start<'_> {
         let trials = fpaas_dispatcher::Trials::new(asked.clone(), &dispatcher_config(plan))?;
         let config = api_config(plan, folder, metrics::sources(&status, self.backend), (trials, messages));
         start_api(supervisor, &asked, plan, config, listener, ready);
-        supervisor.start("removal", fpaas_state::removal::run(context.clone(), supervisor.shutdown.clone()));
+        supervisor.start("removal", fpaas_state::removal::run(asked.clone(), supervisor.shutdown.clone()));
         start_stages(supervisor, &context, plan, self.backend);
         if plan.dev {
             client::context::save(&server)?;

@@ -101,8 +101,9 @@ pub const FIREHOSE_PARTITIONS: u32 = 16;
 
 /// The most bytes of an API request's body.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// What the bodies that arrive at a time may take together.
+/// What the bodies that arrive at a time may take together, and what those of one tenant.
 pub const API_BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const API_BODIES_BYTES_EACH: usize = 8 * 1024 * 1024;
 /// The most items of a page.
 pub const PAGE_ITEMS_MAX: usize = 1000;
 /// The items of a page where nothing else is said.
@@ -153,9 +154,10 @@ pub const TAIL_HEARTBEAT: Duration = Duration::from_secs(15);
 pub const MESSAGES_BYTES_MAX: usize = 1024;
 /// The most events a second that a replay can be held to.
 pub const REPLAY_RATE_MAX: u32 = 1_000_000;
-/// The longest a webhook that is tried may take, and how many are tried at a time.
+/// The longest a webhook that is tried may take, how many are tried at a time, and how many of one tenant.
 pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
-pub const TRIALS_MAX: usize = 8;
+pub const TRIALS_MAX: usize = 32;
+pub const TRIALS_EACH: usize = 2;
 /// How long a request with an `Idempotency-Key` is remembered, and how many of a tenant's at most.
 pub const ONCE_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub const ONCE_MAX: usize = 256;

@@ -38,7 +38,7 @@ pub struct Subscription {
     pub filter: Filter,
     /// How they are grouped.
     pub collector: Collector,
-    /// What happens to them; absent, matching records pass through to the output as they are.
+    /// What happens to them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(required)]
     pub processor: Option<Processor>,

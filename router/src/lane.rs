@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_core::Offset;
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::topics::Stage;
+use fpaas_core::{Offset, limits};
 use fpaas_log::{Backoff, Error as LogError, Fetched, Hold, Refusal};
 use fpaas_state::rows::{self, ScanRow};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -99,7 +99,8 @@ impl Running {
 
     /// False when asked to stop.
     async fn take_turn(&mut self, lane: &Lane, stop: &CancellationToken) -> bool {
-        let turns = Arc::clone(&lane.own.shared.turns);
+        let shared = &lane.own.shared;
+        let turns = Arc::clone(if lane.replay.is_some() { &shared.replays } else { &shared.turns });
         self.turn = stop.run_until_cancelled(turns.acquire_owned()).await.and_then(Result::ok);
         self.turn.is_some()
     }
@@ -130,14 +131,11 @@ impl Lane {
     fn plan(&self, fetched: &Fetched, until: Offset, running: &Running) -> Plan {
         let below = fetched.records.partition_point(|stored| stored.offset < until);
         let records = fetched.records.get(..below).unwrap_or_default();
-        let (records, next) = match &self.replay {
-            Some(replay) => replay.cut(records, fetched.next.min(until)),
-            None => (records, fetched.next.min(until)),
-        };
         let run = Run {
             source: &self.own.source,
             records,
-            next,
+            next: fetched.next.min(until),
+            most: self.replay.as_ref().map_or(limits::ROUTE_DELIVERIES_MAX, Replay::most),
             lost_until: fetched.lost_until,
             undeliverable: &running.undeliverable,
             now: self.own.now(),

@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) writer: Arc<dyn Writer>,
     /// Turns of catch-up lanes.
     pub(crate) turns: Arc<Semaphore>,
+    /// The same of lanes that replay: they keep nobody from catching up.
+    pub(crate) replays: Arc<Semaphore>,
 }
 
 /// One source partition and the right to work for it.

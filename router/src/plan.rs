@@ -18,6 +18,8 @@ pub(crate) struct Run<'r> {
     pub(crate) source: &'r TopicPartition,
     pub(crate) records: &'r [Stored],
     pub(crate) next: Offset,
+    /// How many deliveries one transaction may make, but for the last record's.
+    pub(crate) most: usize,
     /// Records below it were removed before they were read.
     pub(crate) lost_until: Option<Offset>,
     pub(crate) undeliverable: &'r Undeliverable,
@@ -56,7 +58,7 @@ pub(crate) fn route(run: Run<'_>, index: &Index, from: &[Offset]) -> Plan {
     let mut plan = Plan { tallies, lost_until: run.lost_until, ..Plan::nothing(run.next) };
     let (mut candidates, mut bytes) = (Candidates::default(), 0);
     for stored in run.records {
-        if plan.deliveries.len() >= limits::ROUTE_DELIVERIES_MAX || bytes >= limits::ROUTE_BYTES_MAX {
+        if plan.deliveries.len() >= run.most || bytes >= limits::ROUTE_BYTES_MAX {
             plan.next = stored.offset;
             break;
         }

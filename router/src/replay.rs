@@ -1,22 +1,21 @@
 //! A part of a source that a subscription is delivered once more: what its lane is given, and when there is to be one.
 //! Pure, but for reading rows.
 //!
-//! A replay has a row of its own, apart from the subscription's: it moves in the transactions of its deliveries, so that
-//! each is made once, however often the lane starts again. Invariant: offsets-with-effects.
+//! A replay has a row of its own, apart from the subscription's: it moves in the transactions of its deliveries, so
+//! that each is made once, however often the lane starts again. Invariant: offsets-with-effects.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_core::Offset;
-use fpaas_log::Stored;
+use fpaas_core::{Offset, limits};
 use fpaas_state::rows;
 
 use crate::Result;
 use crate::own::Own;
 use crate::roster::{Key, Member};
 
-/// What stands between a subscription's key and the number of its replay.
-const PART: &str = "/replay/";
+/// What stands between a subscription's key and the number of its replay: in no name, and so in no other key.
+const PART: char = '#';
 
 /// See the module's head.
 #[derive(Clone, Debug)]
@@ -56,18 +55,14 @@ impl Replay {
         Arc::from(format!("{}{PART}{}", member.key, self.since))
     }
 
-    /// True of what [`Self::key`] gives: names hold no slash.
+    /// True of what [`Self::key`] gives.
     pub(crate) fn is_key(key: &str) -> bool {
         key.contains(PART)
     }
 
-    /// No more records at a time than may be delivered in a second, and what comes behind them.
-    pub(crate) fn cut<'r>(&self, records: &'r [Stored], next: Offset) -> (&'r [Stored], Offset) {
-        let most = self.rate.map_or(usize::MAX, |rate| rate.max(1) as usize);
-        match (records.get(..most), records.get(most)) {
-            (Some(first), Some(behind)) => (first, behind.offset),
-            _ => (records, next),
-        }
+    /// How many may be delivered at a time: what a second may have.
+    pub(crate) fn most(&self) -> usize {
+        self.rate.map_or(limits::ROUTE_DELIVERIES_MAX, |rate| limits::ROUTE_DELIVERIES_MAX.min(rate.max(1) as usize))
     }
 
     /// How long to wait after so many deliveries.
@@ -80,7 +75,6 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fpaas_log::Record;
 
     fn replay(rate: Option<u32>) -> Replay {
         Replay { since: 7, position: Offset(0), to: Offset(100), rate, obsolete: Vec::new() }
@@ -88,16 +82,8 @@ mod tests {
 
     #[test]
     fn a_rate_bounds_what_is_done_at_a_time_and_how_long_that_takes() {
-        let records: Vec<_> =
-            (0..10).map(|offset| Stored { offset: Offset(offset * 3), record: Record::default() }).collect();
-        let cut = |rate| {
-            let replay = replay(rate);
-            let (records, next) = replay.cut(&records, Offset(50));
-            (records.len(), next)
-        };
-        assert_eq!(cut(None), (10, Offset(50)));
-        assert_eq!(cut(Some(4)), (4, Offset(12)));
-        assert_eq!(cut(Some(10)), (10, Offset(50)));
+        assert_eq!((replay(Some(4)).most(), replay(None).most()), (4, limits::ROUTE_DELIVERIES_MAX));
+        assert_eq!(replay(Some(u32::MAX)).most(), limits::ROUTE_DELIVERIES_MAX);
         assert_eq!(replay(Some(4)).wait(2), Some(Duration::from_millis(500)));
         assert_eq!((replay(Some(4)).wait(0), replay(None).wait(9)), (None, None));
     }

@@ -216,6 +216,7 @@ impl Scan {
             source: &self.own.source,
             records: &fetched.records,
             next,
+            most: limits::ROUTE_DELIVERIES_MAX,
             lost_until: fetched.lost_until,
             undeliverable: &self.undeliverable,
             now: self.own.now(),

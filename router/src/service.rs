@@ -68,8 +68,9 @@ impl Service {
         let tables = Arc::new(Tables::open(&*context.log, &topic).await?);
         let writer = writer(&context, &pool, &membership).await?;
         let turns = Arc::new(Semaphore::new(config.lanes_running));
+        let replays = Arc::new(Semaphore::new(config.lanes_running));
         let group = membership.group().to_string();
-        let shared = Arc::new(Shared { context, config, group, tables, writer, turns });
+        let shared = Arc::new(Shared { context, config, group, tables, writer, turns, replays });
         let (roster, _) = watch::channel(Arc::default());
         Ok(Self {
             pool,
@@ -240,8 +241,8 @@ impl Service {
         let writer = writer(&self.shared.context, &self.pool, &self.membership).await?;
         let (context, config) = (self.shared.context.clone(), self.shared.config.clone());
         let (group, tables) = (self.shared.group.clone(), Arc::clone(&self.shared.tables));
-        let turns = Arc::clone(&self.shared.turns);
-        self.shared = Arc::new(Shared { context, config, group, tables, writer, turns });
+        let (turns, replays) = (Arc::clone(&self.shared.turns), Arc::clone(&self.shared.replays));
+        self.shared = Arc::new(Shared { context, config, group, tables, writer, turns, replays });
         self.unsure = false;
         let leases = std::mem::take(&mut self.owned).into_values().collect();
         self.assigned(leases, shutdown).await

@@ -3,36 +3,19 @@
 //! Stages write, the API and the line of progress read. Nothing durable is decided by it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fpaas_core::topics::Stage;
 use fpaas_core::{Incarnation, Message, Partition, SubscriptionId, TenantId, Timestamp};
 use serde::Serialize;
 
-use crate::meter::Meter;
+use crate::meter::{Counter, Meter};
 
 type Key = (TenantId, SubscriptionId, Incarnation);
 
 /// Counters by subscription.
 #[derive(Debug, Default)]
 pub struct Board(RwLock<HashMap<Key, Arc<Counters>>>);
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// As it stands.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// What of a subscription can stand still by itself: a partition of its source, or a lane.
 type Part = (Stage, Partition);

@@ -13,7 +13,6 @@ use fpaas_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::once::Once;
 use crate::{Error, Result};
 
 /// What is written.
@@ -44,6 +43,16 @@ pub struct Command {
     pub once: Option<Once>,
     /// What is asked for.
     pub change: Change,
+}
+
+/// By what a request is known again that is to be done once (`Idempotency-Key`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Once {
+    /// What whoever asks has called it, hashed.
+    pub key: String,
+    /// Of all that it asks for: the same key with another one is a mistake.
+    pub fingerprint: String,
 }
 
 /// A precondition on the resource's revision (RFC 9110 section 13), decided where the command is applied: of two who
@@ -118,6 +127,11 @@ pub enum Change {
     StartReplay {
         /// Its id.
         id: SubscriptionId,
+        /// Which subscription of that id.
+        of: Incarnation,
+        /// Its last replay, which is over, if there was one: where it is another by now, nothing is begun.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<u64>,
         /// Its source: which cannot change, and says what the offsets are of.
         source: TopicName,
         /// Where it begins in each partition of the source.
@@ -132,6 +146,10 @@ pub enum Change {
     CancelReplay {
         /// Its id.
         id: SubscriptionId,
+        /// Which subscription of that id.
+        of: Incarnation,
+        /// Which of its replays.
+        since: u64,
     },
     /// Remove with its deliveries and dead letters.
     DeleteSubscription {
@@ -249,7 +267,7 @@ impl Command {
             | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
-            | Change::CancelReplay { id }
+            | Change::CancelReplay { id, .. }
             | Change::DeleteSubscription { id } => {
                 format!("{}/subscriptions/{id}", self.tenant)
             }

@@ -289,7 +289,7 @@ impl Follower<'_> {
             | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
-            | Change::CancelReplay { id } => view.subscription(&command.tenant, id).cloned(),
+            | Change::CancelReplay { id, .. } => view.subscription(&command.tenant, id).cloned(),
             Change::DeleteSubscription { .. }
             | Change::PutTopic { .. }
             | Change::DeleteTopic { .. }

@@ -20,14 +20,13 @@ mod trial;
 pub mod view;
 
 pub use board::{Board, Counters, LastOutcome};
-pub use command::{Change, Command, Expects, Outcome};
+pub use command::{Change, Command, Expects, Once, Outcome};
 pub use context::Context;
 pub use control::{Applied, Control, Digested};
 pub use dead_letter::{Cause, dead_letter};
 pub use error::{Error, Result};
 pub use machine::Machine;
-pub use meter::Meter;
-pub use once::Once;
+pub use meter::{Counter, Meter};
 pub use standings::Standings;
 pub use tables::{Mutations, Tables};
 pub use trial::{Trial, Tried, TriedRecord};

@@ -76,8 +76,9 @@ impl Machine {
             return outcome.clone();
         }
         let outcome = match self.requests.repeated(command) {
-            Some(outcome) => outcome,
-            None => self.change(command),
+            // Of the tenant that was meant, and of no later one of its name.
+            Some(outcome) if self.view.is_meant(command) => outcome,
+            _ => self.change(command),
         };
         self.remember(command.id.as_str().into(), outcome.clone());
         outcome
@@ -166,9 +167,10 @@ fn corrupt(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Once;
     use expect_test::expect;
     use fpaas_core::subscription::Secret;
-    use fpaas_core::{KeyHash, KeyId, PoolId, Scope, SubscriptionId, TenantId, Timestamp};
+    use fpaas_core::{Incarnation, KeyHash, KeyId, PoolId, Scope, SubscriptionId, TenantId, Timestamp, TopicName};
 
     fn put(id: &str, subscription: &str, json: &str) -> Command {
         let change = Change::PutSubscription {
@@ -223,6 +225,53 @@ mod tests {
         assert_eq!((again.view.tenants.len(), again.view.keys.len()), (0, 0));
         assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
         assert_ne!(again.image(next).unwrap(), image);
+    }
+
+    fn replay(id: &str, of: u64, instead_of: Option<u64>) -> Command {
+        let change = Change::StartReplay {
+            id: SubscriptionId::parse("likes").unwrap(),
+            of: Incarnation(of),
+            instead_of,
+            source: TopicName::parse("firehose").unwrap(),
+            from: vec![Offset(1)],
+            to: vec![Offset(2)],
+            events_per_second: Some(3),
+        };
+        Command::new(id.to_owned(), Timestamp::from_millis(5), TenantId::local(), change)
+    }
+
+    #[test]
+    fn replays_and_requests_that_are_done_once_are_part_of_an_image() {
+        let mut machine = Machine::default();
+        let once = Once { key: "k".to_owned(), fingerprint: "f".to_owned() };
+        machine.apply(&put("a", "likes", "{}"));
+        assert_eq!(machine.apply(&replay("b", 1, None).once(Some(once.clone()))), Outcome::Replaced);
+        let (mut again, _) = Machine::from_image(&machine.image(Offset(2)).unwrap()).unwrap().unwrap();
+        assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
+        for machine in [&mut machine, &mut again] {
+            let sent_again = machine.apply(&replay("c", 1, None).once(Some(once.clone())));
+            assert_eq!(sent_again, Outcome::Repeated { outcome: Box::new(Outcome::Replaced), made: None });
+        }
+        assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
+    }
+
+    #[test]
+    fn a_replay_is_of_the_subscription_and_in_place_of_the_replay_that_were_seen() {
+        let mut machine = Machine::default();
+        machine.apply(&put("a", "likes", "{}"));
+        assert_eq!(machine.apply(&replay("b", 2, None)), Outcome::NotFound, "another one of that id");
+        assert_eq!(machine.apply(&replay("c", 1, None)), Outcome::Replaced);
+        assert!(matches!(machine.apply(&replay("d", 1, None)), Outcome::Conflict(_)), "somebody else was first");
+        assert_eq!(machine.apply(&replay("e", 1, Some(3))), Outcome::Replaced);
+        let cancel = |id: &str, since| {
+            let change =
+                Change::CancelReplay { id: SubscriptionId::parse("likes").unwrap(), of: Incarnation(1), since };
+            Command::new(id.to_owned(), Timestamp::from_millis(5), TenantId::local(), change)
+        };
+        assert!(matches!(machine.apply(&cancel("f", 3)), Outcome::Conflict(_)), "that one is over");
+        assert_eq!(machine.apply(&cancel("g", 5)), Outcome::Replaced);
+        let entry = machine.view.subscriptions.values().next().unwrap();
+        assert_eq!((entry.replay.as_ref(), entry.revision), (None, 1), "its configuration has not changed");
     }
 
     #[test]

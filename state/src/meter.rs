@@ -1,18 +1,33 @@
-//! A counter that knows how fast it grew in the last minute.
+//! Counters, and those that know how fast they grew in the last minute.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::board::Counter;
-
 /// Part of the minute that is counted together.
 const SPAN: Duration = Duration::from_secs(10);
 const SPANS: usize = 6;
 
-/// See the module's head.
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// As it stands.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A counter that knows its rate.
 #[derive(Debug)]
 pub struct Meter {
     total: Counter,

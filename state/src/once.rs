@@ -8,17 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fpaas_core::{KeyId, TenantId, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Change, Command, Outcome};
-
-/// By what a request is known again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Once {
-    /// What whoever asks has called it, hashed.
-    pub key: String,
-    /// Of all that it asks for: the same key with another one is a mistake.
-    pub fingerprint: String,
-}
+use crate::command::{Change, Command, Once, Outcome};
 
 /// What the first one came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +48,10 @@ impl Requests {
     /// Remembers what a command came to.
     pub(crate) fn note(&mut self, command: &Command, outcome: &Outcome) {
         let Some(once) = command.once.clone() else { return };
+        // What has changed nothing may be asked for again, and come to something else.
+        if !matches!(outcome, Outcome::Created | Outcome::Replaced | Outcome::Deleted) {
+            return;
+        }
         let made = match (&command.change, outcome) {
             (Change::PutKey { id, .. }, Outcome::Created) => Some(id.clone()),
             _ => None,
@@ -107,8 +101,10 @@ mod tests {
         assert_eq!(requests.repeated(&command("acme", "b", "x", 1)), None);
         assert_eq!(requests.repeated(&command("rival", "a", "x", 1)), None);
         assert_eq!(requests.repeated(&command("acme", "a", "x", DAY)), None);
-        requests.note(&command("acme", "a", "y", DAY), &Outcome::NotFound);
-        assert_eq!(requests.repeated(&command("acme", "a", "y", DAY)), repeated(Outcome::NotFound));
+        requests.note(&command("acme", "a", "y", DAY), &Outcome::Created);
+        assert_eq!(requests.repeated(&command("acme", "a", "y", DAY)), repeated(Outcome::Created));
+        requests.note(&command("acme", "c", "x", 1), &Outcome::NotFound);
+        assert_eq!(requests.repeated(&command("acme", "c", "x", 1)), None, "nothing was done");
     }
 
     #[test]

@@ -18,15 +18,18 @@ use crate::{Context, Error, Result, View};
 /// How long stages are given to let go of a topic that no subscription names any more: on this node, and elsewhere.
 const GRACE: Duration = Duration::from_secs(1);
 const GRACE_ELSEWHERE: Duration = Duration::from_secs(30);
-/// How late a removal may arrive that another node has begun.
-const UNDER_WAY: Duration = Duration::from_secs(60);
+/// How long one may take from the look at what commands there are on, and how late it may arrive at most that another
+/// node has begun: what it asks of a broker may wait for as long again.
+const WITHIN: Duration = Duration::from_secs(20);
+const UNDER_WAY: Duration = Duration::from_secs(120);
 /// The wait after one that failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// A topic, and the revision that deleted it.
 type Deleted = (TenantId, TopicName, u64);
 
-/// Runs until `shutdown`.
+/// Runs until `shutdown`. The log of `context` must not ask again by itself: what is asked late is asked of what may
+/// be another topic by then.
 pub async fn run(context: Context, shutdown: CancellationToken) -> Result<()> {
     let mut views = context.control.views();
     let grace = if context.log.is_shared() { GRACE_ELSEWHERE } else { GRACE };
@@ -66,7 +69,8 @@ fn note(waiting: &mut BTreeMap<Deleted, Instant>, view: &View, due: Instant) {
 
 /// Once. What may pass, and what an operator has to do something about, is tried again.
 async fn remove(context: &Context, (tenant, name, since): &Deleted) -> Result<()> {
-    match removed(context, (tenant, name, *since)).await {
+    let removed = tokio::time::timeout(WITHIN, removed(context, (tenant, name, *since)));
+    match removed.await.unwrap_or(Err(Error::NotApplied)) {
         Ok(true) => info!(%tenant, topic = %name, "removed a deleted topic"),
         Ok(false) | Err(Error::NotApplied) => {}
         Err(Error::Log(error @ (fpaas_log::Error::Retry(_) | fpaas_log::Error::Refused(_)))) => {

@@ -174,12 +174,12 @@ impl View {
             }
             Change::SetState { id, state } => self.set_state(command, id, *state),
             Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
-            Change::StartReplay { id, from, to, events_per_second, .. } => {
+            Change::StartReplay { id, of, instead_of, from, to, events_per_second, .. } => {
                 let (from, to, events_per_second) = (from.clone(), to.clone(), *events_per_second);
                 let replay = Replay { since: self.revision, asked: command.time, from, to, events_per_second };
-                self.set_replay(command, id, Some(replay))
+                self.set_replay(command, id, (*of, *instead_of), Some(replay))
             }
-            Change::CancelReplay { id } => self.set_replay(command, id, None),
+            Change::CancelReplay { id, of, since } => self.set_replay(command, id, (*of, Some(*since)), None),
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
             Change::DeleteTopic { name } => self.delete_topic(command, name),
@@ -202,7 +202,7 @@ impl View {
             | Change::SetState { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
-            | Change::CancelReplay { id }
+            | Change::CancelReplay { id, .. }
             | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
             Change::PutTopic { name, .. } | Change::DeleteTopic { name } => {
                 Some(self.topic(&command.tenant, name)?.revision)
@@ -227,6 +227,12 @@ impl View {
         }
         let key = (command.tenant.clone(), id.clone());
         let old = self.subscriptions.get(&key).cloned();
+        let source = &config.source.topic;
+        if old.is_none() && !source.is_firehose() && self.topic(&command.tenant, source).is_none() {
+            // It was deleted since whoever asks has seen it.
+            let gone = Violation::new("/source/topic", format!("there is no topic {source}"));
+            return Outcome::Conflict(vec![gone]);
+        }
         if let Some(old) = &old {
             let conflicts = config.conflicts(&old.config);
             if !conflicts.is_empty() {
@@ -306,8 +312,20 @@ impl View {
     }
 
     /// What it says stays as it is, and so does its revision.
-    fn set_replay(&mut self, command: &Command, id: &SubscriptionId, replay: Option<Replay>) -> Outcome {
-        let Some(old) = self.subscription(&command.tenant, id).cloned() else { return Outcome::NotFound };
+    fn set_replay(
+        &mut self,
+        command: &Command,
+        id: &SubscriptionId,
+        (of, instead_of): (Incarnation, Option<u64>),
+        replay: Option<Replay>,
+    ) -> Outcome {
+        let Some(old) = self.subscription(&command.tenant, id).filter(|old| old.incarnation == of).cloned() else {
+            return Outcome::NotFound;
+        };
+        if old.replay.as_ref().map(|replay| replay.since) != instead_of {
+            let why = "a replay is under way: wait for its end, or cancel it with DELETE …/replay";
+            return Outcome::Conflict(vec![Violation::new("", why)]);
+        }
         let entry = SubscriptionEntry { replay, ..(*old).clone() };
         self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
         Outcome::Replaced

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use fpaas_state::board::Counter;
-use fpaas_state::{Counters, SubscriptionEntry};
+use fpaas_state::{Counter, Counters, SubscriptionEntry};
 use tracing::debug;
 
 use crate::app::App;

@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use super::schemas::Schemas;
 use crate::auth::Needs;
 use crate::problem::Kind;
-use crate::routes::Route;
 
 /// What operations are grouped by.
 pub(super) const TAGS: &[(&str, &str)] = &[
@@ -20,10 +19,19 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("Node", "How a node is."),
 ];
 
+/// An operation that is still to be said everything of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Described {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) needs: Needs,
+    pub(crate) describe: for<'s> fn(Operation<'s>) -> Operation<'s>,
+}
+
 /// See the module's head.
 pub(crate) struct Operation<'s> {
     schemas: &'s mut Schemas,
-    route: &'static Route,
+    needs: Needs,
     fields: Map<String, Value>,
     parameters: Vec<Value>,
     answers: Map<String, Value>,
@@ -31,15 +39,15 @@ pub(crate) struct Operation<'s> {
 }
 
 impl<'s> Operation<'s> {
-    pub(super) fn new(route: &'static Route, schemas: &'s mut Schemas) -> Self {
+    pub(super) fn new(needs: Needs, schemas: &'s mut Schemas) -> Self {
         let (fields, parameters, answers) = (Map::new(), Vec::new(), Map::new());
-        let operation = Self { schemas, route, fields, parameters, answers, problems: BTreeSet::new() };
+        let operation = Self { schemas, needs, fields, parameters, answers, problems: BTreeSet::new() };
         operation.guarded()
     }
 
     /// What its key has to do with it.
     fn guarded(mut self) -> Self {
-        let (security, problems): (Value, &[Kind]) = match self.route.needs {
+        let (security, problems): (Value, &[Kind]) = match self.needs {
             Needs::Nothing => (json!([]), &[Kind::InvalidRequest]),
             Needs::Metrics => {
                 (json!([{}, {"key": []}]), &[Kind::InvalidRequest, Kind::Unauthorized, Kind::NotFound, Kind::Internal])
@@ -48,7 +56,7 @@ impl<'s> Operation<'s> {
         };
         self.fields.insert("security".to_owned(), security);
         let mut operation = self.problems(problems);
-        if matches!(operation.route.needs, Needs::Scope(_) | Needs::Change) {
+        if matches!(operation.needs, Needs::Scope(_) | Needs::Change) {
             operation = operation.problems(&[Kind::InsufficientScope]);
             operation = operation.header("FPaaS-Tenant", "With the operator's key: the tenant that it is about", false);
         }
@@ -218,11 +226,8 @@ pub(super) fn problem_responses(schema: &Schema) -> Value {
         let kinds: Vec<_> = Kind::ALL.iter().filter(|kind| kind.status() == status).collect();
         let titles: Vec<_> = kinds.iter().map(|kind| format!("`{}`: {}", kind.name(), kind.title())).collect();
         let content = json!({"application/problem+json": {"schema": schema}});
-        let mut response = json!({"description": titles.join("; "), "content": content});
-        if let Some(headers) = headers_of(status) {
-            response["headers"] = headers;
-        }
-        (name_of(status), response)
+        let headers = headers_of(status).unwrap_or_else(|| json!({}));
+        (name_of(status), json!({"description": titles.join("; "), "content": content, "headers": headers}))
     };
     statuses.iter().map(response).collect::<Map<_, _>>().into()
 }

@@ -115,7 +115,9 @@ pub(crate) fn start_replay(op: Op<'_>) -> Op<'_> {
     let op = op.named("startReplay", SUBSCRIPTIONS, "Deliver a part of its source again");
     let op =
         op.about("Of what it has passed, by its filter as it is now, beside what comes and without delaying that.");
-    let op = subscription(op).takes::<replay::Asked>(false, &json!({"from": "earliest", "eventsPerSecond": 1000}));
+    let op = subscription(op)
+        .conditional()
+        .takes::<replay::Asked>(false, &json!({"from": "earliest", "eventsPerSecond": 1000}));
     let op = op.answers::<replay::Shown>(200, "It has begun").repeatable();
     op.problems(&[Kind::Conflict])
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 const STYLE: &str = "
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a;background:#fff}
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#16181c}a{color:#8ab4f8}code,pre{background:#24272d!important}}
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#16181c}a{color:#8ab4f8}
+code,pre{background:#24272d!important}}
 code,pre{font:14px/1.4 ui-monospace,monospace;background:#f3f4f6;border-radius:4px;padding:.1em .3em}
 pre{padding:.6rem;overflow:auto}table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;
 border-bottom:1px solid #8884;padding:.3rem .6rem .3rem 0}section{border-top:1px solid #8888;margin-top:1.5rem}
@@ -42,7 +43,7 @@ fn write(out: &mut String, document: &Value) -> fmt::Result {
             section(out, &method, path, operation)?;
         }
     }
-    for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
+    for (name, schema) in at(document, "/components/schemas").as_object().into_iter().flatten() {
         let about = text(&schema["description"]);
         write!(out, "<section id=\"schema-{0}\"><h3>{0}</h3><p>{about}</p>", escape(name))?;
         properties(out, schema)?;
@@ -73,7 +74,7 @@ fn section(out: &mut String, method: &str, path: &str, operation: &Value) -> fmt
         }
         write!(out, "</table>")?;
     }
-    let json = &operation["requestBody"]["content"]["application/json"];
+    let json = at(operation, "/requestBody/content/application~1json");
     if json.is_object() {
         let example = serde_json::to_string_pretty(&json["example"]).unwrap_or_default();
         write!(out, "<p>Body: {}, such as</p><pre>{}</pre>", kind(&json["schema"]), escape(&example))?;
@@ -138,6 +139,10 @@ fn kind(schema: &Value) -> String {
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
+}
+
+fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> String {

@@ -18,8 +18,10 @@ pub(super) struct Facts<'a> {
     /// How the last call ended.
     pub(super) last: Option<&'a LastOutcome>,
     pub(super) retry: Retry,
-    /// Since this node started.
-    pub(super) matched: u64,
+    /// Nothing was ever delivered to it.
+    pub(super) never: bool,
+    /// A part of its source is delivered once more, or was: events may be old.
+    pub(super) replayed: bool,
     /// Records that match, per second.
     pub(super) rate: f64,
     /// How long the oldest event waits that is not acknowledged.
@@ -36,9 +38,9 @@ impl Facts<'_> {
             None if self.deliveries > 0 => self.delivering(),
             None if self.catching_up => format!("it reads the past of its source: {} to go", records(self.source)),
             None if self.source > 0 => self.reading(),
-            None if self.matched == 0 => {
-                "it has read all that its source holds, and since this node started nothing has passed its filter: try \
-                 the filter with ?dryRun=true"
+            None if self.never => {
+                "it has read all that its source holds, and nothing has passed its filter: try the filter with \
+                 ?dryRun=true"
                     .to_owned()
             }
             None => "it is up to date: nothing waits".to_owned(),
@@ -64,7 +66,7 @@ impl Facts<'_> {
     fn delivering(&self) -> String {
         let waiting = self.waiting.unwrap_or_default();
         let events = format!("{} for its endpoint", waits(self.deliveries));
-        if waiting <= self.collects + Duration::from_secs(5) {
+        if self.replayed || waiting <= self.collects + Duration::from_secs(5) {
             return format!("{events}: a batch is collected or called");
         }
         let advice = "if that grows, the endpoint is too slow: larger batches or more lanes help";
@@ -116,7 +118,8 @@ mod tests {
             catching_up: false,
             last: None,
             retry: Retry::default(),
-            matched: 5,
+            never: false,
+            replayed: false,
             rate: 0.0,
             waiting: None,
             collects: Duration::from_secs(1),
@@ -138,9 +141,9 @@ mod tests {
             "3 records of its source are not read yet: if that stays so, see whether a node runs the part router",
         );
         check(
-            |facts| facts.matched = 0,
-            "it has read all that its source holds, and since this node started nothing has passed its filter: try the \
-             filter with ?dryRun=true",
+            |facts| facts.never = true,
+            "it has read all that its source holds, and nothing has passed its filter: try the filter with \
+             ?dryRun=true",
         );
         check(|facts| facts.deliveries = 1, "1 event waits for its endpoint: a batch is collected or called");
         check(

@@ -1,5 +1,8 @@
 //! The document is served, its examples run, and it is a document by the rules.
 
+use std::collections::BTreeSet;
+
+use fpaas_api::{OPENAPI, ROUTES, Route};
 use serde_json::Value;
 
 use crate::world::{HOOK, World, record};
@@ -10,7 +13,7 @@ fn operations() -> Vec<(String, String, Value)> {
         let path = path.clone();
         methods.into_iter().map(move |(method, it)| (method.to_ascii_uppercase(), path.clone(), it))
     };
-    fpaas_api::OPENAPI["paths"].as_object().unwrap().iter().flat_map(|(path, it)| methods(path, it)).collect()
+    OPENAPI["paths"].as_object().unwrap().iter().flat_map(|(path, it)| methods(path, it)).collect()
 }
 
 /// With the examples of its parameters.
@@ -28,7 +31,7 @@ async fn the_document_and_the_page_are_served_to_everybody() {
         let answer = world.call(http::Request::get(path).body(axum::body::Body::empty()).unwrap()).await;
         assert_eq!((answer.status.as_u16(), &answer.headers["content-type"]), (200, &content_type.parse().unwrap()));
     }
-    assert_eq!(world.get("/openapi.json").await.json(200), *fpaas_api::OPENAPI);
+    assert_eq!(world.get("/openapi.json").await.json(200), *OPENAPI);
 }
 
 /// What makes something first, what only looks then, and what removes at the end.
@@ -67,7 +70,7 @@ async fn every_example_runs() {
 #[tokio::test]
 async fn names_in_the_document_are_those_that_are_taken() {
     let world = World::new().await;
-    let pattern = |schema: &str| fpaas_api::OPENAPI["components"]["schemas"][schema]["pattern"].clone();
+    let pattern = |schema: &str| OPENAPI["components"]["schemas"][schema]["pattern"].clone();
     let contract = |schema: &str, name: &str| {
         let whole = serde_json::json!({"type": "string", "pattern": pattern(schema)});
         fpaas_testkit::contract::is_valid(&whole, &name.into())
@@ -86,5 +89,67 @@ async fn names_in_the_document_are_those_that_are_taken() {
         let body = format!(r#"{{"processor":{HOOK},"filter":{{"dids":["{did}"]}}}}"#);
         let taken = world.put("/v1/subscriptions/dids", body).await.status.is_success();
         assert_eq!(contract("Did", did), taken, "{did}");
+    }
+}
+
+#[test]
+fn every_route_is_an_operation_with_a_name_of_its_own() {
+    let names = |it: &Value| it["operationId"].as_str().unwrap().to_owned();
+    let ids: BTreeSet<_> = operations().iter().map(|(.., it)| names(it)).collect();
+    assert_eq!((ids.len(), operations().len()), (ROUTES.len(), ROUTES.len()));
+    let tags: Vec<_> = OPENAPI["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    for (method, path, it) in operations() {
+        assert!(tags.contains(&&it["tags"][0]), "{method} {path}");
+        let named: BTreeSet<_> = path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+        let parameters = it["parameters"].as_array().into_iter().flatten();
+        let in_path: BTreeSet<_> =
+            parameters.filter(|it| it["in"] == "path").map(|it| it["name"].as_str().unwrap()).collect();
+        assert_eq!(in_path, named, "{method} {path}");
+        assert!(it["responses"].as_object().unwrap().keys().any(|status| status.starts_with('2')), "{method} {path}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn check(value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
+                    assert!(OPENAPI.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+                }
+                fields.values().for_each(check);
+            }
+            Value::Array(items) => items.iter().for_each(check),
+            _ => {}
+        }
+    }
+    check(&OPENAPI);
+    let text = OPENAPI.to_string();
+    assert!(!text.contains("#/asked/") && !text.contains("#/answered/"));
+}
+
+#[test]
+fn what_does_not_work_yet_is_not_in_it() {
+    let text = OPENAPI.to_string();
+    for word in ["reduce", "ndjson", "cloudevents", "bisect", "gzip", "Not built yet"] {
+        assert!(!text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn actions_of_one_route_need_the_same() {
+    let resource = |route: &Route| route.path.split("}:").next();
+    for route in ROUTES.iter().filter(|route| route.path.contains("}:")) {
+        let same = ROUTES.iter().filter(|other| other.path.contains("}:") && resource(other) == resource(route));
+        assert!(same.into_iter().all(|other| other.needs == route.needs && other.method == route.method));
+    }
+}
+
+#[tokio::test]
+async fn the_page_names_every_operation() {
+    let world = World::new().await;
+    let page = String::from_utf8(world.get("/docs").await.body.to_vec()).unwrap();
+    for (.., it) in operations() {
+        assert!(page.contains(&format!("<section id=\"{}\">", it["operationId"].as_str().unwrap())));
     }
 }

@@ -1,10 +1,11 @@
 //! `…/{id}:replay` and `…/{id}/replay`, without a router that carries it out.
 
+use axum::body::Body;
 use fpaas_core::{Offset, SubscriptionId, TenantId, Timestamp, TopicPartition};
 use fpaas_log::Log as _;
 use serde_json::json;
 
-use crate::world::{NOW, World, record};
+use crate::world::{NOW, World, record, request};
 
 const START: &str = "/v1/subscriptions/likes:replay";
 const REPLAY: &str = "/v1/subscriptions/likes/replay";
@@ -28,6 +29,13 @@ async fn a_replay_covers_what_was_passed_and_nothing_behind_that() {
     assert_eq!(started["partitions"][0], json!({"partition": 0, "from": 0, "to": 0, "position": 0}));
     assert_eq!(world.get(REPLAY).await.json(200), started);
     world.post(START, "").await.refused(409, "conflict", &[""]);
+    // Whoever did not hear the answer asks again, and hears it.
+    world.delete(REPLAY).await;
+    for _ in 0..2 {
+        let mut request = request("POST", START, Body::empty());
+        request.headers_mut().insert("idempotency-key", "once".parse().unwrap());
+        assert_eq!(world.call(request).await.json(200)["state"], "running");
+    }
     assert_eq!(world.delete(REPLAY).await.status, 204);
     world.get(REPLAY).await.refused(404, "not-found", &[]);
     world.delete(REPLAY).await.refused(404, "not-found", &[]);
@@ -72,6 +80,7 @@ async fn what_cannot_be_replayed_is_refused() {
         (json!({"partition": 0, "from": "latest", "fromOffset": 1}), vec!["/fromOffset"]),
         (json!({"eventsPerSecond": 0}), vec!["/eventsPerSecond"]),
         (json!({"rate": 1}), vec!["/rate"]),
+        (json!({"partition": 0, "fromOffset": 2, "toOffset": 1}), vec!["/toOffset"]),
     ] {
         world.post(START, body.to_string()).await.refused(400, "invalid-request", &pointers);
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fpaas_api::{ApiKey, Config, Messages, Sources, Webhooks};
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicName, TopicPartition};
-use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, TopicSpec, Transaction, Writer};
+use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, Stored, TopicSpec, Transaction, Writer};
 use fpaas_state::{Board, Context, Control, Trial, Tried, TriedRecord};
 use fpaas_testkit::contract::{Contract, Exchange};
 use http::{HeaderMap, Request, StatusCode};
@@ -169,6 +169,8 @@ fn messages() -> Messages {
 
 /// Stands in for an endpoint that gives back how many events it got.
 fn tried(trial: &Trial) -> Tried {
+    let place = |stored: &Stored| (stored.record.timestamp, stored.offset);
+    assert!(trial.events.is_sorted_by_key(place), "the oldest comes first");
     let record = TriedRecord {
         topic: TopicName::parse("out").unwrap(),
         key: Some("n".to_owned()),

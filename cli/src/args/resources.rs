@@ -46,8 +46,8 @@ pub(crate) struct Replay {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Without --file its filter is tried on the most recent events of its source. With --call its webhook is called once with a
-batch of those that pass, marked as a test; nothing of what it answers is kept.
+Without --file its filter is tried on the most recent events of its source. With --call its webhook is called once with
+a batch of those that pass, marked as a test; nothing of what it answers is kept.
 
   fpaas tap firehose -n 50 | fpaas test likes --file - --call")]
 pub(crate) struct Test {

@@ -2,7 +2,7 @@
 //!
 //! | what | holds |
 //! |---|---|
-//! | a command that makes a subscription, or delivers a part of its source again | where it starts, and ends, in each partition |
+//! | a command that makes a subscription, or replays a part of its source | where that starts, and ends |
 //! | a row of the router | where a subscription stands on a partition of its source |
 //! | where an upstream was left | the ends of the firehose then |
 //! | a position | itself |
@@ -49,7 +49,11 @@ pub(super) fn command(places: &Places, translations: &Translations, stored: Stor
     }
     for offsets in places_in_it {
         for (partition, place) in (0u32..).zip(offsets.iter_mut()) {
-            *place = offset(translations, &TopicPartition::new(source.as_str(), partition), *place)?;
+            // One that is not there is of an earlier topic of that name, and the subscription is gone with it.
+            let at = TopicPartition::new(source.as_str(), partition);
+            if translations.contains_key(&at) {
+                *place = offset(translations, &at, *place)?;
+            }
         }
     }
     Ok(Record { value: Some(command.encode()?), ..stored.record })

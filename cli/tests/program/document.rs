@@ -1,5 +1,5 @@
-//! The API, asked whatever its OpenAPI document allows and some of what it does not, by a program that makes requests up
-//! from it (schemathesis): nothing is answered otherwise than the document says, and nothing with a 5xx.
+//! The API, asked whatever its OpenAPI document allows and some of what it does not, by a program that makes requests
+//! up from it (schemathesis): nothing is answered otherwise than the document says, and nothing with a 5xx.
 
 use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::{Need, skip};

@@ -1,5 +1,5 @@
-//! What is one tenant's stands under its name alone, and what is secret stands nowhere: in names of topics, on the disk,
-//! in metrics and in what the program says.
+//! What is one tenant's stands under its name alone, and what is secret stands nowhere: in names of topics, on the
+//! disk, in metrics and in what the program says.
 
 use std::path::Path;
 use std::sync::Arc;

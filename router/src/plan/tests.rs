@@ -38,7 +38,15 @@ fn stored(offset: u64, key: Option<&str>, value: Option<&str>, headers: Headers)
 
 fn run<'r>(source: &'r TopicPartition, records: &'r [Stored], next: u64, undeliverable: &'r Undeliverable) -> Run<'r> {
     let now = Timestamp::from_millis(2000);
-    Run { source, records, next: Offset(next), lost_until: None, undeliverable, now }
+    Run {
+        source,
+        records,
+        next: Offset(next),
+        most: limits::ROUTE_DELIVERIES_MAX,
+        lost_until: None,
+        undeliverable,
+        now,
+    }
 }
 
 fn index(filters: &[(&str, &str)]) -> Index {

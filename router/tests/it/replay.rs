@@ -129,6 +129,24 @@ fn a_replay_that_is_interrupted_goes_on_where_it_was() {
     });
 }
 
+/// Its lanes are told from those of a replay by more than what it is called.
+#[tokio::test]
+async fn a_subscription_may_be_called_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = begin(folder.path()).await;
+    life.put("likes", collections(&["a.a.a"]), life.ends().await).await;
+    let mut offsets = Vec::new();
+    for _ in 0..9 {
+        offsets.push(life.append(0, "a.a.a").await.0);
+    }
+    // The scan is past its start: it catches up in a lane of its own.
+    life.delivered("likes", |delivered| all(delivered).contains(offsets.last().unwrap())).await;
+    life.put("replay", collections(&["a.a.a"]), vec![Offset::ZERO; 2]).await;
+    let delivered = life.delivered("replay", |delivered| all(delivered).len() >= 9).await;
+    assert_eq!(all(&delivered), offsets);
+    life.stop().await;
+}
+
 #[tokio::test]
 async fn a_pause_holds_a_replay_and_its_end_ends_it() {
     let folder = tempfile::tempdir().unwrap();

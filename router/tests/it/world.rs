@@ -174,12 +174,17 @@ impl Life {
     pub(crate) async fn replay(&self, id: &str, from: Offset, to: Offset, rate: Option<u32>) {
         let (from, to) = (vec![from, Offset::ZERO], vec![to, Offset::ZERO]);
         let source = TopicName::parse(TopicName::FIREHOSE).unwrap();
-        let change = Change::StartReplay { id: self::id(id), source, from, to, events_per_second: rate };
+        let (of, last) = (self.entry(id).incarnation, self.entry(id).replay.clone());
+        let instead_of = last.map(|replay| replay.since);
+        let id = self::id(id);
+        let change = Change::StartReplay { id, of, instead_of, source, from, to, events_per_second: rate };
         assert_eq!(self.submit(change).await, Outcome::Replaced);
     }
 
     pub(crate) async fn cancel_replay(&self, id: &str) {
-        assert_eq!(self.submit(Change::CancelReplay { id: self::id(id) }).await, Outcome::Replaced);
+        let (of, since) = (self.entry(id).incarnation, self.entry(id).replay.clone().unwrap().since);
+        let change = Change::CancelReplay { id: self::id(id), of, since };
+        assert_eq!(self.submit(change).await, Outcome::Replaced);
     }
 
     async fn submit(&self, change: Change) -> Outcome {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fpaas_core::topic::TopicSettings;
 use fpaas_core::topics::Topics;
-use fpaas_core::{Incarnation, SubscriptionId, TenantId, TopicName};
+use fpaas_core::{Incarnation, SubscriptionId, TenantId, Timestamp, TopicName};
 use fpaas_log::{Created, Error as LogError, Log, Retention, TopicSpec};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -47,7 +47,7 @@ pub(super) struct Provisioner {
     retired: Vec<Retired>,
     /// Removals under way. A log may take its time to forget a topic, and commands do not wait for that.
     removing: JoinSet<(Key, fpaas_log::Result<()>)>,
-    topics: BTreeMap<(TenantId, TopicName), TopicSettings>,
+    topics: BTreeMap<(TenantId, TopicName), (Timestamp, TopicSettings)>,
     unmade: Unmade,
     /// When those that were refused are tried again.
     again: Option<Instant>,
@@ -186,7 +186,8 @@ impl Provisioner {
         // One that is made again after it was deleted is another.
         self.topics.retain(|key, _| view.topics.contains_key(key));
         for (key, entry) in &view.topics {
-            let changed = self.topics.get(key) != Some(&entry.settings);
+            let now = (entry.created, entry.settings.clone());
+            let changed = self.topics.get(key) != Some(&now);
             let refused = match known.topics.get(key) {
                 Some(why) if !changed && !due => Some(why.clone()),
                 None if !changed => None,
@@ -195,7 +196,7 @@ impl Provisioner {
             if let Some(why) = refused {
                 self.unmade.topics.insert(key.clone(), why);
             }
-            self.topics.insert(key.clone(), entry.settings.clone());
+            self.topics.insert(key.clone(), now);
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ impl View {
     }
 
     /// Is the tenant still the one that was meant? Whoever makes a tenant cannot have seen it.
-    pub(super) fn is_meant(&self, command: &Command) -> bool {
+    pub(crate) fn is_meant(&self, command: &Command) -> bool {
         let makes = matches!(command.change, Change::PutTenant { .. });
         makes || command.made.is_none_or(|made| self.made(&command.tenant) == Some(made))
     }

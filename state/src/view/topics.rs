@@ -176,6 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn a_subscription_is_not_made_on_a_topic_that_was_deleted_meanwhile() {
+        let mut machine = deleted();
+        let change = Change::PutSubscription {
+            id: SubscriptionId::parse("likes").unwrap(),
+            subscription: serde_json::from_str(r#"{"source":{"topic":"a.b"}}"#).unwrap(),
+            secret: fpaas_core::subscription::Secret::from_bytes(&[7; 32]).unwrap(),
+            starts: vec![],
+        };
+        let tenant = TenantId::parse("acme").unwrap();
+        let put = Command::new("z".to_owned(), Timestamp::from_millis(7), tenant, change);
+        assert!(matches!(machine.apply(&put), Outcome::Conflict(_)));
+    }
+
+    #[test]
     fn what_frees_another_topic_of_that_name_does_nothing() {
         let mut machine = deleted();
         assert_eq!(apply(&mut machine, FREE), Outcome::NotFound);
