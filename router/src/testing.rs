@@ -26,6 +26,7 @@ pub(crate) fn entry(id: &str, incarnation: u64, filter: Filter, starts: &[u64]) 
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
         previous: None,
         starts: starts.iter().copied().map(Offset).collect(),
+        came: None,
         in_use: Arc::default(),
     })
 }

@@ -230,6 +230,7 @@ impl Follower<'_> {
             Change::DeleteSubscription { .. }
             | Change::PutTopic { .. }
             | Change::PutTenant { .. }
+            | Change::EndMove { .. }
             | Change::DeleteTenant {}
             | Change::PutKey { .. }
             | Change::DeleteKey { .. } => None,

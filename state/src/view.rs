@@ -44,9 +44,24 @@ pub struct SubscriptionEntry {
     pub previous: Option<Retiring>,
     /// Where it started in each partition of its source.
     pub starts: Vec<Offset>,
+    /// How it came into its pool, where it was not made there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came: Option<Came>,
     /// Shared by all revisions of an incarnation: its topics are kept while anybody holds one of them.
     #[serde(skip)]
     pub in_use: Arc<()>,
+}
+
+/// A subscription that moved with its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Came {
+    /// The revision it moved at.
+    pub since: u64,
+    /// The pool it was in before.
+    pub from: PoolId,
+    /// The revision since when it was in that one.
+    pub there: u64,
 }
 
 /// The secret before the current one.
@@ -102,6 +117,11 @@ pub struct View {
 }
 
 impl SubscriptionEntry {
+    /// The revision since when it is in its pool.
+    pub fn since(&self) -> u64 {
+        self.came.as_ref().map_or(self.incarnation.0, |came| came.since)
+    }
+
     /// The secrets that a call at `now` is signed with, the newest first.
     pub fn secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
         let previous = self.previous.as_ref().filter(move |previous| now < previous.until);
@@ -146,6 +166,7 @@ impl View {
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
             Change::PutTenant { pool } => self.put_tenant(command, pool.as_ref()),
+            Change::EndMove { since } => self.end_move(command, *since),
             Change::DeleteTenant {} => self.delete_tenant(command),
             Change::PutKey { id, hash, scopes, description, expires } => {
                 let (tenant, created) = (command.tenant.clone(), command.time);
@@ -164,7 +185,9 @@ impl View {
             | Change::RotateSecret { id, .. }
             | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
             Change::PutTopic { name, .. } => Some(self.topic(&command.tenant, name)?.revision),
-            Change::PutTenant { .. } | Change::DeleteTenant {} => Some(self.tenants.get(&command.tenant)?.revision),
+            Change::PutTenant { .. } | Change::EndMove { .. } | Change::DeleteTenant {} => {
+                Some(self.tenants.get(&command.tenant)?.revision)
+            }
             // They never change: nothing is expected of them.
             Change::PutKey { .. } | Change::DeleteKey { .. } => None,
         }
@@ -222,6 +245,7 @@ impl View {
             secret,
             previous: None,
             starts: starts.to_vec(),
+            came: None,
             in_use: Arc::default(),
         }
     }

@@ -71,6 +71,7 @@ fn member(number: usize, filter: FilterConfig) -> Arc<Member> {
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
         previous: None,
         starts: vec![],
+        came: None,
         in_use: Arc::default(),
     };
     Arc::new(Member::new(&Arc::new(entry), &Topics::default(), &Board::default()))
