@@ -2,7 +2,7 @@
 
 use axum::Json;
 use fpaas_core::{Message, TopicName, rfc3339};
-use fpaas_state::{Counters, LastOutcome};
+use fpaas_state::{Counters, LastOutcome, SubscriptionEntry, View};
 use serde::Serialize;
 
 use crate::caller::Caller;
@@ -107,6 +107,7 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
     };
     let counters = caller.app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
     let reason = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
+    let reason = reason.or_else(|| moving(&caller.app.context.control.view(), &entry));
     let (state, reason) = match reason {
         None if entry.config.is_paused() => ("paused", Some(PAUSED.to_owned())),
         Some(reason) if entry.config.is_paused() => ("paused", Some(format!("{PAUSED}; besides, {reason}"))),
@@ -125,6 +126,13 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         counters: counts(&counters),
         last_outcome: counters.last_outcome().map(outcome),
     }))
+}
+
+/// Where it is on its way from and to, and what that means.
+fn moving(view: &View, entry: &SubscriptionEntry) -> Option<String> {
+    let from = &view.on_the_move(entry)?.from;
+    let to = &entry.pool;
+    Some(format!("it is moving from the pool {from} to {to}; each part goes on where it stands as soon as it is there"))
 }
 
 fn counts(of: &Counters) -> Counts {

@@ -8,7 +8,8 @@ pub(crate) fn orphans<'k>(keys: impl Iterator<Item = &'k str>, view: &View) -> V
     keys.filter(|key| is_orphan(key, view).unwrap_or(false)).map(ToOwned::to_owned).collect()
 }
 
-fn is_orphan(key: &str, view: &View) -> Option<bool> {
+/// `None` of a key that is none of a scan row.
+pub(crate) fn is_orphan(key: &str, view: &View) -> Option<bool> {
     let mut parts = key.split('/').skip(1);
     let tenant = TenantId::parse(parts.next()?).ok()?;
     let id = SubscriptionId::parse(parts.next()?).ok()?;
