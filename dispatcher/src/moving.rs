@@ -184,9 +184,9 @@ impl Service {
                     let why = "positionLost: the log has no position of a lane that had one";
                     error!(lane = %at, why, "a tenant cannot leave a slot");
                     let entries = view.subscriptions.values();
-                    let entry = entries.into_iter().find(|entry| {
-                        topics.deliveries(&entry.tenant, &entry.id, entry.incarnation) == *at.topic
-                    })?;
+                    let entry = entries
+                        .into_iter()
+                        .find(|entry| topics.deliveries(&entry.tenant, &entry.id, entry.incarnation) == *at.topic)?;
                     let counters = self.shared.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
                     counters.note_stopped(Stage::Dispatcher, at.partition, why);
                     return None;
@@ -198,11 +198,7 @@ impl Service {
     }
 
     /// What was found is ours from here on: its lanes begin as the view is followed next.
-    pub(crate) async fn take_in(
-        &mut self,
-        found: fpaas_state::Result<Vec<(Slot, Found)>>,
-        view: &View,
-    ) -> Result<()> {
+    pub(crate) async fn take_in(&mut self, found: fpaas_state::Result<Vec<(Slot, Found)>>, view: &View) -> Result<()> {
         let Some(found) = self.asked(found.map_err(Halt::from))? else { return Ok(()) };
         let topics = &self.shared.context.topics;
         let lives = |key: &str| deleted(topics, key, view).is_none();

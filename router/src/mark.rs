@@ -75,7 +75,8 @@ mod tests {
             assert_eq!(rows::decode::<Mark>("mark", &bytes).unwrap(), mark);
         }
         // As it was written before tenants moved, and before that.
-        for (bytes, known) in [(&br#"{"v":1,"revision":3,"rows":true}"#[..], true), (br#"{"v":1,"revision":3}"#, false)] {
+        for (bytes, known) in [(&br#"{"v":1,"revision":3,"rows":true}"#[..], true), (br#"{"v":1,"revision":3}"#, false)]
+        {
             let mark: Mark = rows::decode("mark", bytes).unwrap();
             assert_eq!(of(&mark, &Arc::clone(&made)), known);
         }

@@ -123,7 +123,9 @@ impl Service {
         if view.moving().next().is_some() {
             for entry in view.subscriptions.values().filter(ours) {
                 let topic = topics.of_tenant(&entry.tenant, &entry.config.source.topic);
-                wanted.extend(partitions(entry, &topic, counts).filter(|at| self.owned.contains_key(&Slot::of_source(at))));
+                wanted.extend(
+                    partitions(entry, &topic, counts).filter(|at| self.owned.contains_key(&Slot::of_source(at))),
+                );
             }
         }
         self.moving.holds.retain(|at, _| wanted.contains(at));
@@ -266,7 +268,12 @@ impl Service {
     }
 
     /// A subscription that must have a row in this slot and has none: elsewhere it would begin again.
-    fn lost<'v>(&self, slot: Slot, known: &Known<'v>, counts: &Counts) -> Option<(&'v SubscriptionEntry, TopicPartition)> {
+    fn lost<'v>(
+        &self,
+        slot: Slot,
+        known: &Known<'v>,
+        counts: &Counts,
+    ) -> Option<(&'v SubscriptionEntry, TopicPartition)> {
         let names = &self.shared.context.topics;
         for entry in &known.entries {
             let there = entry.came.as_ref().map_or(entry.incarnation.0, |came| came.there);
@@ -358,7 +365,11 @@ impl Service {
 }
 
 /// The partitions of a subscription's source, as far as they are known.
-fn partitions<'e>(entry: &'e SubscriptionEntry, topic: &str, counts: &Counts) -> impl Iterator<Item = TopicPartition> + use<'e> {
+fn partitions<'e>(
+    entry: &'e SubscriptionEntry,
+    topic: &str,
+    counts: &Counts,
+) -> impl Iterator<Item = TopicPartition> + use<'e> {
     let (topic, most) = (Arc::<str>::from(topic), u32::try_from(entry.starts.len()).unwrap_or(u32::MAX));
     let found = counts.get(&*topic).copied().unwrap_or(0);
     (0..most.max(found)).map(move |partition| TopicPartition::new(Arc::clone(&topic), partition))

@@ -101,7 +101,12 @@ impl Moves {
     }
 
     /// What these slots still have to hand over.
-    pub fn departing(&self, tables: &Tables, slots: impl Iterator<Item = Slot>, view: &View) -> Result<Vec<(Slot, Departure)>> {
+    pub fn departing(
+        &self,
+        tables: &Tables,
+        slots: impl Iterator<Item = Slot>,
+        view: &View,
+    ) -> Result<Vec<(Slot, Departure)>> {
         let (departures, mut departing) = (view.departures(&self.pool), Vec::new());
         if departures.is_empty() {
             return Ok(departing);
@@ -199,7 +204,12 @@ impl Moves {
     }
 
     /// Which of these slots remember moves that are over, where none is under way.
-    pub fn untidy<'l>(&self, tables: &Tables, leases: impl Iterator<Item = &'l Lease>, view: &View) -> Result<Vec<Lease>> {
+    pub fn untidy<'l>(
+        &self,
+        tables: &Tables,
+        leases: impl Iterator<Item = &'l Lease>,
+        view: &View,
+    ) -> Result<Vec<Lease>> {
         let mut untidy = Vec::new();
         if view.moving().any(|(of, moving)| of.pool == self.pool || moving.from == self.pool) {
             return Ok(untidy);
@@ -234,8 +244,9 @@ impl Moves {
         };
         let trims = came.iter().zip(positions).filter_map(|(at, position)| Some((at, position?.offset)));
         let log = &self.context.log;
-        let mut trimmed = stream::iter(trims.map(|(at, before)| async move { (at, log.trim(at, before).await) }).collect::<Vec<_>>())
-            .buffer_unordered(limits::RESTORES_MAX);
+        let mut trimmed =
+            stream::iter(trims.map(|(at, before)| async move { (at, log.trim(at, before).await) }).collect::<Vec<_>>())
+                .buffer_unordered(limits::RESTORES_MAX);
         while let Some((at, trimmed)) = trimmed.next().await {
             match trimmed {
                 Ok(()) => {}

@@ -37,11 +37,8 @@ pub(super) async fn run(context: Context, shutdown: CancellationToken) -> Result
     let (mut views, mut seen) = (context.control.views(), Seen::new());
     loop {
         let view = views.borrow_and_update().clone();
-        let under_way = view.moving().map(|(of, moving)| Move {
-            tenant: of.id.clone(),
-            since: moving.since,
-            to: of.pool.clone(),
-        });
+        let under_way =
+            view.moving().map(|(of, moving)| Move { tenant: of.id.clone(), since: moving.since, to: of.pool.clone() });
         let under_way: BTreeSet<Move> = under_way.collect();
         seen.retain(|of, _| under_way.contains(of));
         for of in &under_way {

@@ -8,6 +8,8 @@ mod faulty;
 #[cfg(test)]
 mod index;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod retention;
 #[cfg(test)]
 mod scan;

@@ -61,7 +61,8 @@ impl Looking {
                 continue;
             }
             self.begun += 1;
-            let (serial, at) = (self.begun, TopicPartition { topic: Arc::clone(&self.topic), partition: Partition(slot.0) });
+            let (serial, at) =
+                (self.begun, TopicPartition { topic: Arc::clone(&self.topic), partition: Partition(slot.0) });
             let (log, group) = (Arc::clone(&self.log), Arc::clone(&self.group));
             let task = self.tasks.spawn(async move { (slot, serial, look(&*log, &group, &at).await) });
             self.slots.insert(slot, (serial, task));

@@ -73,7 +73,9 @@ impl Parcel {
             // They are few and short: the first one takes them all.
             let positions = std::mem::take(&mut positions);
             let part = Part { v: VERSION, tenant: tenant.clone(), since, part, of, rows, positions };
-            serde_json::to_vec(&part).map(Bytes::from).map_err(|error| corrupt("what is handed over", &error.to_string()))
+            serde_json::to_vec(&part)
+                .map(Bytes::from)
+                .map_err(|error| corrupt("what is handed over", &error.to_string()))
         });
         parts.collect()
     }
@@ -108,9 +110,10 @@ impl Reading {
         *next += 1;
         arrived.parcel.rows.extend(read.rows.into_iter().map(|(key, row)| (key, Bytes::from(row))));
         let positions = read.positions.into_iter();
-        arrived.parcel.positions.extend(
-            positions.map(|(topic, partition, offset)| (TopicPartition::new(topic, partition), offset)),
-        );
+        arrived
+            .parcel
+            .positions
+            .extend(positions.map(|(topic, partition, offset)| (TopicPartition::new(topic, partition), offset)));
         let whole = self.begun.get(&name).is_some_and(|(_, next, of)| next == of);
         self.whole.extend(whole.then(|| self.begun.remove(&name)).flatten().map(|(arrived, ..)| arrived));
         Ok(())

@@ -169,7 +169,8 @@ impl View {
 
     /// Of several who say so, the first ends it.
     pub(super) fn end_move(&mut self, command: &Command, since: u64) -> Outcome {
-        let old = self.tenants.get(&command.tenant).filter(|old| old.moving.as_ref().is_some_and(|of| of.since == since));
+        let old =
+            self.tenants.get(&command.tenant).filter(|old| old.moving.as_ref().is_some_and(|of| of.since == since));
         let Some(old) = old else { return Outcome::NotFound };
         let entry = TenantEntry { moving: None, revision: self.revision, ..(**old).clone() };
         self.tenants.insert(command.tenant.clone(), Arc::new(entry));
@@ -187,7 +188,8 @@ impl View {
             (count > 0).then(|| Violation::new("", format!("the tenant still has {what}, {count} of them")))
         };
         let moving = self.tenants.get(id).and_then(|entry| entry.moving.as_ref());
-        let moving = moving.map(|of| Violation::new("", format!("the tenant is still moving from the pool {}", of.from)));
+        let moving =
+            moving.map(|of| Violation::new("", format!("the tenant is still moving from the pool {}", of.from)));
         let has = [has("subscriptions", subscriptions), has("topics", topics), moving];
         let conflicts: Vec<_> = has.into_iter().flatten().collect();
         if !conflicts.is_empty() {
