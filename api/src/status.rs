@@ -107,12 +107,11 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
     };
     let counters = caller.app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
     let reason = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
-    let reason = reason.or_else(|| moving(&caller.app.context.control.view(), &entry));
     let (state, reason) = match reason {
         None if entry.config.is_paused() => ("paused", Some(PAUSED.to_owned())),
         Some(reason) if entry.config.is_paused() => ("paused", Some(format!("{PAUSED}; besides, {reason}"))),
         Some(reason) => ("stopped", Some(reason)),
-        None => ("active", None),
+        None => ("active", moving(&caller.app.context.control.view(), &entry)),
     };
     Ok(Json(Status {
         state,

@@ -188,14 +188,27 @@ impl Service {
             }
         }
         for step in steps.into_iter().chain([step]) {
-            let slots = step.transaction.leases.len();
+            let left: BTreeSet<Slot> = step.transaction.leases.iter().map(|lease| lease.slot).collect();
             crashpoint::hit(Point::MoveHandingOver);
-            if self.commit_slots(step, shutdown).await? && slots > 0 {
+            if self.commit_slots(step, shutdown).await? {
                 crashpoint::hit(Point::MoveHandedOver);
-                info!(tenant = %departure.tenant, to = %departure.to, slots, "let go of a tenant that moves");
+                info!(tenant = %departure.tenant, to = %departure.to, slots = left.len(), "let go of a tenant that moves");
+                self.forget_notes(&known, &left, counts);
             }
         }
         Ok(())
+    }
+
+    /// What kept it from going on in these slots is said where it is now.
+    fn forget_notes(&self, known: &Known<'_>, slots: &BTreeSet<Slot>, counts: &Counts) {
+        let Context { topics, board, .. } = &self.shared.context;
+        for entry in &known.entries {
+            let topic = topics.of_tenant(&entry.tenant, &entry.config.source.topic);
+            let counters = board.of(&entry.tenant, &entry.id, entry.incarnation);
+            for at in partitions(entry, &topic, counts).filter(|at| slots.contains(&Slot::of_source(at))) {
+                counters.note_moving(Stage::Router, at.partition);
+            }
+        }
     }
 
     async fn known<'v>(

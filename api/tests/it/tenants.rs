@@ -272,8 +272,12 @@ async fn a_tenant_that_is_put_into_another_pool_moves_and_stays_until_it_is_ther
     assert_eq!(world.get(path).await.json(200), moving);
     let page = world.get("/v1/admin/tenants?limit=1").await.json(200);
     assert_eq!(page["items"], json!([moving]));
+    world.subscribe("likes", "").await.json(201);
     let local = json!({"id": "local", "pool": "_free", "moving": {"from": "local"}});
     assert_eq!(world.put("/v1/admin/tenants/local", r#"{"pool":"_free"}"#).await.json(201), local);
+    let status = world.get("/v1/subscriptions/likes/status").await.json(200);
+    let why = "it is moving from the pool local to _free; each part goes on where it stands as soon as it is there";
+    assert_eq!((&status["state"], &status["reason"]), (&json!("active"), &json!(why)));
 }
 
 #[tokio::test]

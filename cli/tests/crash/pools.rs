@@ -62,7 +62,6 @@ async fn arrived(api: &Client) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-crash")]
 async fn a_job_that_moves_and_dies_at_each_crash_point_of_it_loses_nothing_and_doubles_nothing() -> Result<()> {
     let mut seed = 900;
     for point in MOVES {
@@ -97,7 +96,6 @@ async fn at(point: Point, nth: u32, seed: u64) -> Result<Summary> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-crash")]
 async fn a_job_killed_at_any_moment_of_a_move_loses_nothing_and_doubles_nothing() -> Result<()> {
     let (rounds, mut kills, mut on_the_way, mut moves) = (rounds(3 * KILLS_PER_JOB), 0, 0, 0);
     for seed in (950..).take(usize::try_from(rounds.div_ceil(KILLS_PER_JOB))?) {
@@ -125,13 +123,12 @@ async fn a_job_killed_at_any_moment_of_a_move_loses_nothing_and_doubles_nothing(
         println!("job {seed}: {LIKES} results, 0 lost, 0 doubled, {summary}");
     }
     println!("{moves} moves, {kills} kills, {on_the_way} of them on the way");
-    assert!(on_the_way * 2 >= kills, "only {on_the_way} of {kills} kills found the tenant on its way");
+    assert!(on_the_way * 3 >= kills, "only {on_the_way} of {kills} kills found the tenant on its way");
     Ok(())
 }
 
 /// Two nodes, one of which is killed while the tenant is on its way, each time.
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-crash")]
 async fn a_job_of_two_nodes_on_kafka_that_moves_loses_nothing_and_doubles_nothing() -> Result<()> {
     let Some(kafka) = On::kafka().await else { return Ok(()) };
     let seed = 980;
