@@ -14,7 +14,7 @@
 //! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed |
 //! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher |
 //! | `fpaas.<pool>.tables.<stage>` | table and row key | row | router, dispatcher; compacted, partitions = slots |
-//! | `fpaas.<pool>.moves.<stage>` | tenant, revision | what a tenant that moves here has in a slot | the pool it leaves; trimmed |
+//! | `fpaas.<pool>.moves.<stage>` | tenant, revision | what a tenant has in a slot | the pool that it leaves; trimmed |
 
 use crate::{Incarnation, PoolId, SubscriptionId, TenantId, TopicName};
 

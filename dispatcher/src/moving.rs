@@ -1,8 +1,9 @@
 //! Tenants that leave the dispatcher's pool, and those that come into it, slot by slot.
 //!
-//! A slot lets go of a tenant once none of its lanes is at work there: a call in flight is finished or dropped, and what
-//! is frozen stays frozen, byte for byte. Who comes gets its lanes in a slot once the slot has what was handed over.
-//! Does not own how that is written ([`fpaas_state::moves`]). Invariants: frozen-batch, offsets-with-effects, one-owner.
+//! A slot lets go of a tenant once none of its lanes is at work there: a call in flight is finished or dropped, and
+//! what is frozen stays frozen, byte for byte. Who comes gets its lanes in a slot once the slot has what was handed
+//! over. Does not own how that is written ([`fpaas_state::moves`]). Invariants: frozen-batch, offsets-with-effects,
+//! one-owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

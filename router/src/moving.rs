@@ -1,9 +1,9 @@
 //! Tenants that leave the router's pool, and those that come into it, slot by slot.
 //!
-//! The scans of a slot stop at the border of a transaction before it lets go of a tenant, as they do where the slot goes
-//! to another owner: then rows and positions say all there is, and the next scans know the tenant no more. Who comes is
-//! in the roster at once, and in a slot's scans once the slot has what was handed over. Does not own how that is written
-//! ([`fpaas_state::moves`]). Invariants: offsets-with-effects, one-owner.
+//! The scans of a slot stop at the border of a transaction before it lets go of a tenant, as they do where the slot
+//! goes to another owner: then rows and positions say all there is, and the next scans know the tenant no more. Who
+//! comes is in the roster at once, and in a slot's scans once the slot has what was handed over. Does not own how that
+//! is written ([`fpaas_state::moves`]). Invariants: offsets-with-effects, one-owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use fpaas_core::Offset;
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
-use fpaas_core::{Partition, TopicPartition};
+use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{FetchBounds, Log as _};
 use fpaas_state::{Change, Outcome};
 use serde_json::json;
 
 use crate::support::receiver::{Receiver, Reply, status};
-use crate::support::{PATIENCE, World, dispatch_for, event, pool_of, subscription, text};
+use crate::support::{PATIENCE, World, dispatch_for, event, pool_of, subscription, tenant, text};
 
 const ACME: &str = "acme";
 const FREE: &str = "_free";
@@ -26,22 +26,33 @@ async fn move_to(world: &mut World, pool: &str) -> u64 {
 
 /// Without a dispatcher, with the tenant made.
 async fn idle(folder: &Path) -> World {
-    World::idle(folder, |config| config.gap_every = Some(2)).await
+    let mut world = World::idle(folder, |config| config.gap_every = Some(2)).await;
+    if world.context.control.view().tenants.is_empty() {
+        move_to(&mut world, ACME).await;
+    }
+    world
 }
 
-/// The slot of a lane has let go of the tenant.
-async fn handed_over(world: &World, lane: u32, to: &str) {
-    let slot = Slot::of_lane(ACME, "likes", Partition(lane));
-    let at = TopicPartition::new(world.context.topics.moves(&pool_of(to), Stage::Dispatcher), slot.0);
+/// Waits until every slot has handed over the tenant, and taken it where `pool` is served.
+async fn moved(world: &World, to: &str, since: u64, is_served: bool) {
+    let (topics, to) = (&world.context.topics, pool_of(to));
+    let (topic, group) = (topics.moves(&to, Stage::Dispatcher), topics.group(&to, Stage::Dispatcher));
+    let key = fpaas_state::moves::key(&tenant(), since);
+    let is_there = async |at: &TopicPartition| {
+        let Ok(fetched) = world.log.fetch(at, Offset::ZERO, FetchBounds::now()).await else { return false };
+        let ours = fetched.records.iter().find(|of| of.record.key.as_deref() == Some(key.as_bytes()));
+        let position = world.log.positions(&group, std::slice::from_ref(at)).await.unwrap().remove(0);
+        let position = position.map_or(Offset::ZERO, |position| position.offset);
+        ours.is_some_and(|ours| !is_served || ours.offset < position)
+    };
     let waits = async {
-        loop {
-            match world.log.fetch(&at, Offset::ZERO, FetchBounds::waiting(PATIENCE)).await {
-                Ok(fetched) if !fetched.records.is_empty() => return,
-                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+        for at in Slot::all().map(|slot| TopicPartition::new(topic.as_str(), slot.0)) {
+            while !is_there(&at).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     };
-    tokio::time::timeout(PATIENCE, waits).await.expect("it is handed over");
+    tokio::time::timeout(PATIENCE, waits).await.expect("it has moved");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,9 +99,7 @@ async fn lanes_that_move_to_and_fro_lose_nothing_and_double_nothing() {
         let since = move_to(&mut world, pool).await;
         count = deliver(&world, count, 60).await;
         check_results(&world, count).await;
-        for lane in 0..LANES {
-            handed_over(&world, lane, pool).await;
-        }
+        moved(&world, pool, since, true).await;
         assert_eq!(world.submit(Change::EndMove { since }).await, Outcome::Replaced);
     }
     count = deliver(&world, count, 60).await;
@@ -126,8 +135,8 @@ async fn what_is_handed_over_is_found_by_whoever_comes_later_and_no_lane_begins_
     world.put(subscription(&receiver.url, &patient)).await;
     world.deliver(0..3).await;
     let first = receiver.request().await;
-    move_to(&mut world, FREE).await;
-    handed_over(&world, 0, FREE).await;
+    let since = move_to(&mut world, FREE).await;
+    moved(&world, FREE, since, false).await;
     world.deliver(3..5).await;
     world.stop().await;
     old.await.unwrap().unwrap();
@@ -167,4 +176,47 @@ async fn a_call_in_flight_ends_before_its_lane_moves() {
     for ended in running {
         ended.await.unwrap().unwrap();
     }
+}
+
+/// Elsewhere it would begin again, and every event would be called twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_whose_position_is_lost_does_not_move_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start([]).await;
+    let mut world = idle(folder.path()).await;
+    let old = dispatch_for(&world.context, ACME, &world.shutdown.clone());
+    world.put(subscription(&receiver.url, &json!({}))).await;
+    world.deliver(0..1).await;
+    receiver.request().await;
+    world.read(&world.results(), 1).await;
+    // Removing the topic takes its positions; the started row stays.
+    let lane = world.lane(0);
+    let spec = world.log.describe_topic(&lane.topic).await.unwrap().unwrap();
+    world.stop().await;
+    old.await.unwrap().unwrap();
+    let mut world = idle(folder.path()).await;
+    world.log.delete_topic(&lane.topic).await.unwrap();
+    world.log.create_topic(&lane.topic, &spec).await.unwrap();
+    world.deliver(1..2).await;
+    move_to(&mut world, FREE).await;
+    let running = [ACME, FREE].map(|pool| dispatch_for(&world.context, pool, &world.shutdown));
+    let stopped = async {
+        loop {
+            match world.counters().stopped() {
+                Some(why) => return why,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let why = tokio::time::timeout(PATIENCE, stopped).await.expect("it stands still");
+    assert!(why.starts_with("positionLost"), "{why}");
+    // Without it the tenant moves.
+    world.delete().await;
+    let since = world.context.control.view().tenants.values().next().unwrap().revision;
+    moved(&world, FREE, since, true).await;
+    world.stop().await;
+    for ended in running {
+        ended.await.unwrap().unwrap();
+    }
+    assert!(receiver.requests().is_empty());
 }

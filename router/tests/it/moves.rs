@@ -53,25 +53,26 @@ async fn check(life: &Life, all: &Delivered) {
     }
 }
 
-/// Waits until the pool has taken what was handed over to every slot.
-async fn taken(life: &Life, pool: &str) {
-    let (pool, mut left) = (pool_of(pool), Slot::all().collect::<Vec<_>>());
+/// Waits until the pool has taken what was handed over to every slot since then.
+async fn taken(life: &Life, pool: &str, since: u64) {
+    let pool = pool_of(pool);
     let (topic, group) = (life.topics.moves(&pool, Stage::Router), life.topics.group(&pool, Stage::Router));
+    let key = fpaas_state::moves::key(&tenant_of(ACME), since);
     let waits = async {
-        while !left.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let at: Vec<_> = left.iter().map(|slot| TopicPartition::new(topic.as_str(), slot.0)).collect();
-            let Ok(positions) = life.log.positions(&group, &at).await else { continue };
-            let mut passed = Vec::new();
-            for (at, position) in at.iter().zip(positions) {
-                let end = life.log.watermarks(at).await.unwrap().end;
-                passed.push(position.is_some_and(|position| end > Offset::ZERO && position.offset >= end));
+        for at in Slot::all().map(|slot| TopicPartition::new(topic.as_str(), slot.0)) {
+            while !is_taken(life, &group, &at, key.as_bytes()).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let mut passed = passed.into_iter();
-            left.retain(|_| passed.next() == Some(false));
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waits).await.expect("it is taken");
+}
+
+async fn is_taken(life: &Life, group: &str, at: &TopicPartition, key: &[u8]) -> bool {
+    let Ok(fetched) = life.log.fetch(at, Offset::ZERO, FetchBounds::now()).await else { return false };
+    let ours = fetched.records.iter().find(|stored| stored.record.key.as_deref() == Some(key));
+    let position = life.log.positions(group, std::slice::from_ref(at)).await.unwrap().remove(0);
+    ours.zip(position).is_some_and(|(ours, position)| ours.offset < position.offset)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +87,7 @@ async fn a_tenant_that_moves_and_comes_back_gets_every_record_once_and_so_does_w
         let since = life.put_tenant(ACME, pool).await;
         append(&life, 30, &mut all).await;
         check(&life, &all).await;
-        taken(&life, pool).await;
+        taken(&life, pool, since).await;
         life.end_move(ACME, since).await;
     }
     append(&life, 5, &mut all).await;
@@ -113,7 +114,7 @@ async fn slots_that_change_owners_in_the_middle_of_moves_lose_nothing_and_double
         append(&life, 10, &mut all).await;
         guests[1 - round % 2].cancel();
         check(&life, &all).await;
-        taken(&life, pool).await;
+        taken(&life, pool, since).await;
         life.end_move(ACME, since).await;
     }
     check(&life, &all).await;
@@ -242,7 +243,7 @@ fn a_row_that_is_lost_before_a_move_stays_and_one_that_is_lost_after_it_is_misse
             check(&life, &all).await;
             if after {
                 let since = life.put_tenant(ACME, FREE).await;
-                taken(&life, FREE).await;
+                taken(&life, FREE, since).await;
                 append(&life, 3, &mut all).await;
                 check(&life, &all).await;
                 life.end_move(ACME, since).await;
@@ -286,7 +287,7 @@ async fn what_is_deleted_on_its_way_does_not_arrive_and_what_is_made_meanwhile_b
     assert_eq!(new, all);
     life.start_pool("node0", ACME);
     check(&life, &all).await;
-    taken(&life, FREE).await;
+    taken(&life, FREE, since).await;
     life.end_move(ACME, since).await;
     append(&life, 3, &mut all).await;
     check(&life, &all).await;
@@ -302,7 +303,7 @@ async fn what_was_handed_over_is_removed_once_the_move_is_over() {
     life.start_pool("node0", ACME);
     life.start_pool("node0", FREE);
     let since = life.put_tenant(ACME, FREE).await;
-    taken(&life, FREE).await;
+    taken(&life, FREE, since).await;
     let topic = life.topics.moves(&pool_of(FREE), Stage::Router);
     let at: Vec<_> = Slot::all().map(|slot| TopicPartition::new(topic.as_str(), slot.0)).collect();
     for at in &at {
