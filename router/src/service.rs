@@ -110,12 +110,17 @@ impl Service {
                     self.refused.clear();
                 }
             }
-            if self.unsure {
-                self.start_again(shutdown).await?;
-            }
-            let view = Arc::clone(&views.borrow_and_update());
             let now = counts.borrow().clone();
-            self.follow_view(&view, &now, shutdown).await?;
+            loop {
+                if self.unsure {
+                    self.start_again(shutdown).await?;
+                }
+                let view = Arc::clone(&views.borrow_and_update());
+                self.follow_view(&view, &now, shutdown).await?;
+                if !self.unsure {
+                    break;
+                }
+            }
             self.start_scans(&now, shutdown)?;
             if !self.owned.is_empty() {
                 self.shared.config.holding.notify_one();

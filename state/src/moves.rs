@@ -264,14 +264,19 @@ impl Moves {
         Looking::new(Arc::clone(&self.context.log), group, topic)
     }
 
-    /// Without those that are over. One that is younger than the view is not.
+    /// Without those that are over: whoever owns the slot next has to know that they are. One that is younger than the
+    /// view is not.
     fn current(&self, mut row: MovesRow, view: &View) -> MovesRow {
         let over = |tenant: &TenantId, since: u64| {
             let moving = view.tenants.get(tenant).and_then(|of| of.moving.as_ref());
             since <= view.revision && moving.is_none_or(|moving| moving.since != since)
         };
+        let before = row.left.len() + row.came.len();
         row.left.retain(|tenant, since| !over(tenant, *since));
         row.came.retain(|tenant, since| !over(tenant, *since));
+        if row.left.len() + row.came.len() < before {
+            row.revision = row.revision.max(view.revision);
+        }
         row
     }
 }

@@ -320,5 +320,14 @@ async fn what_was_handed_over_is_removed_once_the_move_is_over() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), trimmed).await.expect("it is trimmed");
-    life.stop().await;
+    let end = life.control.view().revision;
+    life.stop_and(async |life| {
+        // An owner that does not know that the move is over would wait for what is gone.
+        let table = TopicPartition::new(life.topics.tables(&pool_of(FREE), Stage::Router), 0);
+        let rows = life.log.fetch(&table, Offset::ZERO, FetchBounds::now()).await.unwrap().records;
+        let moves = rows.iter().rfind(|stored| stored.record.key.as_deref() == Some(rows::MOVES.as_bytes()));
+        let expected = format!(r#"{{"v":1,"revision":{end}}}"#);
+        assert_eq!(moves.and_then(|stored| stored.record.value.as_deref()), Some(expected.as_bytes()));
+    })
+    .await;
 }

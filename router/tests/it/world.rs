@@ -116,11 +116,17 @@ impl Life {
     }
 
     /// The process stops as it should.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
+        self.stop_and(async |_: &Self| ()).await;
+    }
+
+    /// The same, with a look at what it has left.
+    pub(crate) async fn stop_and(mut self, look: impl AsyncFnOnce(&Self)) {
         self.shutdown.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap().unwrap();
         }
+        look(&self).await;
     }
 
     /// Lets time pass, and retention look once.
