@@ -195,7 +195,7 @@ mod tests {
             of_acme("g", key(2)),
             of_acme("h", Change::DeleteKey { id: old }),
             of_acme("i", Change::DeleteTenant {}),
-            of_acme("e", Change::EndMove { since: 6 }),
+            of_acme("o", Change::EndMove { since: 6 }),
             of_acme("j", Change::DeleteSubscription { id: SubscriptionId::parse("likes").unwrap() }),
             of_acme("n", Change::DeleteTenant {}),
         ] {
