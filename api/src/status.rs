@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use fpaas_core::{Message, Offset, Timestamp, TopicName, TopicPartition, rfc3339};
 use fpaas_log::FetchBounds;
-use fpaas_state::{Counters, LastOutcome, SubscriptionEntry};
+use fpaas_state::{Counters, LastOutcome, SubscriptionEntry, View};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -145,7 +145,7 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         None if entry.config.is_paused() => (State::Paused, Some(PAUSED.to_owned())),
         Some(reason) if entry.config.is_paused() => (State::Paused, Some(format!("{PAUSED}; besides, {reason}"))),
         Some(reason) => (State::Stopped, Some(reason)),
-        None => (State::Active, None),
+        None => (State::Active, moving(&caller.app.context.control.view(), &entry)),
     };
     let oldest = oldest(&caller, &entry, &lanes).await?;
     let last = counters.last_outcome();
@@ -191,6 +191,13 @@ async fn oldest(caller: &Caller, entry: &SubscriptionEntry, lanes: &[Lane]) -> R
         oldest = oldest.into_iter().chain(first).min();
     }
     Ok(oldest)
+}
+
+/// Where it is on its way from and to, and what that means.
+fn moving(view: &View, entry: &SubscriptionEntry) -> Option<String> {
+    let from = &view.on_the_move(entry)?.from;
+    let to = &entry.pool;
+    Some(format!("it is moving from the pool {from} to {to}; each part goes on where it stands as soon as it is there"))
 }
 
 fn counts(of: &Counters) -> Counts {

@@ -28,6 +28,16 @@ pub(crate) struct Tenant {
     /// Absent, its own, or the one it is in.
     #[serde(default)]
     pool: Option<PoolId>,
+    /// Where it comes from, while it is on its way. Given back, and not looked at where it is put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moving: Option<Moving>,
+}
+
+/// A move that has not come to its end.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Moving {
+    from: PoolId,
 }
 
 impl Tenant {
@@ -36,7 +46,13 @@ impl Tenant {
         let id = TenantId::parse(name).ok().filter(|id| view.has_tenant(id));
         let id = id.ok_or_else(|| Problem::not_found("tenant", name))?;
         let revision = view.tenants.get(&id).map(|entry| entry.revision);
-        Ok((Self { pool: Some(view.pool_of(&id)), id: Some(id) }, revision))
+        Ok((Self::of(view, &id), revision))
+    }
+
+    fn of(view: &View, id: &TenantId) -> Self {
+        let moving = view.tenants.get(id).and_then(|entry| entry.moving.as_ref());
+        let moving = moving.map(|moving| Moving { from: moving.from.clone() });
+        Self { id: Some(id.clone()), pool: Some(view.pool_of(id)), moving }
     }
 }
 
@@ -110,7 +126,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<
         all.insert(place, &local);
     }
     let behind = all.into_iter().filter(|id| id.as_str() > wanted.after.as_str());
-    let shown = behind.map(|id| (id.to_string(), Tenant { id: Some(id.clone()), pool: Some(view.pool_of(id)) }));
+    let shown = behind.map(|id| (id.to_string(), Tenant::of(&view, id)));
     Ok(Json(wanted.page(shown)?))
 }
 

@@ -10,6 +10,7 @@ mod existing;
 pub(crate) mod folder;
 mod idle;
 mod metrics;
+mod moves;
 mod plan;
 mod pools;
 mod progress;
@@ -226,6 +227,7 @@ fn start_stages(supervisor: &mut Supervisor, context: &Context, plan: &Plan, bac
         supervisor.start("retention", backend.clone().retain(pools.holding(), supervisor.shutdown.clone()));
     }
     supervisor.start("pools", pools.run());
+    supervisor.start("moves", moves::run(context.clone(), supervisor.shutdown.clone()));
 }
 
 fn start_ingest(supervisor: &mut Supervisor, context: &Context, plan: &Plan, status: &Arc<fpaas_ingest::Status>) {

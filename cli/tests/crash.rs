@@ -22,5 +22,7 @@ mod migrate;
 mod moments;
 #[path = "crash/points.rs"]
 mod points;
+#[path = "crash/pools.rs"]
+mod pools;
 #[path = "crash/takeover.rs"]
 mod takeover;

@@ -83,6 +83,16 @@ points! {
     MigrationPlaced = "migration-placed",
     /// `fpaas migrate`: the cluster says that all is there, the folder does not: only the cluster may go on.
     MigrationFinished = "migration-finished",
+    /// A tenant moves, and what it has in a slot is in a transaction that was not committed: it is there as before.
+    MoveHandingOver = "move-handing-over",
+    /// It is handed over: the old pool has nothing of it in this slot any more, and the new one finds it in its topic.
+    MoveHandedOver = "move-handed-over",
+    /// The new pool has read it and not committed its own rows: it is read again.
+    MoveTaking = "move-taking",
+    /// The new pool has it: the slot goes on there.
+    MoveTaken = "move-taken",
+    /// Every slot is taken and nobody has said so: the next look finds it again.
+    MoveEnding = "move-ending",
     /// A command is durable and was not answered: it holds, and its caller's repeated PUT finds it applied.
     ControlAppended = "control-appended",
     /// A subscription's command is applied and its internal topics do not exist: they are made at the next start.

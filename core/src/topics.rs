@@ -14,6 +14,7 @@
 //! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed |
 //! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher |
 //! | `fpaas.<pool>.tables.<stage>` | table and row key | row | router, dispatcher; compacted, partitions = slots |
+//! | `fpaas.<pool>.moves.<stage>` | tenant, revision | what a tenant has in a slot | the pool that it leaves; trimmed |
 
 use crate::{Incarnation, PoolId, SubscriptionId, TenantId, TopicName};
 
@@ -122,6 +123,11 @@ impl Topics {
     /// The tables of a stage of a pool; partition = slot.
     pub fn tables(&self, pool: &PoolId, stage: Stage) -> String {
         format!("{}.{pool}.tables.{}", self.prefix, stage.as_str())
+    }
+
+    /// What tenants that move into a pool have in a stage of the one they leave; partition = slot. Made with the first.
+    pub fn moves(&self, pool: &PoolId, stage: Stage) -> String {
+        format!("{}.{pool}.moves.{}", self.prefix, stage.as_str())
     }
 
     /// The consumer group of a stage of a pool.

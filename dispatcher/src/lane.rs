@@ -291,7 +291,7 @@ async fn wait_for_log(stop: &CancellationToken, backoff: &mut Backoff, why: &Log
 }
 
 /// Waits for ever where there is no such time.
-async fn until(time: Option<Instant>) {
+pub(crate) async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

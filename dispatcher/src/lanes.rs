@@ -10,7 +10,7 @@ use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Incarnation, Partition, PoolId, SubscriptionId, TenantId, TopicPartition};
 use fpaas_log::Lease;
-use fpaas_state::{SubscriptionEntry, View};
+use fpaas_state::{SubscriptionEntry, View, moves};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub(crate) struct Key {
     incarnation: Incarnation,
     lane: Partition,
 }
+
+type Wanted<'a> = BTreeMap<Key, (&'a Arc<SubscriptionEntry>, &'a Lease)>;
 
 #[derive(Debug)]
 struct Running {
@@ -59,8 +61,8 @@ impl Lanes {
 
     /// Starts what is missing, tells what changed, asks what should not run to stop. Answers the slots of lanes that
     /// had ended before and are not wanted any more.
-    pub(crate) fn follow(&mut self, view: &View, leases: &Leases) -> BTreeSet<Slot> {
-        let wanted = self.wanted(view, leases);
+    pub(crate) fn follow(&mut self, view: &View, leases: &Leases) -> Result<BTreeSet<Slot>> {
+        let wanted = self.wanted(view, leases)?;
         for (key, (entry, lease)) in &wanted {
             self.want(key, entry, lease);
         }
@@ -76,10 +78,16 @@ impl Lanes {
             // One that is still at work stays until its task is over.
             keep || !running.over
         });
-        left
+        Ok(left)
     }
 
-    fn wanted<'a>(&self, view: &'a View, leases: &'a Leases) -> BTreeMap<Key, (&'a Arc<SubscriptionEntry>, &'a Lease)> {
+    /// True while a lane of a tenant is at work in a slot.
+    pub(crate) fn work_for(&self, tenant: &TenantId, slot: Slot) -> bool {
+        self.running.iter().any(|(key, running)| key.tenant == *tenant && running.slot == slot && !running.over)
+    }
+
+    /// Without the lanes of who moves here and has not come to the slot.
+    fn wanted<'a>(&self, view: &'a View, leases: &'a Leases) -> Result<Wanted<'a>> {
         let entries = view.subscriptions.values();
         let ours = entries.filter(|entry| {
             entry.pool == self.pool && entry.config.webhook().is_some() && view.unmade(entry).is_none()
@@ -89,7 +97,13 @@ impl Lanes {
             let slot = Slot::of_lane(entry.tenant.as_str(), entry.id.as_str(), lane);
             leases.get(&slot).map(|lease| (key(entry, lane), (entry, lease)))
         });
-        held.collect()
+        let (mut wanted, somebody_moves) = (Wanted::new(), view.moving().next().is_some());
+        for (key, (entry, lease)) in held {
+            if !somebody_moves || moves::may_begin(&self.shared.tables, lease.slot, view, entry)? {
+                wanted.insert(key, (entry, lease));
+            }
+        }
+        Ok(wanted)
     }
 
     /// The next lane that is over: its slot, or what went wrong with it. Waits for ever when there is none.

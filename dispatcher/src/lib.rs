@@ -22,6 +22,7 @@ mod freeze;
 mod json;
 mod lane;
 mod lanes;
+mod moving;
 mod request;
 mod response;
 mod retry;

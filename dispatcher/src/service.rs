@@ -19,8 +19,9 @@ use tracing::info;
 use crate::Config;
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::lane::Shared;
+use crate::lane::{Shared, until};
 use crate::lanes::{Lanes, Leases};
+use crate::moving::Moving;
 use crate::sweep::sweep;
 
 /// Serves the webhooks of `pool` until `shutdown`, or until something is wrong that only a restart mends.
@@ -46,12 +47,13 @@ pub async fn drain(
     service.drain(membership).await
 }
 
-struct Service {
-    shared: Arc<Shared>,
-    lanes: Lanes,
-    leases: Leases,
+pub(crate) struct Service {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) lanes: Lanes,
+    pub(crate) leases: Leases,
+    pub(crate) moving: Moving,
     views: watch::Receiver<Arc<View>>,
-    shutdown: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Service {
@@ -80,8 +82,9 @@ impl Service {
             draining,
         };
         let shared = Arc::new(shared);
+        let moving = Moving::new(&shared.context, &pool);
         let lanes = Lanes::new(Arc::clone(&shared), pool);
-        Ok((Self { shared, lanes, leases: Leases::new(), views, shutdown }, membership))
+        Ok((Self { shared, lanes, leases: Leases::new(), moving, views, shutdown }, membership))
     }
 
     async fn serve(mut self, mut membership: Membership) -> Result<()> {
@@ -103,17 +106,24 @@ impl Service {
 
     /// One message. Breaks at the shutdown.
     async fn step(&mut self, membership: &mut Membership) -> Result<ControlFlow<()>> {
+        let again = self.moving.again();
         tokio::select! {
             () = self.shutdown.cancelled() => return Ok(ControlFlow::Break(())),
             event = membership.next() => self.member(event.ok_or(Error::Fenced)?).await?,
             // The other side lives in our context.
             _ = self.views.changed() => {}
             slot = self.lanes.over() => self.sweep(slot?).await?,
+            found = self.moving.looking.found() => {
+                let view = Arc::clone(&self.views.borrow());
+                self.take_in(found, &view).await?;
+            }
+            () = until(again) => {}
         }
         let view = Arc::clone(&self.views.borrow_and_update());
-        for slot in self.lanes.follow(&view, &self.leases) {
+        for slot in self.lanes.follow(&view, &self.leases)? {
             self.sweep(slot).await?;
         }
+        self.follow_moves(&view).await?;
         Ok(ControlFlow::Continue(()))
     }
 
@@ -140,6 +150,9 @@ impl Service {
             None => return Ok(()),
             Some(Err(fpaas_state::Error::Log(LogError::Retry(_)))) if self.shutdown.is_cancelled() => return Ok(()),
             Some(restored) => restored?,
+        }
+        if !self.knows_enough(&leases).await? {
+            return Ok(());
         }
         for lease in leases {
             let slot = lease.slot;

@@ -17,7 +17,7 @@ use crate::lane::{Shared, commit_repeatable};
 /// The tables whose keys hold the deliveries' name in their second part.
 const TABLES: [&str; 2] = ["batch/", "started/"];
 
-type Deleted = (TenantId, SubscriptionId, Incarnation);
+pub(crate) type Deleted = (TenantId, SubscriptionId, Incarnation);
 
 /// Removes from the slot of `lease` what `view` says is deleted.
 pub(crate) async fn sweep(shared: &Shared, lease: &Lease, view: &View, shutdown: &CancellationToken) -> Result<()> {
@@ -47,7 +47,8 @@ fn orphans(shared: &Shared, slot: Slot, view: &View) -> Vec<(String, Deleted)> {
     rows.filter_map(|(key, _)| deleted(topics, &key, view).map(|deleted| (key, deleted))).collect()
 }
 
-fn deleted(topics: &Topics, key: &str, view: &View) -> Option<Deleted> {
+/// Whose a row is that is gone.
+pub(crate) fn deleted(topics: &Topics, key: &str, view: &View) -> Option<Deleted> {
     let (tenant, _, subscription, incarnation) = topics.parse_internal(key.split('/').nth(1)?)?;
     let (tenant, subscription) = (TenantId::parse(tenant).ok()?, SubscriptionId::parse(subscription).ok()?);
     let known = view.subscription(&tenant, &subscription);

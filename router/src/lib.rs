@@ -19,6 +19,8 @@ mod grown;
 mod index;
 mod lane;
 mod lanes;
+mod mark;
+mod moving;
 mod own;
 mod plan;
 mod replay;

@@ -1,19 +1,20 @@
 //! An owned source partition: what its scan and its lanes share, and the rows they keep.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::partition::Slot;
-use fpaas_core::{Offset, Timestamp, TopicPartition, limits};
+use fpaas_core::{Offset, TenantId, Timestamp, TopicPartition, limits};
 use fpaas_log::{Error as LogError, FetchBounds, Fetched, Lease, Log, Position, Writer, patiently};
 use fpaas_state::rows::{self, ScanRow, StartedRow};
-use fpaas_state::{Context, Tables};
+use fpaas_state::{Context, Tables, moves};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::commit::Step;
-use crate::roster::Member;
+use crate::roster::{Member, Source};
 use crate::{Config, Result};
 
 /// What everything of one pool on this node shares.
@@ -91,6 +92,22 @@ impl Own {
         Ok(row.is_some())
     }
 
+    /// The source without those who are still on their way here, and whose they are.
+    pub(crate) fn arrived(&self, source: Arc<Source>) -> Result<(Arc<Source>, BTreeSet<TenantId>)> {
+        let mut awaited = BTreeSet::new();
+        for member in source.members() {
+            if !has_come(self.tables(), self.slot(), member)? {
+                awaited.insert(member.entry.tenant.clone());
+            }
+        }
+        if awaited.is_empty() {
+            return Ok((source, awaited));
+        }
+        let here = |member: &&Arc<Member>| member.awaits.is_none() || !awaited.contains(&member.entry.tenant);
+        let members = source.members().iter().filter(here).cloned().collect();
+        Ok((Arc::new(Source::new(members)), awaited))
+    }
+
     /// Writes or removes a row in `step`.
     pub(crate) fn put_row(&self, step: &mut Step, key: String, row: Option<&ScanRow>) -> Result<()> {
         let value = row.map(rows::encode).transpose()?;
@@ -122,6 +139,14 @@ impl Own {
 
     const fn slot(&self) -> Slot {
         self.lease.slot
+    }
+}
+
+/// True of who is on no move, or has come to this slot.
+pub(crate) fn has_come(tables: &Tables, slot: Slot, member: &Member) -> Result<bool> {
+    match member.awaits {
+        None => Ok(true),
+        Some(since) => Ok(moves::has_come(tables, slot, &member.entry.tenant, since)?),
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Member {
     pub(crate) key: Key,
     /// It is paused, or lacks a topic: it keeps its place, and nothing is read for it.
     pub(crate) held: bool,
+    /// Its tenant moves here, since this revision: a slot begins with it once it has what the old pool handed over.
+    pub(crate) awaits: Option<u64>,
 }
 
 /// Tenant, id and incarnation: what stays the same as long as a subscription lives.
@@ -65,7 +67,13 @@ impl Member {
             counters: board.of(&entry.tenant, &entry.id, entry.incarnation),
             key: format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation).into(),
             held: entry.config.is_paused(),
+            awaits: None,
         }
+    }
+
+    /// The same, which moves here since this revision.
+    pub(crate) fn awaiting(self, awaits: Option<u64>) -> Self {
+        Self { awaits, ..self }
     }
 
     /// The same, which lacks a topic where `lacking`.
@@ -116,8 +124,10 @@ impl Roster {
         for entry in view.subscriptions.values().filter(|entry| entry.pool == *pool) {
             let topic: Arc<str> = topics.of_tenant(&entry.tenant, &entry.config.source.topic).into();
             let held = entry.config.is_paused() || view.unmade(entry).is_some();
-            let made = || Arc::new(Member::new(entry, topics, board).held_back(held));
-            let member = before.unchanged(&topic, entry).filter(|member| member.held == held).unwrap_or_else(made);
+            let awaits = view.on_the_move(entry).map(|moving| moving.since);
+            let made = || Arc::new(Member::new(entry, topics, board).held_back(held).awaiting(awaits));
+            let same = |member: &Arc<Member>| member.held == held && member.awaits == awaits;
+            let member = before.unchanged(&topic, entry).filter(same).unwrap_or_else(made);
             members.entry(topic).or_default().push(member);
         }
         let sources = members.into_iter().map(|(topic, members)| {

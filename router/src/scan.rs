@@ -13,10 +13,9 @@ use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_core::{Offset, TenantId, TopicPartition, limits};
 use fpaas_log::{Culprit, Error as LogError, Fetched, Hold, Refusal};
 use fpaas_state::rows::{self, ScanRow};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use crate::Result;
 use crate::commit::{Ended, Outcome, Step};
 use crate::lane::Join;
 use crate::lanes::{LaneEvent, Lanes};
+use crate::mark::Mark;
 use crate::own::Own;
 use crate::plan::{self, Plan, Run};
 use crate::replay::Replay;
@@ -39,6 +39,8 @@ struct Scan {
     roster: watch::Receiver<Arc<Roster>>,
     revision: u64,
     source: Arc<Source>,
+    /// Tenants that are on their way here: the source is without them.
+    awaited: BTreeSet<TenantId>,
     standings: Standings,
     undeliverable: Undeliverable,
     lanes: Lanes,
@@ -57,17 +59,7 @@ struct Scan {
     at_tail: bool,
     hold: Hold,
     /// Of those who wait for their row.
-    awaited: Option<Hold>,
-}
-
-/// What a position's metadata says.
-#[derive(Serialize, Deserialize)]
-struct Mark {
-    /// The control revision the scan ran under: a new owner first knows at least that much.
-    revision: u64,
-    /// Everybody who was known at it has a row. Where nothing is said of that, an older version wrote it.
-    #[serde(default)]
-    rows: bool,
+    waited_for: Option<Hold>,
 }
 
 #[derive(Debug)]
@@ -120,9 +112,7 @@ impl Scan {
                 return Ok(ControlFlow::Break(Ended::Stopped));
             }
             let source = roster.borrow().source(&own.source.topic);
-            if mark.rows
-                && let Some(reason) = lost_row(&own, &source, mark.revision)?
-            {
+            if let Some(reason) = lost_row(&own, &source, &mark)? {
                 // Looked at again now and then: it may have been deleted, here or where the view is ahead of ours.
                 halt(&source, &own.source, &reason);
                 return Ok(ControlFlow::Break(Ended::Refused));
@@ -139,6 +129,7 @@ impl Scan {
         Self {
             revision: 0,
             source: Arc::default(),
+            awaited: BTreeSet::new(),
             standings: Standings::new(own.source.clone()),
             undeliverable: Undeliverable::default(),
             aside: Vec::new(),
@@ -152,7 +143,7 @@ impl Scan {
             committed_at: Instant::now(),
             renew: limits::POSITION_RENEW_FOUND,
             at_tail: false,
-            awaited: None,
+            waited_for: None,
         }
     }
 
@@ -350,7 +341,7 @@ impl Scan {
     fn refresh(&mut self, stop: &CancellationToken) -> Result<()> {
         let roster = Arc::clone(&self.roster.borrow_and_update());
         self.revision = roster.revision;
-        self.source = roster.source(&self.own.source.topic);
+        (self.source, self.awaited) = self.own.arrived(roster.source(&self.own.source.topic))?;
         let changed = self.standings.follow(&self.source, self.position, |member| self.own.row(member))?;
         if changed.position != self.position {
             self.seek(changed.position);
@@ -359,7 +350,7 @@ impl Scan {
         for (member, position) in changed.opened {
             self.lanes.open(member, position, stop);
         }
-        self.awaited = changed.awaited.map(|first| self.own.log().hold(&self.own.source, first));
+        self.waited_for = changed.awaited.map(|first| self.own.log().hold(&self.own.source, first));
         self.replay(stop)
     }
 
@@ -429,20 +420,25 @@ impl Scan {
     }
 
     fn mark(&self) -> Result<Bytes> {
-        Ok(rows::encode(&Mark { revision: self.revision, rows: true })?)
+        Ok(rows::encode(&Mark::new(self.revision, &self.awaited))?)
     }
 }
 
 /// Whoever the scan had heard of at its last transaction has a row since then. Without it the subscription would begin
 /// again at its start: everything it has had would come twice.
-fn lost_row(own: &Own, source: &Source, revision: u64) -> Result<Option<String>> {
-    for member in source.members().iter().filter(|member| member.entry.incarnation.0 <= revision) {
+fn lost_row(own: &Own, source: &Arc<Source>, mark: &Mark) -> Result<Option<String>> {
+    let (here, _) = own.arrived(Arc::clone(source))?;
+    for member in here.members().iter().filter(|member| mark.has_row(&member.entry, member.entry.since())) {
         if own.row(member)?.is_none() {
-            let (key, at) = (&member.key, &own.source);
-            return Ok(Some(format!("rowLost: where {key} stands on {at} was written and is not there any more")));
+            return Ok(Some(row_lost(&member.key, &own.source)));
         }
     }
     Ok(None)
+}
+
+/// What the board says of a row that is not there any more.
+pub(crate) fn row_lost(key: &str, at: &TopicPartition) -> String {
+    format!("rowLost: where {key} stands on {at} was written and is not there any more")
 }
 
 /// Says on the board why nothing of this source partition moves.

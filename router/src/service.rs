@@ -19,7 +19,8 @@ use tracing::{info, warn};
 
 use crate::commit::{Ended, Step};
 use crate::grown::{self, Counts};
-use crate::own::{Own, Shared};
+use crate::moving::Moving;
+use crate::own::{Own, Shared, has_come};
 use crate::roster::Roster;
 use crate::tasks::Tasks;
 use crate::{Config, Error, Result, scan, sweep};
@@ -28,9 +29,9 @@ use crate::{Config, Error, Result, scan, sweep};
 pub async fn run(context: Context, pool: PoolId, config: Config, shutdown: CancellationToken) -> Result<()> {
     let group = context.topics.group(&pool, Stage::Router);
     let membership = context.log.join(&group, &context.node).await?;
-    let mut views = context.control.views();
+    let views = context.control.views();
     let mut service = Service::open(context, pool, config, membership).await?;
-    service.renew(&views.borrow_and_update().clone());
+    service.renew(&views.borrow().clone());
     let counts = watch::Sender::default();
     let (found, looked) = (counts.subscribe(), Arc::clone(&service.shared.context.log));
     let looking = grown::watch(looked, service.roster.subscribe(), counts);
@@ -46,12 +47,15 @@ pub async fn run(context: Context, pool: PoolId, config: Config, shutdown: Cance
 const REFUSED_AGAIN: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
-struct Service {
-    pool: PoolId,
+pub(crate) struct Service {
+    pub(crate) pool: PoolId,
     membership: Membership,
-    shared: Arc<Shared>,
-    owned: BTreeMap<Slot, Lease>,
-    roster: watch::Sender<Arc<Roster>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) owned: BTreeMap<Slot, Lease>,
+    /// What the roster was made of.
+    pub(crate) view: Arc<View>,
+    pub(crate) roster: watch::Sender<Arc<Roster>>,
+    pub(crate) moving: Moving,
     tasks: Tasks<TopicPartition>,
     running: HashMap<TopicPartition, (Slot, CancellationToken)>,
     /// Scans that cannot go on by themselves: not started again while the slot is ours.
@@ -59,7 +63,7 @@ struct Service {
     /// Scans that the log does not let go on: started again now and then.
     refused: HashSet<TopicPartition>,
     /// A transaction whose outcome nobody knows: everything starts again from what the log holds.
-    unsure: bool,
+    pub(crate) unsure: bool,
 }
 
 impl Service {
@@ -72,12 +76,15 @@ impl Service {
         let group = membership.group().to_string();
         let shared = Arc::new(Shared { context, config, group, tables, writer, turns, replays });
         let (roster, _) = watch::channel(Arc::default());
+        let moving = Moving::new(&shared.context, &pool);
         Ok(Self {
             pool,
             membership,
             shared,
             owned: BTreeMap::new(),
+            view: Arc::default(),
             roster,
+            moving,
             tasks: Tasks::default(),
             running: HashMap::new(),
             halted: HashSet::new(),
@@ -96,15 +103,26 @@ impl Service {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 event = self.membership.next() => self.member(event, shutdown).await?,
-                Ok(()) = views.changed() => self.renew(&views.borrow_and_update().clone()),
+                Ok(()) = views.changed() => {}
                 Ok(()) = counts.changed() => {}
                 Some(ended) = self.tasks.next() => self.note_end(ended)?,
-                () = tokio::time::sleep(REFUSED_AGAIN), if !self.refused.is_empty() => self.refused.clear(),
+                found = self.moving.looking.found() => self.take(found, shutdown).await?,
+                () = tokio::time::sleep(REFUSED_AGAIN), if !self.refused.is_empty() || self.moving.is_stuck() => {
+                    self.refused.clear();
+                }
             }
-            if self.unsure {
-                self.start_again(shutdown).await?;
+            let now = counts.borrow().clone();
+            loop {
+                if self.unsure {
+                    self.start_again(shutdown).await?;
+                }
+                let view = Arc::clone(&views.borrow_and_update());
+                self.follow_view(&view, &now, shutdown).await?;
+                if !self.unsure {
+                    break;
+                }
             }
-            self.start_scans(&counts.borrow(), shutdown);
+            self.start_scans(&now, shutdown)?;
             if !self.owned.is_empty() {
                 self.shared.config.holding.notify_one();
             }
@@ -127,7 +145,7 @@ impl Service {
 
     async fn assigned(&mut self, leases: Vec<Lease>, shutdown: &CancellationToken) -> Result<()> {
         info!(pool = %self.pool, slots = leases.len(), "slots assigned");
-        if self.restore(&leases, shutdown).await?.is_continue() {
+        if self.restore(&leases, shutdown).await?.is_continue() && self.knows_enough(&leases, shutdown).await? {
             self.owned.extend(leases.into_iter().map(|lease| (lease.slot, lease)));
         }
         Ok(())
@@ -166,7 +184,10 @@ impl Service {
         let (shared, view) = (&self.shared, self.shared.context.control.view());
         let rows: Vec<_> =
             [rows::SCAN, rows::REPLAY].iter().flat_map(|table| shared.tables.scan(lease.slot, table)).collect();
-        let orphans = sweep::orphans(rows.iter().map(|(key, _)| key.as_str()), &view);
+        let mut orphans = sweep::orphans(rows.iter().map(|(key, _)| key.as_str()), &view);
+        let started = shared.tables.scan(lease.slot, rows::STARTED);
+        let names = &shared.context.topics;
+        orphans.extend(sweep::unread(started.iter().map(|(key, _)| key.as_str()), &view, &self.pool, names));
         if orphans.is_empty() {
             return Ok(());
         }
@@ -182,18 +203,24 @@ impl Service {
     }
 
     /// Every running scan hears of the new view.
-    fn renew(&self, view: &View) {
+    pub(crate) fn renew(&mut self, view: &Arc<View>) {
         let (topics, board) = (&self.shared.context.topics, &self.shared.context.board);
         let roster = Roster::next(&self.roster.borrow(), view, &self.pool, topics, board);
+        // A source that nobody reads any more may be another one when it is read again.
+        self.halted.retain(|at| !roster.source(&at.topic).members().is_empty());
         self.roster.send_replace(Arc::new(roster));
+        self.view = Arc::clone(view);
     }
 
     /// Starts what should run and does not.
-    fn start_scans(&mut self, counts: &Counts, shutdown: &CancellationToken) {
+    fn start_scans(&mut self, counts: &Counts, shutdown: &CancellationToken) -> Result<()> {
         let roster = Arc::clone(&self.roster.borrow());
         for source in roster.partitions(counts) {
             let Some(lease) = self.owned.get(&Slot::of_source(&source)) else { continue };
             if self.running.contains_key(&source) || self.halted.contains(&source) || self.refused.contains(&source) {
+                continue;
+            }
+            if self.moving.is_stuck_at(lease.slot) || !self.has_somebody(&roster, &source, lease.slot)? {
                 continue;
             }
             let stop = shutdown.child_token();
@@ -204,6 +231,17 @@ impl Service {
             let roster = self.roster.subscribe();
             self.tasks.spawn(source, scan::run(Arc::new(own), all, roster, stop));
         }
+        Ok(())
+    }
+
+    /// False of a source whose readers are all on their way here.
+    fn has_somebody(&self, roster: &Roster, source: &TopicPartition, slot: Slot) -> Result<bool> {
+        for member in roster.source(&source.topic).members() {
+            if has_come(&self.shared.tables, slot, member)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn note_end(&mut self, (source, ended): (TopicPartition, Result<Ended>)) -> Result<()> {
@@ -224,7 +262,7 @@ impl Service {
     }
 
     /// Ends the scans of these slots and waits until none has a transaction under way.
-    async fn stop(&mut self, which: impl Fn(Slot) -> bool) -> Result<()> {
+    pub(crate) async fn stop(&mut self, which: impl Fn(Slot) -> bool) -> Result<()> {
         let affected = |(slot, _): &&(Slot, CancellationToken)| which(*slot);
         self.running.values().filter(affected).for_each(|(_, stop)| stop.cancel());
         while self.running.values().any(|one| affected(&one)) {
@@ -235,7 +273,7 @@ impl Service {
     }
 
     /// A new writer ends what the old one left open; then rows and positions are read again.
-    async fn start_again(&mut self, shutdown: &CancellationToken) -> Result<()> {
+    pub(crate) async fn start_again(&mut self, shutdown: &CancellationToken) -> Result<()> {
         warn!(pool = %self.pool, "the outcome of a transaction is not known: starting again from what the log holds");
         self.stop(|_| true).await?;
         let writer = writer(&self.shared.context, &self.pool, &self.membership).await?;

@@ -19,6 +19,8 @@ use crate::{Error, Result};
 const VERSION: u8 = 3;
 /// What is read, too: it had no `expects`, and 2 no [`Change::DeleteTopic`].
 const OLDEST: u8 = 1;
+/// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
+const MOVES: u8 = 3;
 
 /// One change that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,11 +180,16 @@ pub enum Change {
         /// From when on.
         free: Timestamp,
     },
-    /// Create the command's tenant, or leave it as it is.
+    /// Create the command's tenant, or move it to another pool.
     PutTenant {
-        /// The pool it is in, which cannot change. Absent: its own where it is new, else the one it is in.
+        /// The pool it is in from now on. Absent: its own where it is new, else the one it is in.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pool: Option<PoolId>,
+    },
+    /// The command's tenant has arrived: all slots of its pool have what the old one has handed over.
+    EndMove {
+        /// The revision at which the move began.
+        since: u64,
     },
     /// Remove the command's tenant with its keys, once it has nothing else.
     DeleteTenant {},
@@ -274,9 +281,14 @@ impl Command {
             Change::PutTopic { name, .. } | Change::DeleteTopic { name } | Change::FreeTopic { name, .. } => {
                 format!("{}/topics/{name}", self.tenant)
             }
-            Change::PutTenant { .. } | Change::DeleteTenant {} => self.tenant.to_string(),
+            Change::PutTenant { .. } | Change::EndMove { .. } | Change::DeleteTenant {} => self.tenant.to_string(),
             Change::PutKey { id, .. } | Change::DeleteKey { id } => format!("{}/keys/{id}", self.tenant),
         }
+    }
+
+    /// True where it may put a tenant into another pool: what was refused once is refused again.
+    pub(crate) const fn may_move(&self) -> bool {
+        self.v >= MOVES
     }
 
     /// As the control topic holds it.

@@ -295,6 +295,7 @@ impl Follower<'_> {
             | Change::DeleteTopic { .. }
             | Change::FreeTopic { .. }
             | Change::PutTenant { .. }
+            | Change::EndMove { .. }
             | Change::DeleteTenant {}
             | Change::PutKey { .. }
             | Change::DeleteKey { .. } => None,

@@ -16,7 +16,9 @@ use crate::{Error, Result};
 /// How many recent commands it remembers the results of.
 const REMEMBERED: usize = 10_000;
 /// Of its image.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// What is read, too: no tenant had moved.
+const OLDEST: u8 = 1;
 
 /// See the module's head.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +132,7 @@ impl Machine {
         }
         let wrong = |error: serde_json::Error| corrupt(&error.to_string());
         let Versioned { v } = serde_json::from_slice(image).map_err(wrong)?;
-        if v != VERSION {
+        if !(OLDEST..=VERSION).contains(&v) {
             return Ok(None);
         }
         let read: Read = serde_json::from_slice(image).map_err(wrong)?;
@@ -203,6 +205,8 @@ mod tests {
         machine.apply(&put("b", "posts", r#"{"source":{"topic":"out"}}"#));
         machine.apply(&put("c", "posts", r#"{"source":{"topic":"firehose"}}"#));
         machine.apply(&of_acme("t", Change::PutTenant { pool: Some(PoolId::parse("_free").unwrap()) }));
+        machine.apply(&of_acme("s", put("s", "likes", "{}").change));
+        machine.apply(&of_acme("m", Change::PutTenant { pool: Some(PoolId::parse("acme").unwrap()) }));
         machine.apply(&of_acme("k", key(1)));
         machine.apply(&of_acme("l", key(2)));
         let image = machine.image(Offset(9)).unwrap();
@@ -219,6 +223,9 @@ mod tests {
             of_acme("g", key(2)),
             of_acme("h", Change::DeleteKey { id: old }),
             of_acme("i", Change::DeleteTenant {}),
+            of_acme("o", Change::EndMove { since: 6 }),
+            of_acme("j", Change::DeleteSubscription { id: SubscriptionId::parse("likes").unwrap() }),
+            of_acme("n", Change::DeleteTenant {}),
         ] {
             assert_eq!(again.apply(&command), machine.apply(&command));
         }
@@ -288,19 +295,22 @@ mod tests {
         assert_eq!(again.apply(&put("0", "other", "{}")), Outcome::Created);
     }
 
-    /// As version 1 looks: once it is out there, it stays readable.
+    /// As versions 1 and 2 look: once they are out there, they stay readable.
     #[test]
     fn the_image_of_version_1_is_read() {
         let mut machine = Machine::default();
         machine.apply(&put("a", "likes", r#"{"output":{"topic":"out"}}"#));
         let known = expect![[
-            r#"{"v":1,"next":1,"revision":1,"subscriptions":[{"tenant":"local","pool":"local","id":"likes","incarnation":1,"revision":1,"created":5,"updated":5,"activeSince":5,"config":{"id":"likes","source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"output":{"topic":"out"},"ordering":"partition","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}],"topics":[{"tenant":"local","name":"out","revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":null,"compacted":false}}],"results":[["a","created"]]}"#
+            r#"{"v":2,"next":1,"revision":1,"subscriptions":[{"tenant":"local","pool":"local","id":"likes","incarnation":1,"revision":1,"created":5,"updated":5,"activeSince":5,"config":{"id":"likes","source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"output":{"topic":"out"},"ordering":"partition","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}],"topics":[{"tenant":"local","name":"out","revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":null,"compacted":false}}],"results":[["a","created"]]}"#
         ]];
         known.assert_eq(&String::from_utf8(machine.image(Offset(1)).unwrap()).unwrap());
         let image = known.data();
         let (read, next) = Machine::from_image(image.as_bytes()).unwrap().unwrap();
         assert_eq!((read.image(next).unwrap(), next), (image.as_bytes().to_vec(), Offset(1)));
-        let newer = image.replacen(r#""v":1"#, r#""v":2,"more":true"#, 1);
+        let old = image.replacen(r#""v":2"#, r#""v":1"#, 1);
+        let (read, _) = Machine::from_image(old.as_bytes()).unwrap().unwrap();
+        assert_eq!(read.digest().unwrap(), machine.digest().unwrap());
+        let newer = image.replacen(r#""v":2"#, r#""v":3,"more":true"#, 1);
         assert!(Machine::from_image(newer.as_bytes()).unwrap().is_none());
         assert!(Machine::from_image(image.get(..50).unwrap().as_bytes()).is_err());
     }

@@ -6,13 +6,16 @@
 //! | `replay` | subscription, incarnation, replay, source partition | [`ScanRow`], never in the scan | router |
 //! | `started` | source partition | [`StartedRow`] | router, dispatcher |
 //! | `batch` | subscription, incarnation, lane, first offset | [`BatchRow`] | dispatcher |
+//! | `moves` | none: one per slot | [`MovesRow`] | router, dispatcher |
 //!
 //! Values are JSON with a version that is compared strictly: they are few and small, and a person can read them in the
 //! changelog topic.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use fpaas_core::subscription::{Compression, Format};
-use fpaas_core::{Offset, Timestamp, TopicPartition};
+use fpaas_core::{Offset, TenantId, Timestamp, TopicPartition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +34,9 @@ pub const REPLAY: &str = "replay/";
 pub const BATCH: &str = "batch/";
 /// What the keys of all [`StartedRow`]s start with.
 pub const STARTED: &str = "started/";
+
+/// The key of a slot's [`MovesRow`].
+pub const MOVES: &str = "moves";
 
 /// Where a subscription stands on one partition of its source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +70,22 @@ pub struct BatchRow {
     pub compression: Compression,
     /// Which serialiser made its body: a newer program keeps the old one until no such batch is left.
     pub serialiser: u8,
+}
+
+/// Which moves of tenants a slot has done its part of: by the tenant, the revision that began it. Those that are over
+/// need not be in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MovesRow {
+    /// Whoever owns the slot knows at least this revision of the control view before it does anything for it: an older
+    /// one has tenants in the pool that have left it.
+    pub revision: u64,
+    /// Out of the pool: what the slot had of them is handed over.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left: BTreeMap<TenantId, u64>,
+    /// Into the pool: what was handed over is here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub came: BTreeMap<TenantId, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,6 +177,15 @@ mod tests {
         assert_eq!(decode::<ScanRow>("k", &bytes).unwrap(), row);
         assert!(decode::<ScanRow>("k", br#"{"v":2,"position":7,"inScan":true}"#).is_err());
         assert!(decode::<ScanRow>("k", b"{}").is_err());
+    }
+
+    #[test]
+    fn the_moves_of_a_slot_are_read_as_they_were_written() {
+        let acme = TenantId::parse("acme").unwrap();
+        let row = MovesRow { revision: 9, left: [(acme, 7)].into(), came: BTreeMap::new() };
+        let bytes = encode(&row).unwrap();
+        assert_eq!(&bytes[..], br#"{"v":1,"revision":9,"left":{"acme":7}}"#);
+        assert_eq!(decode::<MovesRow>(MOVES, &bytes).unwrap(), row);
     }
 
     #[test]

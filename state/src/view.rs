@@ -48,6 +48,9 @@ pub struct SubscriptionEntry {
     /// What is delivered again, or was last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// How it came into its pool, where it was not made there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came: Option<Came>,
     /// Shared by all revisions of an incarnation: its topics are kept while anybody holds one of them.
     #[serde(skip)]
     pub in_use: Arc<()>,
@@ -68,6 +71,18 @@ pub struct Replay {
     /// At most so many events a second, in each partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u32>,
+}
+
+/// A subscription that moved with its tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Came {
+    /// The revision it moved at.
+    pub since: u64,
+    /// The pool it was in before.
+    pub from: PoolId,
+    /// The revision since when it was in that one.
+    pub there: u64,
 }
 
 /// The secret before the current one.
@@ -140,6 +155,11 @@ pub struct View {
 }
 
 impl SubscriptionEntry {
+    /// The revision since when it is in its pool.
+    pub fn since(&self) -> u64 {
+        self.came.as_ref().map_or(self.incarnation.0, |came| came.since)
+    }
+
     /// The secrets that a call at `now` is signed with, the newest first.
     pub fn secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
         let previous = self.previous.as_ref().filter(move |previous| now < previous.until);
@@ -185,6 +205,7 @@ impl View {
             Change::DeleteTopic { name } => self.delete_topic(command, name),
             Change::FreeTopic { name, since, free } => self.free_topic(command, name, *since, *free),
             Change::PutTenant { pool } => self.put_tenant(command, pool.as_ref()),
+            Change::EndMove { since } => self.end_move(command, *since),
             Change::DeleteTenant {} => self.delete_tenant(command),
             Change::PutKey { id, hash, scopes, description, expires } => {
                 let (tenant, created) = (command.tenant.clone(), command.time);
@@ -208,7 +229,9 @@ impl View {
                 Some(self.topic(&command.tenant, name)?.revision)
             }
             Change::FreeTopic { .. } => None,
-            Change::PutTenant { .. } | Change::DeleteTenant {} => Some(self.tenants.get(&command.tenant)?.revision),
+            Change::PutTenant { .. } | Change::EndMove { .. } | Change::DeleteTenant {} => {
+                Some(self.tenants.get(&command.tenant)?.revision)
+            }
             // They never change: nothing is expected of them.
             Change::PutKey { .. } | Change::DeleteKey { .. } => None,
         }
@@ -273,6 +296,7 @@ impl View {
             previous: None,
             starts: starts.to_vec(),
             replay: None,
+            came: None,
             in_use: Arc::default(),
         }
     }

@@ -252,12 +252,34 @@ async fn what_a_tenant_cannot_be_is_pointed_at() {
     put("acme", r#"{"pool":"A","quota":1}"#).await.refused(400, "invalid-request", &["/pool", "/quota"]);
     put("No_Tenant", r#"{"quota":1}"#).await.refused(400, "invalid-request", &["/id", "/quota"]);
     put("acme", r#"{"pool":"_free"}"#).await.json(201);
-    put("acme", r#"{"pool":"acme"}"#).await.refused(409, "conflict", &["/pool"]);
-    put("local", r#"{"pool":"_free"}"#).await.refused(409, "conflict", &["/pool"]);
     world.delete("/v1/admin/tenants/local").await.refused(409, "conflict", &[""]);
     let key = world.key("acme", EVERYTHING).await;
     world.ask(&key, "PUT", "/v1/topics/out", "{}").await.json(201);
     world.delete("/v1/admin/tenants/acme").await.refused(409, "conflict", &[""]);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_put_into_another_pool_moves_and_stays_until_it_is_there() {
+    let world = World::new().await;
+    let path = "/v1/admin/tenants/acme";
+    world.put(path, "{}").await.json(201);
+    let moving = json!({"id": "acme", "pool": "_free", "moving": {"from": "acme"}});
+    assert_eq!(world.put(path, r#"{"pool":"_free"}"#).await.json(200), moving);
+    // What was read may be put, and says nothing new.
+    assert_eq!(world.put(path, moving.to_string()).await.json(200), moving);
+    for pool in ["acme", "_other"] {
+        world.put(path, json!({"pool": pool}).to_string()).await.refused(409, "conflict", &["/pool"]);
+    }
+    world.delete(path).await.refused(409, "conflict", &[""]);
+    assert_eq!(world.get(path).await.json(200), moving);
+    let page = world.get("/v1/admin/tenants?limit=1").await.json(200);
+    assert_eq!(page["items"], json!([moving]));
+    world.subscribe("likes", "").await.json(201);
+    let local = json!({"id": "local", "pool": "_free", "moving": {"from": "local"}});
+    assert_eq!(world.put("/v1/admin/tenants/local", r#"{"pool":"_free"}"#).await.json(201), local);
+    let status = world.get("/v1/subscriptions/likes/status").await.json(200);
+    let why = "it is moving from the pool local to _free; each part goes on where it stands as soon as it is there";
+    assert_eq!((&status["state"], &status["reason"]), (&json!("active"), &json!(why)));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::places::settled;
 use crate::exit::Failure;
 
 /// Whose batches, how, and for how long.
@@ -35,6 +36,7 @@ impl Draining {
         let control = Control::open(Arc::clone(&log), topics.clone(), &node).await?;
         // What it leads to is applied: topics of deleted subscriptions are gone, those of the others are there.
         drop(control.restore().await?);
+        settled(&control.view())?;
         let context = Context { log, topics, control, board: Arc::new(Board::default()), clock, node };
         let shutdown = CancellationToken::new();
         info!(seconds = wait.as_secs(), "finishing the batches that are frozen");

@@ -75,6 +75,7 @@ impl Moving {
 impl Places {
     /// Of the installation whose control view this is.
     pub(super) async fn find(log: &dyn Log, view: &View, before: &Topics, after: &Topics) -> Result<Self, Failure> {
+        settled(view)?;
         let mut topics = Vec::new();
         for (source, target, kind) in named(view, before, after) {
             if let Some(spec) = log.describe_topic(&source).await? {
@@ -112,18 +113,32 @@ impl Places {
         }
     }
 
-    /// The rows of a pool whose last tenant is gone: they are nobody's, and stay.
+    /// The rows of a pool whose last tenant is gone, and what was handed over to one and taken: they are nobody's, and
+    /// stay.
     fn is_left_over(&self, topic: &str) -> bool {
         let inside = topic.strip_prefix(self.before.prefix()).and_then(|rest| rest.strip_prefix('.'));
         let pool = inside.and_then(|rest| rest.split_once('.')).and_then(|(pool, _)| PoolId::parse(pool).ok());
         pool.is_some_and(|pool| {
-            [Stage::Router, Stage::Dispatcher].iter().any(|of| self.before.tables(&pool, *of) == topic)
+            let names = |of: &Stage| [self.before.tables(&pool, *of), self.before.moves(&pool, *of)];
+            [Stage::Router, Stage::Dispatcher].iter().any(|of| names(of).iter().any(|name| name == topic))
         })
     }
 
     /// What each copied topic is called afterwards.
     pub(super) fn names(&self) -> BTreeMap<&str, &str> {
         self.topics.iter().map(|topic| (topic.source.as_str(), topic.target.as_str())).collect()
+    }
+}
+
+/// What is between two pools is in neither: no tenant is on its way.
+pub(super) fn settled(view: &View) -> Result<(), Failure> {
+    match view.moving().next() {
+        None => Ok(()),
+        Some((tenant, moving)) => Err(Failure::Usage(format!(
+            "not moved: the tenant {} is on its way from the pool {} to {}; start the installation, wait until \
+             GET /v1/admin/tenants/{} says nothing of \"moving\" any more, and run this again",
+            tenant.id, moving.from, tenant.pool, tenant.id
+        ))),
     }
 }
 

@@ -73,13 +73,17 @@ pub(super) fn of_tenant(at: &TopicPartition, compacted: bool, stored: Stored) ->
     record
 }
 
-/// A row of a stage's table, and the partition of the other side that it is about; `None` where its topic is gone.
+/// A row of a stage's table, and the partition of the other side that it is about; `None` where its topic is gone, and
+/// of moves between pools, which are all over.
 pub(super) fn row(
     names: &BTreeMap<&str, &str>,
     translations: &Translations,
     key: &str,
     value: &Bytes,
 ) -> Result<Option<(TopicPartition, String, Bytes)>, Failure> {
+    if key == rows::MOVES {
+        return Ok(None);
+    }
     if key.starts_with(rows::BATCH) {
         let at = rows::batch_lane(key).ok_or_else(|| unknown(key, "is no row of a batch"))?;
         return match names.get(&*at.topic) {

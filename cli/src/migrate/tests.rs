@@ -11,8 +11,8 @@ use fpaas_core::topic::TopicSettings;
 use fpaas_core::{HeadersBuilder, Incarnation, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
 use fpaas_ingest::Cursor;
 use fpaas_log::{Embedded, EmbeddedConfig, MembershipEvent, TopicSpec};
-use fpaas_state::rows::{self, ScanRow, StartedRow};
-use fpaas_state::{Change, Command};
+use fpaas_state::rows::{self, MovesRow, ScanRow, StartedRow};
+use fpaas_state::{Change, Command, Machine};
 use tempfile::TempDir;
 
 use super::copy::Reader;
@@ -195,15 +195,24 @@ impl World {
             put("a", r#"{"lanes": 2, "output": {"topic": "out"}}"#, of_a),
             put("b", r#"{"lanes": 2, "source": {"topic": "in"}}"#, of_b),
             Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
+            // To another pool and back.
+            Change::PutTenant { pool: Some(PoolId::parse("_gone").unwrap()) },
+            Change::EndMove { since: 5 },
+            Change::PutTenant { pool: Some(pool()) },
+            Change::EndMove { since: 7 },
         ];
         let commands = changes.into_iter().enumerate().map(|(n, change)| {
             let command = Command::new(format!("c{n}"), Timestamp::default(), tenant(), change);
             (0, Record { value: Some(command.encode().unwrap()), ..Record::default() })
         });
         self.before.append(&names.control(), TopicSpec::kept(1), commands).await;
-        // Of a pool whose last tenant is gone: it stays.
-        let left = names.tables(&PoolId::parse("gone").unwrap(), Stage::Router);
-        self.before.append(&left, TopicSpec::compacted(64), []).await;
+        // Of a pool whose last tenant is gone: it stays. So does what says which moves there were.
+        let gone = PoolId::parse("_gone").unwrap();
+        self.before.append(&names.tables(&gone, Stage::Router), TopicSpec::compacted(64), []).await;
+        self.before.append(&names.moves(&pool(), Stage::Router), TopicSpec::kept(64), []).await;
+        let row = rows::encode(&MovesRow { revision: 7, ..MovesRow::default() }).unwrap();
+        let row = Record { key: Some(rows::MOVES.into()), value: Some(row), ..Record::default() };
+        self.before.append(&names.tables(&pool(), Stage::Router), TopicSpec::compacted(64), [(0, row)]).await;
     }
 
     fn topic(&self, name: &str) -> String {
@@ -408,6 +417,19 @@ async fn a_move_that_is_cut_off_anywhere_comes_to_the_same_when_it_is_run_again(
         check_rest(&world, &after).await;
     }
     assert!(cuts > 20 && refused > 10, "{cuts} runs were cut off, {refused} of them half-way");
+}
+
+#[test]
+fn an_installation_whose_tenant_is_on_its_way_stays() {
+    let mut machine = Machine::default();
+    let mut apply = |id: &str, change| {
+        machine.apply(&Command::new(id.to_owned(), Timestamp::default(), tenant(), change));
+        places::settled(&machine.view).map_err(|failure| failure.to_string())
+    };
+    assert_eq!(apply("a", Change::PutTenant { pool: None }), Ok(()));
+    let refused = apply("b", Change::PutTenant { pool: Some(pool()) }).unwrap_err();
+    assert!(refused.contains("the tenant acme is on its way from the pool acme to _free;"), "{refused}");
+    assert_eq!(apply("c", Change::EndMove { since: 2 }), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

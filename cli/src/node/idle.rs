@@ -30,9 +30,12 @@ pub(super) async fn reached(context: &Context, status: &fpaas_ingest::Status) ->
 
 /// The ends of everything that is read, or `None` while somebody is behind.
 async fn settled(context: &Context, standings: &Standings) -> Result<Option<Vec<Offset>>, Failure> {
-    let mut ends = Vec::new();
+    let (view, mut ends) = (context.control.view(), Vec::new());
+    if view.moving().next().is_some() {
+        return Ok(None);
+    }
     // Who is paused has nothing to do.
-    for entry in context.control.view().subscriptions.values().filter(|entry| !entry.config.is_paused()) {
+    for entry in view.subscriptions.values().filter(|entry| !entry.config.is_paused()) {
         let source = context.topics.of_tenant(&entry.tenant, &entry.config.source.topic);
         let deliveries = context.topics.deliveries(&entry.tenant, &entry.id, entry.incarnation);
         for (topic, stage) in [(source, Stage::Router), (deliveries, Stage::Dispatcher)] {

@@ -7,6 +7,7 @@ use fpaas_testkit::receiver::{Call, Summary};
 use serde_json::{Value, json};
 
 use crate::job::{Job, LONG, On, SECRET, crashed, stop};
+use crate::pools::MOVES;
 
 /// What the embedded log does by itself: Kafka's brokers do it for theirs.
 const EMBEDDED_ALONE: [Point; 3] = [Point::RetentionTrimmed, Point::RetentionExpired, Point::RetentionSwept];
@@ -32,7 +33,7 @@ const KAFKA_BOUNDED: [Point; 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_dies_at_any_crash_point_loses_nothing_and_doubles_nothing() -> Result<()> {
-    let on_embedded = |point: &Point| !KAFKA_ALONE.contains(point) && !MIGRATION.contains(point);
+    let on_embedded = |point: &Point| !KAFKA_ALONE.contains(point) && !elsewhere(point);
     assert!(Point::ALL.iter().filter(|point| on_embedded(point)).count() >= 12);
     dying_at_each(&On::Embedded, 500, on_embedded).await
 }
@@ -42,9 +43,14 @@ async fn a_job_on_kafka_that_dies_at_any_crash_point_loses_nothing_and_doubles_n
     let Some(kafka) = On::kafka().await else { return Ok(()) };
     // Each takes a quarter of a minute there: all of them in the long form.
     let long = std::env::var_os("FPAAS_CRASH_ROUNDS").is_some();
-    let all = |point: &Point| !EMBEDDED_ALONE.contains(point) && !MIGRATION.contains(point);
+    let all = |point: &Point| !EMBEDDED_ALONE.contains(point) && !elsewhere(point);
     let which = |point: &Point| if long { all(point) } else { KAFKA_BOUNDED.contains(point) };
     dying_at_each(&kafka, 600, which).await
+}
+
+/// Hit by what these jobs do not do.
+fn elsewhere(point: &Point) -> bool {
+    MIGRATION.contains(point) || MOVES.contains(point)
 }
 
 #[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-crash")]

@@ -12,6 +12,8 @@ mod drain;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod owners;
 #[cfg(test)]
 mod restart;

@@ -138,7 +138,7 @@ impl World {
         self.log.close().unwrap();
     }
 
-    async fn submit(&mut self, change: Change) -> Outcome {
+    pub(crate) async fn submit(&mut self, change: Change) -> Outcome {
         self.commands += 1;
         let now = self.context.clock.now();
         let id = format!("{}-{}", now.as_millis(), self.commands);
@@ -229,8 +229,21 @@ pub(crate) fn text(record: &Record) -> String {
 
 /// A dispatcher of the tenant's pool.
 pub(crate) fn dispatch(context: &Context, shutdown: &CancellationToken) -> JoinHandle<Result<(), Error>> {
+    dispatch_for(context, tenant().as_str(), shutdown)
+}
+
+/// A dispatcher of a pool.
+pub(crate) fn dispatch_for(
+    context: &Context,
+    pool: &str,
+    shutdown: &CancellationToken,
+) -> JoinHandle<Result<(), Error>> {
     let config = Config { reach: Reach::Dev, version: "test".to_owned() };
-    tokio::spawn(run(context.clone(), PoolId::of_tenant(&tenant()), config, shutdown.clone()))
+    tokio::spawn(run(context.clone(), pool_of(pool), config, shutdown.clone()))
+}
+
+pub(crate) fn pool_of(name: &str) -> PoolId {
+    PoolId::parse(name).unwrap()
 }
 
 async fn follow(context: &Context, shutdown: &CancellationToken) -> JoinHandle<()> {

@@ -72,6 +72,7 @@ fn member(number: usize, filter: FilterConfig) -> Arc<Member> {
         previous: None,
         starts: vec![],
         replay: None,
+        came: None,
         in_use: Arc::default(),
     };
     Arc::new(Member::new(&Arc::new(entry), &Topics::default(), &Board::default()))

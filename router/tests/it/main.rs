@@ -8,6 +8,8 @@ mod faulty;
 #[cfg(test)]
 mod index;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod retention;

@@ -16,7 +16,7 @@ use fpaas_core::{
 use fpaas_log::embedded::EmbeddedConfig;
 use fpaas_log::{Embedded, FetchBounds, Log, Position, Record, Stored, TopicSpec, Transaction};
 use fpaas_router::Config;
-use fpaas_state::{Board, Change, Command, Context, Control, Counters, Outcome, SubscriptionEntry};
+use fpaas_state::{Applied, Board, Change, Command, Context, Control, Counters, Outcome, SubscriptionEntry};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,14 @@ pub(crate) fn tenant() -> TenantId {
 
 pub(crate) fn pool() -> PoolId {
     PoolId::of_tenant(&tenant())
+}
+
+pub(crate) fn tenant_of(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+pub(crate) fn pool_of(name: &str) -> PoolId {
+    PoolId::parse(name).unwrap()
 }
 
 pub(crate) fn source(partition: u32) -> TopicPartition {
@@ -89,6 +97,11 @@ impl Life {
 
     /// Starts a router; several of different names share the slots.
     pub(crate) fn start(&mut self, node: &str) -> CancellationToken {
+        self.start_pool(node, pool().as_str())
+    }
+
+    /// The same for another pool.
+    pub(crate) fn start_pool(&mut self, node: &str, pool: &str) -> CancellationToken {
         let context = Context {
             log: Arc::clone(&self.log),
             topics: self.topics.clone(),
@@ -99,16 +112,22 @@ impl Life {
         };
         let (config, stop) = (self.config.clone(), self.shutdown.child_token());
         let token = stop.clone();
-        self.tasks.spawn(fpaas_router::run(context, pool(), config, stop));
+        self.tasks.spawn(fpaas_router::run(context, pool_of(pool), config, stop));
         token
     }
 
     /// The process stops as it should.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
+        self.stop_and(async |_: &Self| ()).await;
+    }
+
+    /// The same, with a look at what it has left.
+    pub(crate) async fn stop_and(mut self, look: impl AsyncFnOnce(&Self)) {
         self.shutdown.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap().unwrap();
         }
+        look(&self).await;
     }
 
     /// Lets time pass, and retention look once.
@@ -160,10 +179,33 @@ impl Life {
     }
 
     pub(crate) async fn put_as(&self, state: State, id: &str, filter: Filter, starts: Vec<Offset>) {
+        self.put_whole(&tenant(), state, id, (filter, starts)).await;
+    }
+
+    /// The same for another tenant.
+    pub(crate) async fn put_of(&self, name: &str, id: &str, filter: Filter, starts: Vec<Offset>) {
+        self.put_whole(&tenant_of(name), State::Active, id, (filter, starts)).await;
+    }
+
+    async fn put_whole(&self, tenant: &TenantId, state: State, id: &str, (filter, starts): (Filter, Vec<Offset>)) {
         let subscription = Subscription { filter, state, ..Subscription::default() };
         let secret = Secret::from_bytes(&[7; 24]).unwrap();
         let change = Change::PutSubscription { id: self::id(id), subscription, secret, starts };
-        assert!(matches!(self.submit(change).await, Outcome::Created | Outcome::Replaced));
+        let outcome = self.submit_as(tenant, change).await.outcome;
+        assert!(matches!(outcome, Outcome::Created | Outcome::Replaced));
+    }
+
+    /// Puts a tenant into a pool; the revision.
+    pub(crate) async fn put_tenant(&self, name: &str, pool: &str) -> u64 {
+        let applied = self.submit_as(&tenant_of(name), Change::PutTenant { pool: Some(pool_of(pool)) }).await;
+        assert!(matches!(applied.outcome, Outcome::Created | Outcome::Replaced), "{:?}", applied.outcome);
+        applied.revision
+    }
+
+    /// The move that began at `since` is over.
+    pub(crate) async fn end_move(&self, name: &str, since: u64) {
+        let applied = self.submit_as(&tenant_of(name), Change::EndMove { since }).await;
+        assert_eq!(applied.outcome, Outcome::Replaced);
     }
 
     pub(crate) async fn delete(&self, id: &str) {
@@ -188,9 +230,13 @@ impl Life {
     }
 
     async fn submit(&self, change: Change) -> Outcome {
+        self.submit_as(&tenant(), change).await.outcome
+    }
+
+    pub(crate) async fn submit_as(&self, tenant: &TenantId, change: Change) -> Applied {
         static COMMANDS: AtomicU64 = AtomicU64::new(0);
         let command = COMMANDS.fetch_add(1, Ordering::SeqCst).to_string();
-        self.control.submit(Command::new(command, Timestamp::default(), tenant(), change)).await.unwrap().outcome
+        self.control.submit(Command::new(command, Timestamp::default(), tenant.clone(), change)).await.unwrap()
     }
 
     pub(crate) async fn ends(&self) -> Vec<Offset> {
@@ -213,8 +259,19 @@ impl Life {
         TopicPartition::new(self.topics.deliveries(&tenant(), &self::id(id), self.entry(id).incarnation), 0)
     }
 
+    /// The same of another tenant's.
+    pub(crate) fn deliveries_of(&self, name: &str, id: &str) -> TopicPartition {
+        let (tenant, id) = (tenant_of(name), self::id(id));
+        let incarnation = self.control.view().subscription(&tenant, &id).unwrap().incarnation;
+        TopicPartition::new(self.topics.deliveries(&tenant, &id, incarnation), 0)
+    }
+
     pub(crate) async fn position(&self, partition: u32) -> Option<Position> {
-        let group = self.topics.group(&pool(), Stage::Router);
+        self.position_of(pool().as_str(), partition).await
+    }
+
+    pub(crate) async fn position_of(&self, pool: &str, partition: u32) -> Option<Position> {
+        let group = self.topics.group(&pool_of(pool), Stage::Router);
         self.log.positions(&group, &[source(partition)]).await.unwrap().remove(0)
     }
 
@@ -230,11 +287,14 @@ impl Life {
 
     /// Source offsets by source partition in the order in which they were delivered, as soon as `enough` says so.
     pub(crate) async fn delivered(&self, id: &str, enough: impl Fn(&Delivered) -> bool) -> Delivered {
-        let at = self.deliveries(id);
+        self.delivered_at(&self.deliveries(id), enough).await
+    }
+
+    pub(crate) async fn delivered_at(&self, at: &TopicPartition, enough: impl Fn(&Delivered) -> bool) -> Delivered {
         let (mut delivered, mut next) = (Delivered::new(), Offset::ZERO);
         while !enough(&delivered) {
-            let fetched = self.log.fetch(&at, next, FetchBounds::waiting(Duration::from_secs(20))).await.unwrap();
-            assert!(!fetched.records.is_empty(), "{id} waits in vain, it has {delivered:?}");
+            let fetched = self.log.fetch(at, next, FetchBounds::waiting(Duration::from_secs(20))).await.unwrap();
+            assert!(!fetched.records.is_empty(), "{at} waits in vain, it has {delivered:?}");
             fetched.records.iter().for_each(|stored| note(&mut delivered, stored));
             next = fetched.next;
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fpaas_core::{Incarnation, KeyHash, KeyId, PoolId, Scope, TenantId, Timestamp, Violation};
 use serde::{Deserialize, Serialize};
 
-use super::View;
+use super::{Came, SubscriptionEntry, View};
 use crate::command::{Change, Command, Outcome};
 
 /// A tenant as it stands.
@@ -26,6 +26,19 @@ pub struct TenantEntry {
     pub revision: u64,
     /// When it was made.
     pub created: Timestamp,
+    /// Where it comes from, until all of it is in its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
+}
+
+/// A move of a tenant into the pool that it is in by name already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Moving {
+    /// The pool it leaves.
+    pub from: PoolId,
+    /// The revision that began it.
+    pub since: u64,
 }
 
 /// A key as it stands: it never changes.
@@ -78,10 +91,22 @@ impl View {
         self.tenants.get(id).map_or_else(|| PoolId::of_tenant(id), |entry| entry.pool.clone())
     }
 
-    /// Every pool that a tenant is in.
+    /// Every pool that a tenant is in, or is leaving.
     pub fn pools(&self) -> BTreeSet<PoolId> {
         let made = self.tenants.values().map(|entry| entry.pool.clone());
-        made.chain([self.pool_of(&TenantId::local())]).collect()
+        let left = self.moving().map(|(_, moving)| moving.from.clone());
+        made.chain(left).chain([self.pool_of(&TenantId::local())]).collect()
+    }
+
+    /// The tenants that are on their way from one pool to another.
+    pub fn moving(&self) -> impl Iterator<Item = (&Arc<TenantEntry>, &Moving)> {
+        self.tenants.values().filter_map(|entry| Some((entry, entry.moving.as_ref()?)))
+    }
+
+    /// The move that a subscription is a part of, and that has not come to its end.
+    pub fn on_the_move(&self, entry: &SubscriptionEntry) -> Option<&Moving> {
+        let moving = self.tenants.get(&entry.tenant)?.moving.as_ref()?;
+        (entry.since() == moving.since).then_some(moving)
     }
 
     /// A tenant's keys, by their ids.
@@ -91,7 +116,7 @@ impl View {
 
     /// Is the tenant still the one that was meant? Whoever makes a tenant cannot have seen it.
     pub(crate) fn is_meant(&self, command: &Command) -> bool {
-        let makes = matches!(command.change, Change::PutTenant { .. });
+        let makes = matches!(command.change, Change::PutTenant { .. } | Change::EndMove { .. });
         makes || command.made.is_none_or(|made| self.made(&command.tenant) == Some(made))
     }
 
@@ -101,24 +126,55 @@ impl View {
         let is_there = self.has_tenant(id);
         let current = self.pool_of(id);
         let pool = pool.cloned().unwrap_or_else(|| current.clone());
-        if is_there && pool != current {
+        let moves = is_there && pool != current;
+        if moves && !command.may_move() {
             let detail = format!("cannot change: the tenant is in the pool {current}");
+            return Outcome::Conflict(vec![Violation::new("/pool", detail)]);
+        }
+        let moving = old.and_then(|old| old.moving.clone());
+        if let Some(Moving { from, .. }) = moving.as_ref().filter(|_| moves) {
+            let detail = format!("cannot change now: the tenant is still moving from the pool {from} to {current}");
             return Outcome::Conflict(vec![Violation::new("/pool", detail)]);
         }
         if !pool.is_shared() && pool != PoolId::of_tenant(id) {
             let detail = format!("must be {id}, the tenant's own, or the name of a shared one, which begins with _");
             return Outcome::Conflict(vec![Violation::new("/pool", detail)]);
         }
+        let since = self.revision;
+        let moving = if moves { Some(Moving { from: current, since }) } else { moving };
         let entry = TenantEntry {
             id: id.clone(),
             pool,
             incarnation: old.map_or(Incarnation(self.revision), |old| old.incarnation),
             revision: self.revision,
             created: old.map_or(command.time, |old| old.created),
+            moving,
         };
         let outcome = if old.is_some() { Outcome::Replaced } else { Outcome::Created };
+        if moves {
+            self.move_subscriptions(&entry);
+        }
         self.tenants.insert(id.clone(), Arc::new(entry));
         outcome
+    }
+
+    /// They are in the tenant's pool from this revision on.
+    fn move_subscriptions(&mut self, tenant: &TenantEntry) {
+        let since = self.revision;
+        for entry in self.subscriptions.values_mut().filter(|entry| entry.tenant == tenant.id) {
+            let came = Came { since, from: entry.pool.clone(), there: entry.since() };
+            *entry = Arc::new(SubscriptionEntry { pool: tenant.pool.clone(), came: Some(came), ..(**entry).clone() });
+        }
+    }
+
+    /// Of several who say so, the first ends it.
+    pub(super) fn end_move(&mut self, command: &Command, since: u64) -> Outcome {
+        let old =
+            self.tenants.get(&command.tenant).filter(|old| old.moving.as_ref().is_some_and(|of| of.since == since));
+        let Some(old) = old else { return Outcome::NotFound };
+        let entry = TenantEntry { moving: None, revision: self.revision, ..(**old).clone() };
+        self.tenants.insert(command.tenant.clone(), Arc::new(entry));
+        Outcome::Replaced
     }
 
     pub(super) fn delete_tenant(&mut self, command: &Command) -> Outcome {
@@ -131,7 +187,11 @@ impl View {
         let has = |what: &str, count: usize| {
             (count > 0).then(|| Violation::new("", format!("the tenant still has {what}, {count} of them")))
         };
-        let conflicts: Vec<_> = has("subscriptions", subscriptions).into_iter().chain(has("topics", topics)).collect();
+        let moving = self.tenants.get(id).and_then(|entry| entry.moving.as_ref());
+        let moving =
+            moving.map(|of| Violation::new("", format!("the tenant is still moving from the pool {}", of.from)));
+        let has = [has("subscriptions", subscriptions), has("topics", topics), moving];
+        let conflicts: Vec<_> = has.into_iter().flatten().collect();
         if !conflicts.is_empty() {
             return Outcome::Conflict(conflicts);
         }

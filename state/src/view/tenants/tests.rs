@@ -77,7 +77,7 @@ fn conflict(outcome: Outcome) -> String {
 }
 
 #[test]
-fn a_tenant_stays_in_the_pool_it_was_made_in() {
+fn a_tenant_is_in_the_pool_it_was_put_in_and_moves_to_one_that_it_may_be_in() {
     let mut given = Given::default();
     assert_eq!(given.put("acme", None), Outcome::Created);
     assert_eq!(given.put("free", Some("_free")), Outcome::Created);
@@ -87,11 +87,85 @@ fn a_tenant_stays_in_the_pool_it_was_made_in() {
     for same in [None, Some("_free")] {
         assert_eq!(given.put("free", same), Outcome::Replaced);
     }
-    assert_eq!(conflict(given.put("free", Some("_other"))), "/pool cannot change: the tenant is in the pool _free");
-    assert_eq!(conflict(given.put("acme", Some("_free"))), "/pool cannot change: the tenant is in the pool acme");
+    for other in ["acme", "other"] {
+        let theirs = conflict(given.put("free", Some(other)));
+        assert_eq!(theirs, "/pool must be free, the tenant's own, or the name of a shared one, which begins with _");
+    }
+    assert_eq!(given.put("free", Some("free")), Outcome::Replaced);
+    assert_eq!(given.put("acme", Some("_free")), Outcome::Replaced);
     let theirs = conflict(given.put("new", Some("acme")));
     assert_eq!(theirs, "/pool must be new, the tenant's own, or the name of a shared one, which begins with _");
     assert_eq!(given.0.view.tenants.len(), 2);
+}
+
+/// The pools, who is moving from where, and the revision it began at.
+fn moving(view: &View) -> (Vec<String>, Vec<(String, u64)>) {
+    let moving = view.moving().map(|(of, moving)| (format!("{}: {}", of.id, moving.from), moving.since));
+    (view.pools().iter().map(ToString::to_string).collect(), moving.collect())
+}
+
+#[test]
+fn a_move_takes_the_subscriptions_along_and_both_pools_are_there_until_it_is_over() {
+    let mut given = Given::default();
+    given.put("acme", None);
+    given.subscribe("acme");
+    given.subscribe("local");
+    assert_eq!(given.put("acme", Some("_free")), Outcome::Replaced);
+    let entry = |given: &Given, name: &str| {
+        let likes = SubscriptionId::parse("likes").unwrap();
+        (**given.0.view.subscription(&id(name), &likes).unwrap()).clone()
+    };
+    let moved = entry(&given, "acme");
+    let came = Came { since: 4, from: pool("acme"), there: 2 };
+    assert_eq!((&moved.pool, moved.came.clone(), moved.since(), moved.revision), (&pool("_free"), Some(came), 4, 2));
+    assert_eq!(given.0.view.on_the_move(&moved).map(|moving| moving.since), Some(4));
+    assert_eq!(
+        moving(&given.0.view),
+        (vec!["_free".into(), "acme".into(), "local".into()], vec![("acme: acme".into(), 4)])
+    );
+    assert!(given.0.view.on_the_move(&entry(&given, "local")).is_none());
+
+    // It is there already, and cannot go on before it is.
+    for same in [None, Some("_free")] {
+        assert_eq!(given.put("acme", same), Outcome::Replaced);
+    }
+    let still = "/pool cannot change now: the tenant is still moving from the pool acme to _free";
+    for other in ["acme", "_other"] {
+        assert_eq!(conflict(given.put("acme", Some(other))), still);
+    }
+    // What is made meanwhile is new there.
+    let later = SubscriptionId::parse("later").unwrap();
+    let Change::PutSubscription { subscription, secret, .. } = subscription() else { unreachable!() };
+    given.change("acme", Change::PutSubscription { id: later.clone(), subscription, secret, starts: Vec::new() });
+    let made = given.0.view.subscription(&id("acme"), &later).unwrap();
+    assert_eq!((&made.pool, &made.came, given.0.view.on_the_move(made)), (&pool("_free"), &None, None));
+    // What is changed meanwhile has come all the same.
+    given.subscribe("acme");
+    assert_eq!(entry(&given, "acme").since(), 4);
+
+    for (tenant, since) in [("acme", 3), ("local", 4), ("nobody", 4)] {
+        assert_eq!(given.change(tenant, Change::EndMove { since }), Outcome::NotFound);
+    }
+    assert_eq!(given.change("acme", Change::EndMove { since: 4 }), Outcome::Replaced);
+    assert_eq!(given.change("acme", Change::EndMove { since: 4 }), Outcome::NotFound);
+    assert_eq!(moving(&given.0.view), (vec!["_free".into(), "local".into()], vec![]));
+    assert!(given.0.view.on_the_move(&entry(&given, "acme")).is_none());
+
+    let revision = given.0.view.revision + 1;
+    assert_eq!(given.put("acme", Some("acme")), Outcome::Replaced);
+    let back = Came { since: revision, from: pool("_free"), there: 4 };
+    assert_eq!(entry(&given, "acme").came, Some(back));
+}
+
+#[test]
+fn a_tenant_that_moves_is_not_deleted() {
+    let mut given = Given::default();
+    given.put("acme", None);
+    given.put("acme", Some("_free"));
+    let still = " the tenant is still moving from the pool acme";
+    assert_eq!(conflict(given.change("acme", Change::DeleteTenant {})), still);
+    given.change("acme", Change::EndMove { since: 2 });
+    assert_eq!(given.change("acme", Change::DeleteTenant {}), Outcome::Deleted);
 }
 
 #[test]
@@ -111,8 +185,10 @@ fn the_tenant_that_nobody_made_is_there_and_stays() {
     assert!(given.0.view.has_tenant(&id("local")) && !given.0.view.has_tenant(&id("acme")));
     assert_eq!(given.change("local", key(1, &[Scope::Read])), Outcome::Created);
     assert_eq!(given.change("acme", key(2, &[Scope::Read])), Outcome::NotFound);
-    assert_eq!(conflict(given.put("local", Some("_free"))), "/pool cannot change: the tenant is in the pool local");
-    assert_eq!(given.put("local", None), Outcome::Created);
+    assert_eq!(given.put("local", Some("_free")), Outcome::Created);
+    assert_eq!(moving(&given.0.view), (vec!["_free".into(), "local".into()], vec![("local: local".into(), 3)]));
+    assert_eq!(given.change("local", Change::EndMove { since: 3 }), Outcome::Replaced);
+    assert_eq!(given.0.view.pools(), [pool("_free")].into());
     assert_eq!(given.put("local", None), Outcome::Replaced);
     assert_eq!(conflict(given.change("local", Change::DeleteTenant {})), " the tenant local is always there");
 }
@@ -226,6 +302,27 @@ fn commands_for_tenants_and_keys_are_read_as_they_were_written() {
     assert!(refused.contains("its version is 4, and this program knows 1 to 3"), "{refused}");
 }
 
+/// As version 3 writes what is new in it.
+const VERSION_3: [&str; 2] = [
+    r#"{"v":3,"id":"e","time":5,"tenant":"acme","change":{"putTenant":{"pool":"acme"}}}"#,
+    r#"{"v":3,"id":"end-move-acme/2","time":6,"tenant":"acme","change":{"endMove":{"since":2}}}"#,
+];
+
+#[test]
+fn what_was_refused_before_tenants_could_move_is_refused_again() {
+    let mut machine = Machine::default();
+    machine.apply(&Command::decode(VERSION_2[0].as_bytes()).unwrap());
+    let mut other = machine.clone();
+    let old = VERSION_3[0].replace(r#""v":3"#, r#""v":2"#);
+    let refused = other.apply(&Command::decode(old.as_bytes()).unwrap());
+    assert_eq!(conflict(refused), "/pool cannot change: the tenant is in the pool _free");
+    for text in VERSION_3 {
+        let command = Command::decode(text.as_bytes()).unwrap();
+        assert_eq!(command.encode().unwrap(), text);
+        assert_eq!(machine.apply(&command), Outcome::Replaced, "{text}");
+    }
+}
+
 /// What stands in an image beside subscriptions and topics.
 #[test]
 fn tenants_and_keys_are_part_of_an_image() {
@@ -234,7 +331,7 @@ fn tenants_and_keys_are_part_of_an_image() {
         machine.apply(&Command::decode(text.as_bytes()).unwrap());
     }
     let image = String::from_utf8(machine.image(fpaas_core::Offset(2)).unwrap()).unwrap();
-    let known = r#"{"v":1,"next":2,"revision":2,"subscriptions":[],"topics":[],"tenants":[{"id":"acme","pool":"_free","incarnation":1,"revision":1,"created":5}],"keys":[{"tenant":"acme","id":"0000000000000001","hash":"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b","scopes":["read","admin"],"created":6}],"results":[["a","created"],["b","created"]]}"#;
+    let known = r#"{"v":2,"next":2,"revision":2,"subscriptions":[],"topics":[],"tenants":[{"id":"acme","pool":"_free","incarnation":1,"revision":1,"created":5}],"keys":[{"tenant":"acme","id":"0000000000000001","hash":"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b","scopes":["read","admin"],"created":6}],"results":[["a","created"],["b","created"]]}"#;
     assert_eq!(image, known);
     let (read, _) = Machine::from_image(known.as_bytes()).unwrap().unwrap();
     assert_eq!(read.digest().unwrap(), machine.digest().unwrap());
