@@ -106,7 +106,7 @@ fn a_replay_that_is_interrupted_goes_on_where_it_was() {
     let offsets = live(async {
         let life = begin(folder.path()).await;
         let offsets = filled(&life).await;
-        life.replay("likes", Offset::ZERO, Offset(u64::MAX), Some(10)).await;
+        life.replay("likes", Offset::ZERO, Offset(u64::MAX), Some(5)).await;
         life.delivered("likes", |delivered| all(delivered).len() > offsets.len()).await;
         offsets
     });
