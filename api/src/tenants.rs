@@ -34,8 +34,9 @@ pub(crate) struct Tenant {
 }
 
 /// A move that has not come to its end.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "TenantMove")]
 struct Moving {
     from: PoolId,
 }

@@ -241,7 +241,7 @@ pub(crate) fn get_tenant(op: Op<'_>) -> Op<'_> {
 }
 
 pub(crate) fn put_tenant(op: Op<'_>) -> Op<'_> {
-    let op = op.named("putTenant", TENANTS, "Create a tenant");
+    let op = op.named("putTenant", TENANTS, "Create a tenant, or move it to another pool");
     let op = tenant(op).conditional().takes::<tenants::Tenant>(true, &json!({"pool": "_shared"}));
     let op = op.answers::<tenants::Tenant>(201, "It is new").answers::<tenants::Tenant>(200, "What it is");
     op.tagged().problems(&[Kind::QuotaExceeded, Kind::Conflict])
