@@ -191,10 +191,10 @@ impl World {
         let [of_a, of_b] = starts;
         let settings = TopicSettings { partitions: 2, ..TopicSettings::default() };
         let changes = [
-            Change::PutTenant { pool: Some(pool()) },
+            Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
             put("a", r#"{"lanes": 2, "output": {"topic": "out"}}"#, of_a),
             put("b", r#"{"lanes": 2, "source": {"topic": "in"}}"#, of_b),
-            Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
+            Change::PutTenant { pool: Some(pool()) },
             // To another pool and back.
             Change::PutTenant { pool: Some(PoolId::parse("_gone").unwrap()) },
             Change::EndMove { since: 5 },
