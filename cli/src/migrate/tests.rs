@@ -192,9 +192,9 @@ impl World {
         let settings = TopicSettings { partitions: 2, ..TopicSettings::default() };
         let changes = [
             Change::PutTopic { name: TopicName::parse("in").unwrap(), settings },
+            Change::PutTenant { pool: Some(pool()) },
             put("a", r#"{"lanes": 2, "output": {"topic": "out"}}"#, of_a),
             put("b", r#"{"lanes": 2, "source": {"topic": "in"}}"#, of_b),
-            Change::PutTenant { pool: Some(pool()) },
             // To another pool and back.
             Change::PutTenant { pool: Some(PoolId::parse("_gone").unwrap()) },
             Change::EndMove { since: 5 },
@@ -222,7 +222,7 @@ impl World {
     /// Positions and rows, as their owners write them.
     async fn stages(&mut self, seed: u64) {
         let names = self.before.names.clone();
-        let sources = [(names.firehose(), FIREHOSE, "a/2"), (self.topic("in"), 2, "b/3")];
+        let sources = [(names.firehose(), FIREHOSE, "a/3"), (self.topic("in"), 2, "b/4")];
         for (topic, count, subscription) in sources {
             for at in self.partitions(&topic, count) {
                 let (position, row) = (self.somewhere(seed ^ 4, &at).await, self.somewhere(seed ^ 5, &at).await);
