@@ -149,7 +149,7 @@ impl World {
         before.append(&topic("in"), TopicSpec::kept(2), records(seed ^ 7, 2, false)).await;
         before.append(&topic("out"), TopicSpec::compacted(1), records(seed ^ 8, 1, false)).await;
         let mut world = Self { before, positions: vec![], rows: vec![], cursor: vec![], trimmed: vec![] };
-        for (id, revision, salt) in [("a", 2, 20), ("b", 3, 30)] {
+        for (id, revision, salt) in [("a", 3, 20), ("b", 4, 30)] {
             let id = SubscriptionId::parse(id).unwrap();
             let of = |name: String| (name, records(seed ^ salt, 2, true));
             let (deliveries, made) = of(names.deliveries(&tenant(), &id, Incarnation(revision)));
@@ -234,7 +234,7 @@ impl World {
                 self.rows.push((key, Noted { at, offset: row }));
             }
         }
-        for (id, revision) in [("a", 2), ("b", 3)] {
+        for (id, revision) in [("a", 3), ("b", 4)] {
             let id = SubscriptionId::parse(id).unwrap();
             for at in self.partitions(&names.deliveries(&tenant(), &id, Incarnation(revision)), 2) {
                 let position = self.somewhere(seed ^ 6, &at).await;
