@@ -217,13 +217,18 @@ impl Log for Kafka {
 
     async fn join(&self, group: &str, name: &str) -> Result<Membership> {
         let member = Member::new(group, name);
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = members.insert((group.to_owned(), name.to_owned()), Arc::clone(&member));
+        let before = {
+            let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+            members.insert((group.to_owned(), name.to_owned()), Arc::clone(&member))
+        };
         // The brokers fence it, too; here it knows at once.
-        if let Some(before) = before {
+        if let Some(before) = &before {
             before.leases.close();
         }
-        drop(members);
+        // One that is leaving by itself leaves first: its farewell would be taken for that of who has its name now.
+        if let Some(before) = before.filter(|before| before.stopped()) {
+            drop(tokio::task::spawn_blocking(move || before.has_left()).await);
+        }
         let joining = Joining {
             admin: Arc::clone(&self.admin),
             config: self.config.clone(),

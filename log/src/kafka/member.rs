@@ -109,6 +109,11 @@ impl Member {
         self.leases.close();
     }
 
+    /// Waits until it has left, but not for ever.
+    pub(super) fn has_left(&self) {
+        self.wait_until_left(Instant::now() + 2 * LEAVE_WAIT);
+    }
+
     /// Waits until it has left, at most until `deadline`.
     fn wait_until_left(&self, deadline: Instant) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -117,7 +122,8 @@ impl Member {
         }
     }
 
-    fn stopped(&self) -> bool {
+    /// True of one that is leaving, or has left.
+    pub(super) fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
