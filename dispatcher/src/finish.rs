@@ -51,6 +51,10 @@ impl Lane {
             crashpoint::hit(Point::LaneBeforeCommit);
             let Err(rejected) = self.shared.writer.commit(transaction).await else {
                 crashpoint::hit(Point::LaneAfterCommit);
+                // The next batch may be frozen with it.
+                if ahead.is_some() {
+                    crashpoint::hit(Point::LaneAfterFreeze);
+                }
                 self.committed_batch(batch, &finish, mutations);
                 return Ok(position);
             };
