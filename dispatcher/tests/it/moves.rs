@@ -79,10 +79,11 @@ async fn a_frozen_batch_moves_and_is_called_again_with_the_same_id_and_bytes() {
     let group = world.context.topics.group(&pool_of(FREE), Stage::Dispatcher);
     let position = world.log.positions(&group, &lane).await.unwrap().remove(0).unwrap();
     assert_eq!(position.metadata, "node._free.dispatcher");
-    world.stop().await;
+    world.shutdown.cancel();
     for ended in [old, new] {
         ended.await.unwrap().unwrap();
     }
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,10 +105,11 @@ async fn lanes_that_move_to_and_fro_lose_nothing_and_double_nothing() {
     }
     count = deliver(&world, count, 60).await;
     check_results(&world, count).await;
-    world.stop().await;
+    world.shutdown.cancel();
     for ended in running {
         ended.await.unwrap().unwrap();
     }
+    world.stop().await;
 }
 
 async fn deliver(world: &World, from: u32, count: u32) -> u32 {
@@ -138,15 +140,17 @@ async fn what_is_handed_over_is_found_by_whoever_comes_later_and_no_lane_begins_
     let since = move_to(&mut world, FREE).await;
     moved(&world, FREE, since, false).await;
     world.deliver(3..5).await;
-    world.stop().await;
+    world.shutdown.cancel();
     old.await.unwrap().unwrap();
+    world.stop().await;
 
     // Its old pool calls nobody: the next request is the new one's.
     let world = idle(folder.path()).await;
     let old = dispatch_for(&world.context, ACME, &world.shutdown.clone());
     world.deliver(5..6).await;
-    world.stop().await;
+    world.shutdown.cancel();
     old.await.unwrap().unwrap();
+    world.stop().await;
 
     let world = idle(folder.path()).await;
     let new = dispatch_for(&world.context, FREE, &world.shutdown.clone());
@@ -154,8 +158,9 @@ async fn what_is_handed_over_is_found_by_whoever_comes_later_and_no_lane_begins_
     assert_eq!((&again.headers["webhook-id"], &again.body), (&first.headers["webhook-id"], &first.body));
     assert_eq!(receiver.request().await.events(), ["e3", "e4", "e5"]);
     world.read(&world.results(), 6).await;
-    world.stop().await;
+    world.shutdown.cancel();
     new.await.unwrap().unwrap();
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,10 +177,11 @@ async fn a_call_in_flight_ends_before_its_lane_moves() {
     let again = receiver.request().await;
     assert_eq!((&again.headers["webhook-id"], &again.body), (&first.headers["webhook-id"], &first.body));
     check_results(&world, 3).await;
-    world.stop().await;
+    world.shutdown.cancel();
     for ended in running {
         ended.await.unwrap().unwrap();
     }
+    world.stop().await;
 }
 
 /// Elsewhere it would begin again, and every event would be called twice.
@@ -192,8 +198,9 @@ async fn a_lane_whose_position_is_lost_does_not_move_and_says_so() {
     // Removing the topic takes its positions; the started row stays.
     let lane = world.lane(0);
     let spec = world.log.describe_topic(&lane.topic).await.unwrap().unwrap();
-    world.stop().await;
+    world.shutdown.cancel();
     old.await.unwrap().unwrap();
+    world.stop().await;
     let mut world = idle(folder.path()).await;
     world.log.delete_topic(&lane.topic).await.unwrap();
     world.log.create_topic(&lane.topic, &spec).await.unwrap();
@@ -214,9 +221,10 @@ async fn a_lane_whose_position_is_lost_does_not_move_and_says_so() {
     world.delete().await;
     let since = world.context.control.view().tenants.values().next().unwrap().revision;
     moved(&world, FREE, since, true).await;
-    world.stop().await;
+    world.shutdown.cancel();
     for ended in running {
         ended.await.unwrap().unwrap();
     }
+    world.stop().await;
     assert!(receiver.requests().is_empty());
 }

@@ -147,6 +147,8 @@ async fn finally(writer: &dyn Writer, mut transaction: Transaction) -> Error {
         let rejected = writer.commit(transaction).await.unwrap_err();
         match rejected.error {
             Error::Retry(_) => transaction = *rejected.transaction,
+            // So soon after it was there nobody is believed that it is gone.
+            Error::Abort(Culprit::Append { refusal: Refusal::Unavailable, .. }) => transaction = *rejected.transaction,
             error => return error,
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
