@@ -29,7 +29,7 @@ fn resolved(edges: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn programs_and_tests_are_built_with_the_same_features() {
-    // What build scripts depend on is resolved apart (resolver 2 and later), where `cargo tree` shows it otherwise, too.
+    // What build scripts depend on is resolved apart (resolver 2 and later): `cargo tree` mixes it with the rest.
     let (programs, tests) = (resolved("normal"), resolved("normal,dev"));
     let differs = programs.iter().filter(|(package, features)| tests.get(*package) != Some(features));
     let finding = |(package, features): (&String, &String)| {
