@@ -83,29 +83,26 @@ impl Lanes {
         self.running.lanes.keys().all(|key| Replay::is_key(key))
     }
 
-    /// Holds the source at once, also while the lane waits for its turn.
+    /// Brings a member from its position to the scan.
     pub(crate) fn open(&mut self, member: Arc<Member>, position: Offset, stop: &CancellationToken) {
-        let stop = stop.child_token();
-        let id = self.running.open(Arc::clone(&member.key), stop.clone());
-        let hold = self.own.log().hold(&self.own.source, position);
-        let lane = Lane {
-            id: id.clone(),
-            own: Arc::clone(&self.own),
-            roster: self.roster.clone(),
-            border: self.border.subscribe(),
-            joins: self.asking.clone(),
-            member,
-            position,
-            hold,
-            replay: None,
-        };
-        self.tasks.spawn(id, lane::run(lane, stop));
+        self.spawn((Arc::clone(&member.key), position), member, None, stop);
     }
 
     /// Delivers a part of the source once more, beside everything else.
     pub(crate) fn replay(&mut self, member: Arc<Member>, replay: Replay, stop: &CancellationToken) {
-        let (stop, position) = (stop.child_token(), replay.position);
-        let id = self.running.open(replay.key(&member), stop.clone());
+        self.spawn((replay.key(&member), replay.position), member, Some(replay), stop);
+    }
+
+    /// Holds the source at once, also while the lane waits for its turn.
+    fn spawn(
+        &mut self,
+        (key, position): (Key, Offset),
+        member: Arc<Member>,
+        replay: Option<Replay>,
+        stop: &CancellationToken,
+    ) {
+        let stop = stop.child_token();
+        let id = self.running.open(key, stop.clone());
         let hold = self.own.log().hold(&self.own.source, position);
         let lane = Lane {
             id: id.clone(),
@@ -116,7 +113,7 @@ impl Lanes {
             member,
             position,
             hold,
-            replay: Some(replay),
+            replay,
         };
         self.tasks.spawn(id, lane::run(lane, stop));
     }
