@@ -7,6 +7,7 @@ use fpaas_state::{Applied, Change, Command, Context, Expects, Once, Outcome, Sta
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
+use crate::phase::Phase;
 use crate::problem::{Kind, Problem};
 use crate::requests::Requests;
 use crate::share::Shares;
@@ -17,7 +18,7 @@ use crate::used::Used;
 pub(crate) struct App {
     pub(crate) context: Context,
     pub(crate) config: Config,
-    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) standings: Standings,
     pub(crate) requests: Requests,
@@ -54,12 +55,17 @@ pub(crate) struct Readable {
 }
 
 impl App {
-    pub(crate) fn new(context: Context, config: Config, ready: watch::Receiver<bool>, served: &'static Served) -> Self {
+    pub(crate) fn new(
+        context: Context,
+        config: Config,
+        phase: watch::Receiver<Phase>,
+        served: &'static Served,
+    ) -> Self {
         let tails = Arc::new(Semaphore::new(limits::TAILS_MAX));
         Self {
             context,
             config,
-            ready,
+            phase,
             tails,
             standings: Standings::default(),
             requests: Requests::default(),

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::key;
+use crate::phase::Phase;
 use crate::problem::{Kind, Problem};
 
 /// The tenant that the operator acts for.
@@ -49,7 +50,7 @@ pub(crate) async fn require(
     next: Next,
 ) -> Result<Response, Problem> {
     let who = identify(&app, request.headers());
-    if !*app.ready.borrow() && bearer(request.headers()).is_some() {
+    if *app.phase.borrow() == Phase::Starting && bearer(request.headers()).is_some() {
         return Err(Problem::new(Kind::Unavailable, "the server is starting: ask /readyz"));
     }
     let caller = caller(app, who.ok_or_else(unauthorized)?, request.headers())?;

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::phase::Phase;
 
 /// That it answers.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -22,6 +23,7 @@ pub(crate) struct Health {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Readiness {
     ready: bool,
+    phase: Phase,
 }
 
 /// 200 as long as the process answers.
@@ -29,9 +31,10 @@ pub(crate) async fn healthy(State(app): State<Arc<App>>) -> Json<Health> {
     Json(Health { healthy: true, version: app.config.version.clone() })
 }
 
-/// 200 once routes and restored subscriptions work, whatever the upstream does.
+/// 200 while everything runs that this node is to run, whatever the upstream does.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
-    let ready = *app.ready.borrow();
+    let phase = *app.phase.borrow();
+    let ready = phase == Phase::Ready;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready }))
+    (status, Json(Readiness { ready, phase }))
 }

@@ -32,6 +32,7 @@ mod once;
 mod openapi;
 mod params;
 mod patch;
+mod phase;
 mod problem;
 mod program;
 mod quota;
@@ -64,6 +65,7 @@ pub use config::{ApiKey, Config};
 pub use error::{Error, Result};
 pub use family::{Family, Kind, Labels, Sources};
 pub use lag::backlog;
+pub use phase::Phase;
 pub use program::{Messages, Webhooks};
 pub use routes::{ROUTES, Route};
 pub use server::serve;
@@ -74,16 +76,16 @@ use app::{App, Served};
 pub static OPENAPI: LazyLock<Value> = LazyLock::new(|| openapi::document(ROUTES.iter().map(Route::described)));
 static SERVED: LazyLock<Served> = LazyLock::new(|| openapi::served(&OPENAPI));
 
-/// Every route of [`ROUTES`]. What is under `/v1` needs a key; it answers 503 until `ready`. Whether `/metrics` needs
-/// one is for the configuration to say.
-pub fn routes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
-    let app = Arc::new(App::new(context, config, ready, &SERVED));
+/// Every route of [`ROUTES`]. What is under `/v1` needs a key; it answers 503 while the phase is [`Phase::Starting`].
+/// Whether `/metrics` needs one is for the configuration to say.
+pub fn routes(context: Context, config: Config, phase: watch::Receiver<Phase>) -> Router {
+    let app = Arc::new(App::new(context, config, phase, &SERVED));
     finish(routes::guarded(&app).merge(routes::open()), app)
 }
 
 /// What every node answers, also one whose API is elsewhere: how it is, and what it counts.
-pub fn probes(context: Context, config: Config, ready: watch::Receiver<bool>) -> Router {
-    finish(routes::open(), Arc::new(App::new(context, config, ready, &SERVED)))
+pub fn probes(context: Context, config: Config, phase: watch::Receiver<Phase>) -> Router {
+    finish(routes::open(), Arc::new(App::new(context, config, phase, &SERVED)))
 }
 
 fn finish(routes: Router<Arc<App>>, app: Arc<App>) -> Router {

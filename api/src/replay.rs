@@ -150,7 +150,7 @@ async fn range(
     asked: &Asked,
 ) -> Result<(Vec<Offset>, Vec<Offset>), Problem> {
     let log = &*caller.app.context.log;
-    let passed = lag::of_source(&caller.app.context, &caller.app.standings, entry).await?;
+    let passed = lag::of(&caller.app.context, &caller.app.standings, entry).await.source?;
     let place = |text: &Option<String>, default| text.as_deref().and_then(From::parse).unwrap_or(default);
     let (mut from, mut to) = (Vec::new(), Vec::new());
     for partition in 0..source.partitions {

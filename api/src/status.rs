@@ -128,13 +128,10 @@ struct Outcome {
 pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Result<Json<Status>, Problem> {
     params.finish()?;
     let entry = caller.subscription(&name)?;
-    let partitions: Vec<_> = lag::of_source(&caller.app.context, &caller.app.standings, &entry)
-        .await?
-        .iter()
-        .map(|of| SourcePartition::new(of, !entry.config.is_paused()))
-        .collect();
-    let lanes = lag::of_lanes(&caller.app.context, &entry).await?;
-    let lanes: Vec<_> = lanes.into_iter().map(|(lane, place)| Lane { lane, place }).collect();
+    let stands = lag::of(&caller.app.context, &caller.app.standings, &entry).await;
+    let partitions: Vec<_> =
+        stands.source?.iter().map(|of| SourcePartition::new(of, !entry.config.is_paused())).collect();
+    let lanes: Vec<_> = stands.lanes?.into_iter().map(|(lane, place)| Lane { lane, place }).collect();
     let lag = Lag {
         source: partitions.iter().map(|of| of.place.lag).sum(),
         deliveries: lanes.iter().map(|of| of.place.lag).sum(),

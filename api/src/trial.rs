@@ -90,11 +90,13 @@ pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result
     };
     let turn = caller.app.turn().await?;
     let (filter, topic) = (Filter::compile(&entry.config.filter), Arc::clone(&source.topic));
+    let view = caller.app.context.control.view();
+    let made = view.topics.get(&(entry.tenant.clone(), entry.config.source.topic.clone())).map(|of| of.incarnation);
     let tried = tokio::task::spawn_blocking(move || {
         let tried = dry_run::tried(&filter, &events);
         drop(turn);
         let (found, passing) = tried?;
-        Ok::<_, serde_json::Error>((found, delivered(&topic, &events, &passing)))
+        Ok::<_, serde_json::Error>((found, delivered((&topic, made.unwrap_or(0)), &events, &passing)))
     });
     let tried = tried.await.map_err(|error| Problem::internal(&error))?;
     let (filter, passing) = tried.map_err(|error| Problem::internal(&error))?;
@@ -132,20 +134,20 @@ fn stored(at: usize, event: &Value, timestamp: Timestamp) -> Stored {
 }
 
 /// Those that pass as they would be delivered, in the order in which they stand.
-fn delivered(topic: &Arc<str>, events: &[(u32, Stored)], passing: &[usize]) -> Vec<Stored> {
+fn delivered(of: (&Arc<str>, u64), events: &[(u32, Stored)], passing: &[usize]) -> Vec<Stored> {
     let mut passing: Vec<_> = passing.iter().filter_map(|number| events.get(*number)).collect();
     passing.sort_by_key(|(partition, stored)| (stored.record.timestamp, *partition, stored.offset));
     let delivered = passing.into_iter().map(|(partition, stored)| {
-        let headers = sourced(topic, *partition, stored);
+        let headers = sourced(of, *partition, stored);
         Stored { offset: stored.offset, record: Record { headers, ..stored.record.clone() } }
     });
     delivered.collect()
 }
 
-fn sourced(topic: &Arc<str>, partition: u32, stored: &Stored) -> Headers {
+fn sourced((topic, incarnation): (&Arc<str>, u64), partition: u32, stored: &Stored) -> Headers {
     let mut headers = HeadersBuilder::from_headers(&stored.record.headers);
     if stored.record.headers.get(header::ID).is_none() {
-        headers.push(header::ID, event::record_id(topic, partition, stored.offset.0).as_bytes());
+        headers.push(header::ID, event::record_id(topic, incarnation, partition, stored.offset.0).as_bytes());
     }
     headers.push(header::SOURCE_TOPIC, topic.as_bytes());
     headers.push(header::SOURCE_PARTITION, partition.to_string().as_bytes());

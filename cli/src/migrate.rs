@@ -117,7 +117,7 @@ impl Move {
         make(&*self.copier.to, topic).await?;
         let mut copied = Tally::default();
         for pair in topic.pairs() {
-            if topic.kind == Kind::Tenant && !topic.spec.compacted {
+            if matches!(topic.kind, Kind::Tenant(_)) && !topic.spec.compacted {
                 self.pad(&pair).await?;
             }
             copied.add(self.copier.copy(&pair, &|stored| Ok(kept(topic, &pair, stored))).await?);
@@ -189,7 +189,7 @@ impl Move {
 /// What a record becomes in a topic whose records hold no offsets.
 fn kept(topic: &Moving, pair: &Pair, stored: Stored) -> Record {
     match topic.kind {
-        Kind::Tenant => rewrite::of_tenant(&pair.source, topic.spec.compacted, stored),
+        Kind::Tenant(incarnation) => rewrite::of_tenant(&pair.source, incarnation, topic.spec.compacted, stored),
         _ => stored.record,
     }
 }

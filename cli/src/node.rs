@@ -18,6 +18,7 @@ mod reload;
 
 use std::sync::Arc;
 
+use fpaas_api::Phase;
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, TenantId};
 use fpaas_log::{Created, Log, Patient, TopicSpec};
@@ -108,20 +109,22 @@ impl Start<'_> {
         // The stages wait for a log that is away; who asks the API is told that it is.
         let log: Arc<dyn Log> = Arc::new(Patient::new(self.backend.log(), supervisor.shutdown.clone()));
         let partitions = make_firehose(&log, &topics, plan).await?;
-        let control = Control::open(Arc::clone(&log), topics.clone(), folder.node()).await?;
+        let controlled: Arc<dyn Log> = Arc::new(Patient::new(self.backend.log(), supervisor.answered.clone()));
+        let control = Control::open(controlled, topics.clone(), folder.node()).await?;
         let board = Arc::new(Board::default());
         let context = Context { log, topics, control, board, clock: self.clock, node: folder.node().into() };
 
-        let ready = start_control(supervisor, &context).await?;
+        let phase = start_control(supervisor, &context).await?;
         existing::whole(&context.topics.firehose(), partitions, &context.control)?;
         let server = folder.server(listener.local_addr()?);
         let status = Arc::new(fpaas_ingest::Status::new(&plan.upstreams));
         let asked = Context { log: self.backend.log(), ..context.clone() };
         let trials = fpaas_dispatcher::Trials::new(asked.clone(), &dispatcher_config(plan))?;
         let config = api_config(plan, folder, metrics::sources(&status, self.backend), (trials, messages));
-        start_api(supervisor, &asked, plan, config, listener, ready);
+        start_api(supervisor, &asked, plan, config, listener, phase.subscribe());
         supervisor.start("removal", fpaas_state::removal::run(asked.clone(), supervisor.shutdown.clone()));
-        start_stages(supervisor, &context, plan, self.backend);
+        let assigned = start_stages(supervisor, &context, plan, self.backend);
+        supervisor.start("readiness", readiness(phase, assigned, supervisor.shutdown.clone()));
         if plan.dev {
             client::context::save(&server)?;
         }
@@ -154,25 +157,43 @@ async fn make_firehose(log: &Arc<dyn Log>, topics: &Topics, plan: &Plan) -> Resu
 }
 
 /// Restores the view before anything else starts, then goes on following it.
-async fn start_control(supervisor: &mut Supervisor, context: &Context) -> Result<watch::Receiver<bool>, Failure> {
-    let (ready, receiver) = watch::channel(false);
-    let (control, shutdown) = (Arc::clone(&context.control), supervisor.shutdown.clone());
+async fn start_control(supervisor: &mut Supervisor, context: &Context) -> Result<watch::Sender<Phase>, Failure> {
+    let phase = watch::Sender::new(Phase::Starting);
+    // A request that is being answered at the shutdown waits for its command.
+    let (control, answered) = (Arc::clone(&context.control), supervisor.answered.clone());
     let (restored, wait) = tokio::sync::oneshot::channel();
     supervisor.start("control", async move {
         let follower = control.restore().await?;
         // Whoever waits is gone only when the start has failed for another reason.
         let _nobody_waits = restored.send(());
-        ready.send_replace(true);
-        follower.follow(&shutdown).await
+        follower.follow(&answered).await
     });
     tokio::select! {
         failure = supervisor.first_failure() => Err(failure),
-        _ = wait => Ok(receiver),
+        _ = wait => {
+            phase.send_replace(Phase::Assigning);
+            Ok(phase)
+        }
     }
 }
 
+/// Says how far the node has come.
+async fn readiness(
+    phase: watch::Sender<Phase>,
+    assigned: impl Future<Output = ()>,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
+    if shutdown.run_until_cancelled(assigned).await.is_some() {
+        phase.send_replace(Phase::Ready);
+        info!("ready");
+        shutdown.cancelled().await;
+    }
+    phase.send_replace(Phase::Stopping);
+    Ok(())
+}
+
 fn dispatcher_config(plan: &Plan) -> fpaas_dispatcher::Config {
-    fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned() }
+    fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned(), assigned: Arc::default() }
 }
 
 fn api_config(
@@ -208,26 +229,34 @@ fn start_api(
     plan: &Plan,
     config: fpaas_api::Config,
     listener: TcpListener,
-    ready: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 ) {
     let make = if plan.runs(Part::Api) { fpaas_api::routes } else { fpaas_api::probes };
-    let routes = make(context.clone(), config, ready);
-    supervisor.start("api", fpaas_api::serve(listener, routes, supervisor.shutdown.clone()));
+    let routes = make(context.clone(), config, phase);
+    supervisor.start_answering("api", fpaas_api::serve(listener, routes, supervisor.shutdown.clone()));
 }
 
-/// Of every pool there is; those that come and go are followed.
-fn start_stages(supervisor: &mut Supervisor, context: &Context, plan: &Plan, backend: &Backend) {
+/// Of every pool there is; those that come and go are followed. What is answered returns once those of now have slots.
+fn start_stages(
+    supervisor: &mut Supervisor,
+    context: &Context,
+    plan: &Plan,
+    backend: &Backend,
+) -> impl Future<Output = ()> + Send + use<> {
     let dispatcher = plan.runs(Part::Dispatcher).then(|| dispatcher_config(plan));
     let stages = Stages { context: context.clone(), router: plan.runs(Part::Router), dispatcher };
-    if !stages.router && stages.dispatcher.is_none() {
-        return;
-    }
+    let has_stages = stages.router || stages.dispatcher.is_some();
     let pools = Pools::start(stages, &supervisor.shutdown);
+    let assigned = pools.assigned();
+    if !has_stages {
+        return assigned;
+    }
     if plan.runs(Part::Router) {
         supervisor.start("retention", backend.clone().retain(pools.holding(), supervisor.shutdown.clone()));
     }
     supervisor.start("pools", pools.run());
     supervisor.start("moves", moves::run(context.clone(), supervisor.shutdown.clone()));
+    assigned
 }
 
 fn start_ingest(supervisor: &mut Supervisor, context: &Context, plan: &Plan, status: &Arc<fpaas_ingest::Status>) {

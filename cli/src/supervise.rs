@@ -7,7 +7,7 @@ use std::future::Future;
 
 use fpaas_core::limits;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
 use crate::exit::Failure;
@@ -19,11 +19,29 @@ type Ended = (&'static str, Result<(), Failure>);
 pub(crate) struct Supervisor {
     tasks: JoinSet<Ended>,
     pub(crate) shutdown: CancellationToken,
+    /// For what requests need that are still being answered after the shutdown: cancelled once the last one is.
+    pub(crate) answered: CancellationToken,
+    answering: Option<DropGuard>,
 }
 
 impl Supervisor {
     pub(crate) fn new(shutdown: CancellationToken) -> Self {
-        Self { tasks: JoinSet::new(), shutdown }
+        let answered = CancellationToken::new();
+        let answering = Some(answered.clone().drop_guard());
+        Self { tasks: JoinSet::new(), shutdown, answered, answering }
+    }
+
+    /// As [`Supervisor::start`], of the one task that answers requests.
+    pub(crate) fn start_answering<E: Into<Failure>>(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let answering = self.answering.take();
+        self.start(name, async move {
+            let _answering = answering;
+            task.await
+        });
     }
 
     /// Starts a task that runs until the shutdown token.
@@ -51,6 +69,7 @@ impl Supervisor {
     /// Asks all tasks to stop and waits for them, up to the deadline.
     pub(crate) async fn drain(mut self) -> Result<(), Failure> {
         self.shutdown.cancel();
+        drop(self.answering.take());
         let all = async {
             let mut first = Ok(());
             while let Some(ended) = self.tasks.join_next().await {

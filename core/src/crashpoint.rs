@@ -83,6 +83,10 @@ points! {
     MigrationPlaced = "migration-placed",
     /// `fpaas migrate`: the cluster says that all is there, the folder does not: only the cluster may go on.
     MigrationFinished = "migration-finished",
+    /// A slot of the router is about to write into its rows what it carried of a tenant that leaves.
+    MoveSettingAside = "move-setting-aside",
+    /// It has.
+    MoveSetAside = "move-set-aside",
     /// A tenant moves, and what it has in a slot is in a transaction that was not committed: it is there as before.
     MoveHandingOver = "move-handing-over",
     /// It is handed over: the old pool has nothing of it in this slot any more, and the new one finds it in its topic.

@@ -97,7 +97,12 @@ pub fn statement_id(did: &str, kind: Kind, says: &[&[u8]]) -> String {
     [did, "/", kind.as_str(), "@", &hash::hex(says, 16)].concat()
 }
 
-/// The id of a record that is not an event of the firehose: where it stands.
-pub fn record_id(topic: &str, partition: u32, offset: u64) -> String {
-    format!("{topic}/{partition}@{offset}")
+/// The id of a record that is not an event of the firehose: where it stands. `incarnation` is the control revision at
+/// which the topic was made: a name that was deleted and taken again is another topic, whose offsets begin anew. 0 of
+/// one whose revision nobody noted.
+pub fn record_id(topic: &str, incarnation: u64, partition: u32, offset: u64) -> String {
+    match incarnation {
+        0 => format!("{topic}/{partition}@{offset}"),
+        _ => format!("{topic}~{incarnation}/{partition}@{offset}"),
+    }
 }

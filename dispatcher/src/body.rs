@@ -89,7 +89,7 @@ fn event_id<'a>(at: &TopicPartition, stored: &'a Stored) -> Cow<'a, str> {
         (Some(topic), Some(partition), Some(offset)) => (topic, u32::try_from(partition).unwrap_or(u32::MAX), offset),
         _ => (&*at.topic, at.partition.0, stored.offset.0),
     };
-    event::record_id(topic, partition, offset).into()
+    event::record_id(topic, 0, partition, offset).into()
 }
 
 /// `{"subscription","batch":{"id","lane","firstOffset","lastOffset"},"events":[{"id","event":{…}}]}`, compact.

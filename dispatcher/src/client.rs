@@ -150,7 +150,8 @@ mod tests {
     use crate::Reach;
 
     async fn check(url: &str, reach: Reach, reason: Reason, message: &str) {
-        let client = Client::new(&Config { reach, version: "test".to_owned() }).unwrap();
+        let client =
+            Client::new(&Config { reach, version: "test".to_owned(), assigned: std::sync::Arc::default() }).unwrap();
         let timeout = Duration::from_secs(20);
         let call = Call { url, headers: HeaderMap::new(), body: Bytes::new(), timeout, wants_body: true };
         let failure = client.call(call).await.unwrap_err();

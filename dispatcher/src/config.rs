@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tokio::sync::Notify;
 
 /// The settings of the dispatcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Which endpoints may be called beside global ones.
     pub reach: Reach,
     /// Of the program, for `user-agent: fpaas/<version>`.
     pub version: String,
+    /// Told once the first slots are ours and what belongs to them is restored.
+    pub assigned: Arc<Notify>,
 }
 
 /// Which addresses may be called beside the global unicast ones, and where `http` is enough.

@@ -27,11 +27,22 @@ type Places = BTreeMap<TopicName, (String, u32)>;
 impl Lane {
     /// Makes `finish` durable, and with it the row of the batch that comes next, where one is given and the log takes
     /// it. Answers the lane's position after it.
-    pub(crate) async fn commit(
+    pub(crate) async fn commit(&mut self, batch: &Batch, finish: Finish, ahead: &mut Option<Freezing>) -> Step<Offset> {
+        let mut unknown = false;
+        let committed = self.commit_until_known(batch, finish, ahead, &mut unknown).await;
+        if unknown && committed.is_err() {
+            self.shared.unsure.note([self.lease.slot]);
+        }
+        committed
+    }
+
+    /// `unknown` where one of the attempts may have been committed.
+    async fn commit_until_known(
         &mut self,
         batch: &Batch,
         mut finish: Finish,
         ahead: &mut Option<Freezing>,
+        unknown: &mut bool,
     ) -> Step<Offset> {
         let mut backoff = Backoff::default();
         loop {
@@ -58,6 +69,7 @@ impl Lane {
                 self.committed_batch(batch, &finish, mutations);
                 return Ok(position);
             };
+            *unknown |= rejected.error == LogError::Unknown;
             match rejected.error {
                 error if error.may_pass() => {
                     self.wait_for_log(&mut backoff, &error).await?;

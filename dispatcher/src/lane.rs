@@ -24,6 +24,7 @@ use crate::deliveries::Deliveries;
 use crate::error::{Error, Halt, Step};
 use crate::freeze::Freezing;
 use crate::trim::Trimmer;
+use crate::unsure::Unsure;
 
 /// How often a lane tries again what the log refuses: an operator has to do something about it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(15);
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) version: String,
     /// What is frozen is finished, and nothing more is frozen.
     pub(crate) draining: bool,
+    pub(crate) unsure: Unsure,
 }
 
 /// See the module's head.
@@ -251,8 +253,24 @@ impl Lane {
 pub(crate) async fn commit_repeatable(
     shared: &Shared,
     stop: &CancellationToken,
-    mut transaction: Transaction,
+    transaction: Transaction,
     mutations: Mutations,
+) -> Step<()> {
+    let slots: Vec<_> = transaction.leases.iter().map(|lease| lease.slot).collect();
+    let mut unknown = false;
+    let committed = commit_until_known(shared, stop, (transaction, mutations), &mut unknown).await;
+    if unknown && committed.is_err() {
+        shared.unsure.note(slots);
+    }
+    committed
+}
+
+/// `unknown` where one of the attempts may have been committed.
+async fn commit_until_known(
+    shared: &Shared,
+    stop: &CancellationToken,
+    (mut transaction, mutations): (Transaction, Mutations),
+    unknown: &mut bool,
 ) -> Step<()> {
     let mut backoff = Backoff::default();
     loop {
@@ -261,6 +279,7 @@ pub(crate) async fn commit_repeatable(
             shared.tables.apply(mutations);
             return Ok(());
         };
+        *unknown |= rejected.error == LogError::Unknown;
         if !rejected.error.may_pass() && rejected.error != LogError::Unknown {
             return Err(rejected.error.into());
         }

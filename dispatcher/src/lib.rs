@@ -30,6 +30,7 @@ mod service;
 mod sweep;
 mod trial;
 mod trim;
+mod unsure;
 
 pub use config::{Config, Reach};
 pub use error::{Error, Result};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, Partition, PoolId, TopicPartition};
+use fpaas_core::{Offset, Partition, PoolId, TopicPartition, limits};
 use fpaas_log::{Error as LogError, Lease};
 use fpaas_state::moves::{self, Departure, Found, Looking, Moves, Parcel, Slots};
 use fpaas_state::{Context, Error as StateError, View, rows};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::error::{Error, Halt, Result, Step};
-use crate::lane::{ask, commit_repeatable};
+use crate::lane::ask;
 use crate::service::Service;
 use crate::sweep::deleted;
 
@@ -39,18 +39,20 @@ pub(crate) struct Moving {
     pool: PoolId,
     /// When what could not be done is tried again.
     again: Option<Instant>,
+    /// When positions on what was handed over are committed again.
+    renew: Option<Instant>,
 }
 
 impl Moving {
     pub(crate) fn new(context: &Context, pool: &PoolId) -> Self {
         let moves = Moves::new(context.clone(), pool.clone(), Stage::Dispatcher);
         let looking = moves.looking();
-        Self { moves, looking, made: BTreeSet::new(), pool: pool.clone(), again: None }
+        Self { moves, looking, made: BTreeSet::new(), pool: pool.clone(), again: None, renew: None }
     }
 
-    /// When something is to be tried again.
-    pub(crate) const fn again(&self) -> Option<Instant> {
-        self.again
+    /// When something is to be tried again, or is due.
+    pub(crate) fn again(&self) -> Option<Instant> {
+        self.again.into_iter().chain(self.renew).min()
     }
 
     fn is_early(&self) -> bool {
@@ -73,15 +75,25 @@ impl Service {
             self.moving.again = None;
             let (tables, slots) = (&self.shared.tables, self.leases.keys().copied());
             let mut departing = self.moving.moves.departing(tables, slots, view)?;
-            departing.retain(|(slot, of)| !self.lanes.work_for(&of.tenant, *slot));
+            let unsure = &self.shared.unsure;
+            departing.retain(|(slot, of)| !self.lanes.work_for(&of.tenant, *slot) && !unsure.contains(*slot));
             let mut departures: BTreeMap<u64, (Departure, Vec<Slot>)> = BTreeMap::new();
             for (slot, of) in departing {
                 departures.entry(of.since).or_insert_with(|| (of, Vec::new())).1.push(slot);
             }
             for (departure, slots) in departures.values() {
-                self.hand_over(view, departure, slots).await?;
+                if self.hand_over(view, departure, slots).await? || slots.len() == 1 {
+                    continue;
+                }
+                // What keeps one slot from it need not keep the others.
+                for slot in slots {
+                    if !self.shared.unsure.contains(*slot) {
+                        self.hand_over(view, departure, &[*slot]).await?;
+                    }
+                }
             }
         }
+        self.renew_moves(view).await?;
         let (tables, slots) = (&self.shared.tables, self.leases.keys().copied());
         let awaiting = self.moving.moves.awaiting(tables, slots, view)?;
         if !awaiting.is_empty() && !self.make(&self.moving.pool.clone()).await? {
@@ -104,16 +116,16 @@ impl Service {
         Ok(made)
     }
 
-    /// One tenant leaves these slots, where none of its lanes is at work.
-    async fn hand_over(&mut self, view: &View, departure: &Departure, slots: &[Slot]) -> Result<()> {
+    /// One tenant leaves these slots, where none of its lanes is at work. False where the log does not take all of it.
+    async fn hand_over(&mut self, view: &View, departure: &Departure, slots: &[Slot]) -> Result<bool> {
         if !self.make(&departure.to).await? {
-            return Ok(());
+            return Ok(true);
         }
         let lanes = self.lanes_of(view, departure, slots);
         let at: Vec<_> = lanes.iter().map(|(_, at)| at.clone()).collect();
         let (log, group) = (&self.shared.context.log, &self.shared.group);
         let positions = ask(&self.shutdown, || log.positions(group, &at)).await;
-        let Some(positions) = self.asked(positions)? else { return Ok(()) };
+        let Some(positions) = self.asked(positions)? else { return Ok(true) };
         let found = at.into_iter().zip(positions).filter_map(|(at, position)| Some((at, position?.offset)));
         let positions: BTreeMap<TopicPartition, Offset> = found.collect();
         let (mut steps, mut step) = (Vec::new(), Slots::default());
@@ -132,12 +144,13 @@ impl Service {
         for step in steps.into_iter().chain([step]) {
             let slots = step.transaction.leases.len();
             crashpoint::hit(Point::MoveHandingOver);
-            if self.commit_slots(step).await? {
-                crashpoint::hit(Point::MoveHandedOver);
-                info!(tenant = %departure.tenant, to = %departure.to, slots, "let go of a tenant that moves");
+            if !self.commit_slots(step).await? {
+                return Ok(false);
             }
+            crashpoint::hit(Point::MoveHandedOver);
+            info!(tenant = %departure.tenant, to = %departure.to, slots, "let go of a tenant that moves");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The lanes of a tenant in these slots: those of its subscriptions, and those that have rows.
@@ -201,10 +214,26 @@ impl Service {
     /// What was found is ours from here on: its lanes begin as the view is followed next.
     pub(crate) async fn take_in(&mut self, found: fpaas_state::Result<Vec<(Slot, Found)>>, view: &View) -> Result<()> {
         let Some(found) = self.asked(found.map_err(Halt::from))? else { return Ok(()) };
+        let (mut taken, all) = self.take_some(&found, view).await?;
+        for one in found.chunks(1).filter(|_| !all && found.len() > 1) {
+            taken += self.take_some(one, view).await?.0;
+        }
+        if taken == 0 {
+            // Not known here yet, or not taken by the log now.
+            let _slept = self.shutdown.run_until_cancelled(tokio::time::sleep(SOON)).await;
+            return Ok(());
+        }
+        crashpoint::hit(Point::MoveTaken);
+        info!(pool = %self.moving.pool, slots = taken, "took what was handed over");
+        Ok(())
+    }
+
+    /// How many slots took something, and whether the log took all there was.
+    async fn take_some(&mut self, found: &[(Slot, Found)], view: &View) -> Result<(usize, bool)> {
         let topics = &self.shared.context.topics;
         let lives = |key: &str| deleted(topics, key, view).is_none();
         let (mut steps, mut step) = (Vec::new(), Slots::default());
-        for (slot, found) in &found {
+        for (slot, found) in found.iter().filter(|(slot, _)| !self.shared.unsure.contains(*slot)) {
             let Some(lease) = self.leases.get(slot) else { continue };
             let (tables, moves) = (&self.shared.tables, &self.moving.moves);
             moves.take((tables, view), &mut step, lease, found, (lives, &self.shared.writer_id))?;
@@ -216,17 +245,31 @@ impl Service {
         for step in steps.into_iter().chain([step]) {
             let slots = step.transaction.leases.len();
             crashpoint::hit(Point::MoveTaking);
-            if self.commit_slots(step).await? {
-                taken += slots;
+            if !self.commit_slots(step).await? {
+                return Ok((taken, false));
             }
+            taken += slots;
         }
-        if taken == 0 {
-            // Not known here yet, or not taken by the log now.
-            let _slept = self.shutdown.run_until_cancelled(tokio::time::sleep(SOON)).await;
+        Ok((taken, true))
+    }
+
+    /// A move may take longer than brokers remember a position.
+    async fn renew_moves(&mut self, view: &View) -> Result<()> {
+        if view.arrivals(&self.moving.pool).is_empty() {
+            self.moving.renew = None;
             return Ok(());
         }
-        crashpoint::hit(Point::MoveTaken);
-        info!(pool = %self.moving.pool, slots = taken, "took what was handed over");
+        let now = Instant::now();
+        let due = *self.moving.renew.get_or_insert(now + limits::POSITION_RENEW_FOUND);
+        if now < due {
+            return Ok(());
+        }
+        self.moving.renew = Some(now + limits::POSITION_RENEW);
+        let (tables, metadata) = (&self.shared.tables, &self.shared.writer_id);
+        let step = self.moving.moves.renew(tables, self.leases.values(), view, metadata).await;
+        if let Some(step) = self.asked(step.map_err(Halt::from))? {
+            self.commit_slots(step).await?;
+        }
         Ok(())
     }
 
@@ -242,14 +285,27 @@ impl Service {
         Ok(())
     }
 
-    /// False where nothing came of it: it is tried again. The same may be committed twice: it is taken once.
+    /// False where nothing came of it: it is tried again. Nothing is waited for: lanes of others are to be followed.
     async fn commit_slots(&mut self, step: Slots) -> Result<bool> {
+        let slots = step.slots();
         let Slots { transaction, mutations } = step;
         if transaction.is_empty() {
+            return Ok(true);
+        }
+        let Err(rejected) = self.shared.writer.commit(transaction).await else {
+            self.shared.tables.apply(mutations);
+            return Ok(true);
+        };
+        let error = rejected.error;
+        if error == LogError::Unknown {
+            self.shared.unsure.note(slots);
+        }
+        if error == LogError::Unknown || error.may_pass() {
+            warn!(%error, "a move is put off");
+            self.moving.again = Some(Instant::now() + AGAIN);
             return Ok(false);
         }
-        let committed = commit_repeatable(&self.shared, &self.shutdown, transaction, mutations).await;
-        Ok(self.asked(committed)?.is_some())
+        Ok(self.asked::<()>(Err(error.into()))?.is_some())
     }
 
     /// `None` where the log refuses it, a slot is another's or we stop: it is tried again.

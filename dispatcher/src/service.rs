@@ -12,9 +12,9 @@ use fpaas_core::topics::Stage;
 use fpaas_core::{PoolId, TopicPartition};
 use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent};
 use fpaas_state::{Context, Tables, View, rows};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::Config;
 use crate::client::Client;
@@ -23,6 +23,7 @@ use crate::lane::{Shared, until};
 use crate::lanes::{Lanes, Leases};
 use crate::moving::Moving;
 use crate::sweep::sweep;
+use crate::unsure::Unsure;
 
 /// Serves the webhooks of `pool` until `shutdown`, or until something is wrong that only a restart mends.
 ///
@@ -54,6 +55,7 @@ pub(crate) struct Service {
     pub(crate) moving: Moving,
     views: watch::Receiver<Arc<View>>,
     pub(crate) shutdown: CancellationToken,
+    assigned: Arc<Notify>,
 }
 
 impl Service {
@@ -64,7 +66,7 @@ impl Service {
         shutdown: CancellationToken,
         draining: bool,
     ) -> Result<(Self, Membership)> {
-        let client = Client::new(&config)?;
+        let (client, assigned) = (Client::new(&config)?, Arc::clone(&config.assigned));
         let group = context.topics.group(&pool, Stage::Dispatcher);
         let tables = Tables::open(&*context.log, &context.topics.tables(&pool, Stage::Dispatcher)).await?;
         let membership = context.log.join(&group, &context.node).await?;
@@ -80,11 +82,12 @@ impl Service {
             client,
             version: config.version,
             draining,
+            unsure: Unsure::default(),
         };
         let shared = Arc::new(shared);
         let moving = Moving::new(&shared.context, &pool);
         let lanes = Lanes::new(Arc::clone(&shared), pool);
-        Ok((Self { shared, lanes, leases: Leases::new(), moving, views, shutdown }, membership))
+        Ok((Self { shared, lanes, leases: Leases::new(), moving, views, shutdown, assigned }, membership))
     }
 
     async fn serve(mut self, mut membership: Membership) -> Result<()> {
@@ -117,8 +120,10 @@ impl Service {
                 let view = Arc::clone(&self.views.borrow());
                 self.take_in(found, &view).await?;
             }
+            () = self.shared.unsure.noted() => {}
             () = until(again) => {}
         }
+        self.settle().await?;
         let view = Arc::clone(&self.views.borrow_and_update());
         for slot in self.lanes.follow(&view, &self.leases)? {
             self.sweep(slot).await?;
@@ -159,7 +164,21 @@ impl Service {
             self.leases.insert(slot, lease);
             self.sweep(slot).await?;
         }
+        self.assigned.notify_one();
         Ok(())
+    }
+
+    /// Where nobody knows what became of a transaction, rows are read again before anything else is done with them.
+    async fn settle(&mut self) -> Result<()> {
+        let mut slots = self.shared.unsure.take();
+        slots.retain(|slot| self.leases.contains_key(slot));
+        if slots.is_empty() {
+            return Ok(());
+        }
+        warn!(?slots, group = %self.shared.group, "the outcome of a transaction is not known: rows are read again");
+        let leases: Vec<Lease> = slots.iter().filter_map(|slot| self.leases.get(slot)).cloned().collect();
+        self.release(&leases).await?;
+        self.take(leases).await
     }
 
     async fn release(&mut self, leases: &[Lease]) -> Result<()> {

@@ -185,6 +185,11 @@ impl Log for Embedded {
         Ok(Watermarks { low, end: Offset(self.shared.tail_of(&partition).end).max(low) })
     }
 
+    async fn ends(&self, at: &[TopicPartition]) -> Vec<Result<Offset>> {
+        let end = |at| self.shared.partition(at).map(|of| Offset(self.shared.tail_of(&of).end.max(of.low())));
+        at.iter().map(end).collect()
+    }
+
     /// What is appended is decided.
     async fn appended_end(&self, at: &TopicPartition) -> Result<Offset> {
         Ok(self.watermarks(at).await?.end)

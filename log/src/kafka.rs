@@ -18,6 +18,7 @@ mod check;
 mod config;
 mod context;
 mod coordinators;
+mod ends;
 mod error;
 mod fence;
 mod fetcher;
@@ -166,6 +167,10 @@ impl Log for Kafka {
 
     async fn watermarks(&self, at: &TopicPartition) -> Result<Watermarks> {
         self.admin.watermarks(at).await
+    }
+
+    async fn ends(&self, at: &[TopicPartition]) -> Vec<Result<Offset>> {
+        self.admin.ends(at).await
     }
 
     async fn appended_end(&self, at: &TopicPartition) -> Result<Offset> {

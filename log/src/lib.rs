@@ -29,6 +29,8 @@ pub mod embedded;
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
+#[cfg(feature = "test-util")]
+pub mod faulty;
 
 use std::sync::Arc;
 
@@ -73,6 +75,10 @@ pub trait Log: Send + Sync + std::fmt::Debug {
 
     /// The low watermark and the last stable offset of a partition.
     async fn watermarks(&self, at: &TopicPartition) -> Result<Watermarks>;
+
+    /// The last stable offset of each of these partitions, in their order, as [`Log::watermarks`] says it: many at once
+    /// cost a cluster little more than one.
+    async fn ends(&self, at: &[TopicPartition]) -> Vec<Result<Offset>>;
 
     /// The end of everything that is appended, decided or not: at or above the last stable offset. Who takes over from
     /// another reads committed records until past it, so as to miss nothing whose commit is on its way.

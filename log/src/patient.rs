@@ -135,6 +135,15 @@ impl Log for Patient {
         self.patiently(|| self.log.watermarks(at)).await
     }
 
+    async fn ends(&self, at: &[TopicPartition]) -> Vec<Result<Offset>> {
+        let all = || async {
+            let ends = self.log.ends(at).await;
+            let silent = ends.iter().filter_map(|end| end.as_ref().err()).find(|error| error.may_pass());
+            silent.map_or(Ok(()), |error| Err(error.clone())).map(|()| ends)
+        };
+        self.patiently(all).await.unwrap_or_else(|error| vec![Err(error); at.len()])
+    }
+
     async fn appended_end(&self, at: &TopicPartition) -> Result<Offset> {
         self.patiently(|| self.log.appended_end(at)).await
     }

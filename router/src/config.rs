@@ -17,6 +17,8 @@ pub struct Config {
     pub lanes_running: usize,
     /// Told once the first slots are ours and every source partition of theirs is held: retention may begin then.
     pub holding: Arc<Notify>,
+    /// Told once the first slots are ours and what belongs to them is restored.
+    pub assigned: Arc<Notify>,
 }
 
 impl Default for Config {
@@ -26,6 +28,7 @@ impl Default for Config {
             idle_commit: limits::IDLE_SCAN_COMMIT,
             lanes_running: limits::CATCH_UP_LANES_MAX,
             holding: Arc::default(),
+            assigned: Arc::default(),
         }
     }
 }

@@ -15,8 +15,9 @@ pub(crate) struct Delivery<'r> {
 }
 
 impl<'r> Delivery<'r> {
-    pub(crate) fn new(source: &TopicPartition, stored: &'r Stored) -> Self {
-        let place = event::record_id(&source.topic, source.partition.0, stored.offset.0);
+    /// `incarnation` is that of the source.
+    pub(crate) fn new(source: &TopicPartition, incarnation: u64, stored: &'r Stored) -> Self {
+        let place = event::record_id(&source.topic, incarnation, source.partition.0, stored.offset.0);
         let mut headers = HeadersBuilder::from_headers(&stored.record.headers);
         if stored.record.headers.get(header::ID).is_none() {
             headers.push(header::ID, place.as_bytes());

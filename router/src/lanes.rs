@@ -158,12 +158,20 @@ impl Lanes {
         joined && self.running.remove(&lane)
     }
 
-    /// Ends all of them and waits until none has a transaction under way.
-    pub(crate) async fn stop(&mut self) {
+    /// Ends all of them and waits until none has a transaction under way. True where nobody knows what became of one:
+    /// then the rows here may be older than the log's.
+    pub(crate) async fn stop(&mut self) -> Result<bool> {
         self.running.lanes.values().for_each(|(_, stop)| stop.cancel());
         self.joins.close();
-        while self.tasks.next().await.is_some() {}
+        let (mut unsure, mut failed) = (false, None);
+        while let Some((_, ended)) = self.tasks.next().await {
+            match ended {
+                Ok(ended) => unsure |= ended == Ended::Unknown,
+                Err(error) => failed = Some(error),
+            }
+        }
         self.running.lanes.clear();
+        failed.map_or(Ok(unsure), Err)
     }
 }
 

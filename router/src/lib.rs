@@ -11,6 +11,7 @@
 //! pure; what is durable is made so by one transaction per step. Does not own what happens to deliveries, nor what a
 //! command means. Invariants: offsets-with-effects, one-owner, key-order.
 
+mod aside;
 mod commit;
 mod config;
 mod delivery;

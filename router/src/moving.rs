@@ -1,9 +1,8 @@
 //! Tenants that leave the router's pool, and those that come into it, slot by slot.
 //!
-//! The scans of a slot stop at the border of a transaction before it lets go of a tenant, as they do where the slot
-//! goes to another owner: then rows and positions say all there is, and the next scans know the tenant no more. Who
-//! comes is in the roster at once, and in a slot's scans once the slot has what was handed over. Does not own how that
-//! is written ([`fpaas_state::moves`]). Invariants: offsets-with-effects, one-owner.
+//! Who leaves is set aside first ([`crate::aside`]); what was set aside is handed over when the log takes it. Who comes
+//! is in the roster at once, and in a slot's scans once the slot has what was handed over. Does not own how that is
+//! written ([`fpaas_state::moves`]). Invariants: offsets-with-effects, one-owner, one-tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,19 +12,17 @@ use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, PoolId, TopicPartition};
-use fpaas_log::{Error as LogError, Hold, Lease, Position, patiently};
+use fpaas_core::{Offset, PoolId, TopicPartition, limits};
+use fpaas_log::{Error as LogError, Hold, Lease};
 use fpaas_state::moves::{self, Departure, Found, Looking, Moves, Parcel, Slots};
-use fpaas_state::rows::{self, ScanRow};
+use fpaas_state::rows;
 use fpaas_state::{Context, Error as StateError, SubscriptionEntry, View};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::commit::{Ended, Outcome, Step};
 use crate::grown::Counts;
-use crate::mark::Mark;
-use crate::scan::row_lost;
 use crate::service::Service;
 use crate::{Error, Result, sweep};
 
@@ -37,13 +34,18 @@ const SOON: Duration = Duration::from_millis(50);
 /// What a service remembers of moves.
 #[derive(Debug)]
 pub(crate) struct Moving {
-    moves: Moves,
+    pub(crate) moves: Moves,
     pub(crate) looking: Looking,
     /// The topic of moves into this pool is there.
     made: bool,
-    /// Slots that could not let go of everybody who leaves: nothing runs there, so that it stays known what they have.
-    stuck: BTreeSet<Slot>,
+    /// Slots that could not set aside everybody who leaves: nothing runs there, so that it stays known what they have.
+    pub(crate) stuck: BTreeSet<Slot>,
+    /// Partitions on which something of one who leaves is lost: their scans do not go on.
+    pub(crate) lost: BTreeSet<TopicPartition>,
+    /// When what could not be done is tried again.
     again: Option<Instant>,
+    /// When positions on what was handed over are committed again.
+    renew: Option<Instant>,
     /// What may be needed of the sources of those who are on their way, from here or to here.
     holds: BTreeMap<TopicPartition, Hold>,
 }
@@ -52,29 +54,36 @@ impl Moving {
     pub(crate) fn new(context: &Context, pool: &PoolId) -> Self {
         let moves = Moves::new(context.clone(), pool.clone(), Stage::Router);
         let looking = moves.looking();
-        Self { moves, looking, made: false, stuck: BTreeSet::new(), again: None, holds: BTreeMap::new() }
+        let (stuck, lost) = (BTreeSet::new(), BTreeSet::new());
+        Self { moves, looking, made: false, stuck, lost, again: None, renew: None, holds: BTreeMap::new() }
     }
 
-    pub(crate) fn is_stuck(&self) -> bool {
-        !self.stuck.is_empty()
+    /// When something is to be tried again, or is due.
+    pub(crate) fn again(&self) -> Option<Instant> {
+        self.again.into_iter().chain(self.renew).min()
     }
 
-    pub(crate) fn is_stuck_at(&self, slot: Slot) -> bool {
-        self.stuck.contains(&slot)
+    /// True of a source partition whose scan may not run.
+    pub(crate) fn holds_up(&self, source: &TopicPartition) -> bool {
+        self.lost.contains(source) || self.stuck.contains(&Slot::of_source(source))
     }
 
-    fn is_early(&self) -> bool {
+    pub(crate) fn put_off(&mut self) {
+        self.again = Some(Instant::now() + AGAIN);
+    }
+
+    pub(crate) fn is_early(&self) -> bool {
         self.again.is_some_and(|again| Instant::now() < again)
     }
 }
 
-/// What is asked of the log for a hand-over.
-struct Known<'v> {
-    view: &'v View,
-    /// The subscriptions that leave.
-    entries: Vec<&'v Arc<SubscriptionEntry>>,
-    /// The pool's, on the partitions of their sources.
-    positions: BTreeMap<TopicPartition, Position>,
+/// Who leaves, and what they read.
+pub(crate) struct Leaving<'v> {
+    pub(crate) departure: &'v Departure,
+    pub(crate) view: &'v View,
+    pub(crate) entries: Vec<&'v Arc<SubscriptionEntry>>,
+    /// The partitions of their sources, by slot.
+    pub(crate) sources: BTreeMap<Slot, Vec<(&'v Arc<SubscriptionEntry>, TopicPartition)>>,
     /// What others of the pool read.
     topics: BTreeSet<String>,
 }
@@ -88,7 +97,7 @@ impl Service {
         Ok(matches!(waited, Some(Ok(_))))
     }
 
-    /// Follows the view: lets go of who leaves before any scan hears of it.
+    /// Follows the view: sets aside who leaves before any scan hears of it.
     pub(crate) async fn follow_view(
         &mut self,
         view: &Arc<View>,
@@ -96,10 +105,21 @@ impl Service {
         shutdown: &CancellationToken,
     ) -> Result<()> {
         self.hold(view, counts);
-        self.let_go(view, counts, shutdown).await?;
+        if !self.moving.is_early() {
+            self.moving.again = None;
+        }
+        self.set_aside(view, counts, shutdown).await?;
+        if self.unsure {
+            return Ok(());
+        }
         if !Arc::ptr_eq(view, &self.view) {
             self.renew(view);
         }
+        self.let_go(view, counts, shutdown).await?;
+        if self.unsure {
+            return Ok(());
+        }
+        self.renew_moves(view, shutdown).await?;
         let slots = self.owned.keys().copied();
         let awaiting = self.moving.moves.awaiting(&self.shared.tables, slots, view)?;
         if !awaiting.is_empty() && !self.moving.made {
@@ -134,75 +154,76 @@ impl Service {
         }
     }
 
+    /// What was set aside is handed over.
     async fn let_go(&mut self, view: &View, counts: &Counts, shutdown: &CancellationToken) -> Result<()> {
-        let departing = self.departing(view)?;
-        let slots: BTreeSet<Slot> = departing.iter().map(|(slot, _)| *slot).collect();
-        if slots.is_empty() || (self.moving.is_early() && slots.is_subset(&self.moving.stuck)) {
-            self.moving.stuck = slots;
+        if self.moving.is_early() {
             return Ok(());
         }
-        for to in departing.iter().map(|(_, departure)| departure.to.clone()).collect::<BTreeSet<_>>() {
-            if asked(self.moving.moves.make_topic(&to).await, shutdown)?.is_none() {
-                warn!(pool = %to, "tenants cannot move there now");
+        let mut ready = Vec::new();
+        for (slot, departure) in self.departing(view)? {
+            if self.moving.moves.is_aside(&self.shared.tables, slot, &departure)? {
+                ready.push((slot, departure));
             }
         }
-        self.stop(|slot| slots.contains(&slot)).await?;
-        if self.unsure {
-            self.start_again(shutdown).await?;
-        }
-        let mut departures: Vec<Departure> = Vec::new();
-        for (_, departure) in departing {
-            if !departures.contains(&departure) {
-                departures.push(departure);
+        for (departure, slots) in by_departure(ready) {
+            if asked(self.moving.moves.make_topic(&departure.to).await, shutdown)?.is_none() {
+                self.moving.put_off();
+                continue;
+            }
+            let leaving = self.leaving(view, counts, &departure);
+            if self.hand_over(&leaving, &slots, counts, shutdown).await? {
+                continue;
+            }
+            self.moving.put_off();
+            for slot in slots.iter().filter(|_| slots.len() > 1) {
+                if self.unsure {
+                    return Ok(());
+                }
+                self.hand_over(&leaving, &[*slot], counts, shutdown).await?;
             }
         }
-        for departure in &departures {
-            self.hand_over(view, counts, departure, shutdown).await?;
-        }
-        self.moving.stuck = self.departing(view)?.into_iter().map(|(slot, _)| slot).collect();
-        self.moving.again = Some(Instant::now() + AGAIN);
         Ok(())
     }
 
-    fn departing(&self, view: &View) -> Result<Vec<(Slot, Departure)>> {
+    pub(crate) fn departing(&self, view: &View) -> Result<Vec<(Slot, Departure)>> {
         Ok(self.moving.moves.departing(&self.shared.tables, self.owned.keys().copied(), view)?)
     }
 
-    /// One tenant leaves every slot of ours that it has not left.
+    /// One tenant leaves these slots. False where the log does not take all of it.
     async fn hand_over(
         &mut self,
-        view: &View,
+        leaving: &Leaving<'_>,
+        slots: &[Slot],
         counts: &Counts,
-        departure: &Departure,
         shutdown: &CancellationToken,
-    ) -> Result<()> {
-        let Some(known) = self.known(view, counts, departure, shutdown).await? else { return Ok(()) };
-        let (mut steps, mut step) = (Vec::new(), Slots::default());
-        for (slot, _) in self.departing(view)?.iter().filter(|(_, of)| of == departure) {
+    ) -> Result<bool> {
+        let (mut steps, mut step, departure) = (Vec::new(), Slots::default(), leaving.departure);
+        for slot in slots {
             let Some(lease) = self.owned.get(slot) else { continue };
-            let Some((parcel, others)) = self.parcel(*slot, &known, departure, counts)? else { continue };
+            let (parcel, others) = self.parcel(*slot, leaving);
             let (tables, moves) = (&self.shared.tables, &self.moving.moves);
-            moves.hand_over((tables, view), &mut step, lease, departure, (&parcel, others))?;
+            moves.hand_over((tables, leaving.view), &mut step, lease, departure, (&parcel, others))?;
             if step.is_full() {
                 steps.push(std::mem::take(&mut step));
             }
         }
         for step in steps.into_iter().chain([step]) {
-            let left: BTreeSet<Slot> = step.transaction.leases.iter().map(|lease| lease.slot).collect();
+            let left = step.slots();
             crashpoint::hit(Point::MoveHandingOver);
-            if self.commit_slots(step, shutdown).await? {
-                crashpoint::hit(Point::MoveHandedOver);
-                info!(tenant = %departure.tenant, to = %departure.to, slots = left.len(), "let go of a tenant that moves");
-                self.forget_notes(&known, &left, counts);
+            if !self.commit_slots(step, shutdown).await? {
+                return Ok(false);
             }
+            crashpoint::hit(Point::MoveHandedOver);
+            info!(tenant = %departure.tenant, to = %departure.to, slots = left.len(), "let go of a tenant that moves");
+            self.forget_notes(leaving, &left, counts);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What kept it from going on in these slots is said where it is now.
-    fn forget_notes(&self, known: &Known<'_>, slots: &BTreeSet<Slot>, counts: &Counts) {
+    fn forget_notes(&self, leaving: &Leaving<'_>, slots: &BTreeSet<Slot>, counts: &Counts) {
         let Context { topics, board, .. } = &self.shared.context;
-        for entry in &known.entries {
+        for entry in &leaving.entries {
             let topic = topics.of_tenant(&entry.tenant, &entry.config.source.topic);
             let counters = board.of(&entry.tenant, &entry.id, entry.incarnation);
             for at in partitions(entry, &topic, counts).filter(|at| slots.contains(&Slot::of_source(at))) {
@@ -211,110 +232,42 @@ impl Service {
         }
     }
 
-    async fn known<'v>(
-        &self,
-        view: &'v View,
-        counts: &Counts,
-        departure: &Departure,
-        shutdown: &CancellationToken,
-    ) -> Result<Option<Known<'v>>> {
-        let Departure { tenant, since, .. } = departure;
+    pub(crate) fn leaving<'v>(&self, view: &'v View, counts: &Counts, departure: &'v Departure) -> Leaving<'v> {
         let names = &self.shared.context.topics;
         let topic = |entry: &SubscriptionEntry| names.of_tenant(&entry.tenant, &entry.config.source.topic);
-        let leaves = |entry: &&Arc<SubscriptionEntry>| entry.tenant == *tenant && entry.since() == *since;
+        let leaves =
+            |entry: &&Arc<SubscriptionEntry>| entry.tenant == departure.tenant && entry.since() == departure.since;
         let entries: Vec<_> = view.subscriptions.values().filter(leaves).collect();
-        let mut sources: BTreeSet<TopicPartition> =
-            entries.iter().flat_map(|entry| partitions(entry, &topic(entry), counts).collect::<Vec<_>>()).collect();
-        for slot in self.owned.keys() {
-            let rows = self.shared.tables.scan(*slot, &format!("{}{tenant}/", rows::SCAN));
-            sources.extend(rows.iter().filter_map(|(key, _)| Some(rows::split_partition(key)?.1)));
+        let mut sources = BTreeMap::<Slot, Vec<_>>::new();
+        for entry in &entries {
+            for at in partitions(entry, &topic(entry), counts) {
+                sources.entry(Slot::of_source(&at)).or_default().push((*entry, at));
+            }
         }
-        sources.retain(|at| self.owned.contains_key(&Slot::of_source(at)));
-        let at: Vec<_> = sources.into_iter().collect();
-        let (log, group) = (&self.shared.context.log, &self.shared.group);
-        let positions = patiently(shutdown, || log.positions(group, &at)).await;
-        let Some(positions) = asked(positions.map_err(StateError::from), shutdown)? else { return Ok(None) };
-        let positions = at.into_iter().zip(positions).filter_map(|(at, position)| Some((at, position?))).collect();
         let stay = view.subscriptions.values().filter(|entry| entry.pool == self.pool);
-        Ok(Some(Known { view, entries, positions, topics: stay.map(|entry| topic(entry)).collect() }))
+        let topics = stay.map(|entry| topic(entry)).collect();
+        Leaving { departure, view, entries, sources, topics }
     }
 
-    /// What a slot has of a tenant, and the keys of rows that nobody needs any more. `None` where something is lost:
-    /// its subscriptions stand still, and stay where they are.
-    fn parcel(
-        &self,
-        slot: Slot,
-        known: &Known<'_>,
-        departure: &Departure,
-        counts: &Counts,
-    ) -> Result<Option<(Parcel, Vec<String>)>> {
+    /// What a slot has of a tenant that is set aside there, and the keys of rows that nobody needs any more.
+    fn parcel(&self, slot: Slot, leaving: &Leaving<'_>) -> (Parcel, Vec<String>) {
         let tables = &self.shared.tables;
-        if let Some((entry, at)) = self.lost(slot, known, counts) {
-            let key = format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation);
-            self.note_lost(entry, &at, &row_lost(&key, &at));
-            return Ok(None);
-        }
         let (mut parcel, mut others) = (Parcel::default(), Vec::new());
-        for (key, value) in tables.scan(slot, &format!("{}{}/", rows::SCAN, departure.tenant)) {
-            if sweep::is_orphan(&key, known.view).unwrap_or(false) {
-                others.push(key);
-                continue;
-            }
-            let mut row: ScanRow = rows::decode(&key, &value)?;
-            let at = rows::split_partition(&key).map(|(_, at)| at);
-            if let Some(at) = at.filter(|_| row.in_scan) {
-                let Some(position) = known.positions.get(&at) else {
-                    let lost = format!("positionLost: the position on {at} was committed and is not there any more");
-                    known.entries.iter().for_each(|entry| self.note_lost(entry, &at, &lost));
-                    return Ok(None);
-                };
-                row = ScanRow { position: row.position.max(position.offset), in_scan: false };
-            }
-            parcel.rows.push((key, rows::encode(&row)?));
-        }
-        for (key, value) in tables.scan(slot, &format!("{}{}/", rows::REPLAY, departure.tenant)) {
-            if sweep::is_orphan(&key, known.view).unwrap_or(false) {
-                others.push(key);
-            } else {
-                parcel.rows.push((key, value));
+        for table in [rows::SCAN, rows::REPLAY] {
+            for (key, value) in tables.scan(slot, &format!("{table}{}/", leaving.departure.tenant)) {
+                if sweep::is_orphan(&key, leaving.view).unwrap_or(false) {
+                    others.push(key);
+                } else {
+                    parcel.rows.push((key, value));
+                }
             }
         }
         for (key, _) in tables.scan(slot, rows::STARTED) {
             // Nobody minds any more whether there is a position.
-            let read = rows::split_partition(&key).is_none_or(|(_, at)| known.topics.contains(&*at.topic));
+            let read = rows::split_partition(&key).is_none_or(|(_, at)| leaving.topics.contains(&*at.topic));
             others.extend((!read).then_some(key));
         }
-        Ok(Some((parcel, others)))
-    }
-
-    /// A subscription that must have a row in this slot and has none: elsewhere it would begin again.
-    fn lost<'v>(
-        &self,
-        slot: Slot,
-        known: &Known<'v>,
-        counts: &Counts,
-    ) -> Option<(&'v SubscriptionEntry, TopicPartition)> {
-        let names = &self.shared.context.topics;
-        for entry in &known.entries {
-            let there = entry.came.as_ref().map_or(entry.incarnation.0, |came| came.there);
-            let topic = names.of_tenant(&entry.tenant, &entry.config.source.topic);
-            for at in partitions(entry, &topic, counts).filter(|at| Slot::of_source(at) == slot) {
-                let Some(position) = known.positions.get(&at) else { continue };
-                let mark = rows::decode::<Mark>("a position's metadata", &position.metadata).ok();
-                // Before it moved it may have come from elsewhere.
-                let had = mark.is_some_and(|mark| mark.has_row(entry, there));
-                if had && self.shared.tables.get_bytes(slot, &rows::scan_key(entry, &at)).is_none() {
-                    return Some((entry, at));
-                }
-            }
-        }
-        None
-    }
-
-    fn note_lost(&self, entry: &SubscriptionEntry, at: &TopicPartition, why: &str) {
-        error!(tenant = %entry.tenant, subscription = %entry.id, why, "a tenant cannot leave a slot");
-        let counters = self.shared.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
-        counters.note_stopped(Stage::Router, at.partition, why);
+        (parcel, others)
     }
 
     /// What was found is ours from here on, and its scans and lanes begin.
@@ -324,10 +277,31 @@ impl Service {
         shutdown: &CancellationToken,
     ) -> Result<()> {
         let Some(found) = asked(found, shutdown)? else { return Ok(()) };
+        let (mut taken, all) = self.take_some(&found, shutdown).await?;
+        for one in found.chunks(1).filter(|_| !all && found.len() > 1) {
+            if self.unsure {
+                return Ok(());
+            }
+            taken += self.take_some(one, shutdown).await?.0;
+        }
+        if taken == 0 {
+            // Not known here yet, or not taken by the log now.
+            let _slept = shutdown.run_until_cancelled(tokio::time::sleep(SOON)).await;
+            return Ok(());
+        }
+        crashpoint::hit(Point::MoveTaken);
+        info!(pool = %self.pool, slots = taken, "took what was handed over");
+        let roster = Arc::clone(&self.roster.borrow());
+        self.roster.send_replace(roster);
+        Ok(())
+    }
+
+    /// How many slots took something, and whether the log took all there was.
+    async fn take_some(&mut self, found: &[(Slot, Found)], shutdown: &CancellationToken) -> Result<(usize, bool)> {
         let view = Arc::clone(&self.view);
         let lives = |key: &str| !sweep::is_orphan(key, &view).unwrap_or(false);
         let (mut steps, mut step) = (Vec::new(), Slots::default());
-        for (slot, found) in &found {
+        for (slot, found) in found {
             let Some(lease) = self.owned.get(slot) else { continue };
             let (tables, moves) = (&self.shared.tables, &self.moving.moves);
             moves.take((tables, &view), &mut step, lease, found, (lives, &Bytes::new()))?;
@@ -339,19 +313,31 @@ impl Service {
         for step in steps.into_iter().chain([step]) {
             let slots = step.transaction.leases.len();
             crashpoint::hit(Point::MoveTaking);
-            if self.commit_slots(step, shutdown).await? {
-                taken += slots;
+            if !self.commit_slots(step, shutdown).await? {
+                return Ok((taken, false));
             }
+            taken += slots;
         }
-        if taken == 0 {
-            // Not known here yet, or not taken by the log now.
-            let _slept = shutdown.run_until_cancelled(tokio::time::sleep(SOON)).await;
+        Ok((taken, true))
+    }
+
+    /// A move may take longer than brokers remember a position.
+    async fn renew_moves(&mut self, view: &View, shutdown: &CancellationToken) -> Result<()> {
+        if view.arrivals(&self.pool).is_empty() {
+            self.moving.renew = None;
             return Ok(());
         }
-        crashpoint::hit(Point::MoveTaken);
-        info!(pool = %self.pool, slots = taken, "took what was handed over");
-        let roster = Arc::clone(&self.roster.borrow());
-        self.roster.send_replace(roster);
+        let now = Instant::now();
+        let due = *self.moving.renew.get_or_insert(now + limits::POSITION_RENEW_FOUND);
+        if now < due {
+            return Ok(());
+        }
+        self.moving.renew = Some(now + limits::POSITION_RENEW);
+        let tables = &self.shared.tables;
+        let step = self.moving.moves.renew(tables, self.owned.values(), view, &Bytes::new()).await;
+        if let Some(step) = asked(step, shutdown)? {
+            self.commit_slots(step, shutdown).await?;
+        }
         Ok(())
     }
 
@@ -368,10 +354,10 @@ impl Service {
     }
 
     /// False where nothing came of it: it is tried again.
-    async fn commit_slots(&mut self, step: Slots, shutdown: &CancellationToken) -> Result<bool> {
+    pub(crate) async fn commit_slots(&mut self, step: Slots, shutdown: &CancellationToken) -> Result<bool> {
         let Slots { transaction, mutations } = step;
         if transaction.is_empty() {
-            return Ok(false);
+            return Ok(true);
         }
         match self.shared.commit(Step { transaction, mutations }, shutdown).await? {
             Outcome::Committed => return Ok(true),
@@ -382,6 +368,16 @@ impl Service {
         }
         Ok(false)
     }
+}
+
+/// The slots that each leaves, in the order in which they began to.
+pub(crate) fn by_departure(leaving: Vec<(Slot, Departure)>) -> Vec<(Departure, Vec<Slot>)> {
+    let mut departures: BTreeMap<u64, (Departure, Vec<Slot>)> = BTreeMap::new();
+    for (slot, departure) in leaving {
+        let since = departure.since;
+        departures.entry(since).or_insert_with(|| (departure, Vec::new())).1.push(slot);
+    }
+    departures.into_values().collect()
 }
 
 /// The partitions of a subscription's source, as far as they are known.
@@ -396,7 +392,7 @@ fn partitions<'e>(
 }
 
 /// `None` where the log is away as we stop, or refuses it: that is said, and it is tried again.
-fn asked<T>(answer: fpaas_state::Result<T>, shutdown: &CancellationToken) -> Result<Option<T>> {
+pub(crate) fn asked<T>(answer: fpaas_state::Result<T>, shutdown: &CancellationToken) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(StateError::Log(LogError::Retry(_))) if shutdown.is_cancelled() => Ok(None),

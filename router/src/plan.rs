@@ -129,7 +129,7 @@ impl Plan {
                 Ok(true) if bytes >= limits::ROUTE_RECORD_BYTES_MAX => self.deferred.push((number, stored.offset)),
                 Ok(true) => {
                     tally.matched += 1;
-                    let delivery = delivery.get_or_insert_with(|| Delivery::new(run.source, stored));
+                    let delivery = delivery.get_or_insert_with(|| Delivery::new(run.source, member.source, stored));
                     bytes += self.deliver(run, delivery, number, member);
                 }
                 Ok(false) => {}

@@ -33,6 +33,8 @@ pub struct Member {
     pub(crate) held: bool,
     /// Its tenant moves here, since this revision: a slot begins with it once it has what the old pool handed over.
     pub(crate) awaits: Option<u64>,
+    /// The control revision at which its source was made.
+    pub(crate) source: u64,
 }
 
 /// Tenant, id and incarnation: what stays the same as long as a subscription lives.
@@ -68,12 +70,18 @@ impl Member {
             key: format!("{}/{}/{}", entry.tenant, entry.id, entry.incarnation).into(),
             held: entry.config.is_paused(),
             awaits: None,
+            source: 0,
         }
     }
 
     /// The same, which moves here since this revision.
     pub(crate) fn awaiting(self, awaits: Option<u64>) -> Self {
         Self { awaits, ..self }
+    }
+
+    /// The same, which reads a topic that was made at this control revision.
+    pub(crate) fn reading(self, source: u64) -> Self {
+        Self { source, ..self }
     }
 
     /// The same, which lacks a topic where `lacking`.
@@ -125,7 +133,10 @@ impl Roster {
             let topic: Arc<str> = topics.of_tenant(&entry.tenant, &entry.config.source.topic).into();
             let held = entry.config.is_paused() || view.unmade(entry).is_some();
             let awaits = view.on_the_move(entry).map(|moving| moving.since);
-            let made = || Arc::new(Member::new(entry, topics, board).held_back(held).awaiting(awaits));
+            let source = view.topics.get(&(entry.tenant.clone(), entry.config.source.topic.clone()));
+            let source = source.map_or(0, |source| source.incarnation);
+            let member = || Member::new(entry, topics, board).reading(source);
+            let made = || Arc::new(member().held_back(held).awaiting(awaits));
             let same = |member: &Arc<Member>| member.held == held && member.awaits == awaits;
             let member = before.unchanged(&topic, entry).filter(same).unwrap_or_else(made);
             members.entry(topic).or_default().push(member);

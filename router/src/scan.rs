@@ -88,9 +88,8 @@ pub(crate) async fn run(
         ControlFlow::Break(ended) => return Ok(ended),
     };
     drop(all);
-    let ended = scan.follow(&stop).await;
-    scan.lanes.stop().await;
-    ended
+    let ended = scan.follow(&stop).await?;
+    Ok(if scan.lanes.stop().await? { Ended::Unknown } else { ended })
 }
 
 impl Scan {
@@ -408,7 +407,9 @@ impl Scan {
 
     /// Says where it stands, if that was not said yet.
     async fn finish(&mut self, ended: Ended, stop: &CancellationToken) -> Result<Ended> {
-        self.lanes.stop().await;
+        if self.lanes.stop().await? {
+            return Ok(Ended::Unknown);
+        }
         self.forgets = ended == Ended::Done;
         if self.committed.is_some()
             && (self.forgets || self.committed != Some(self.position))

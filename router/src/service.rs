@@ -14,6 +14,7 @@ use fpaas_core::{Offset, PoolId, TopicPartition};
 use fpaas_log::{Backoff, Error as LogError, Lease, Membership, MembershipEvent, Writer};
 use fpaas_state::{Context, Error as StateError, Tables, View, rows};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -100,6 +101,7 @@ impl Service {
         shutdown: &CancellationToken,
     ) -> Result<()> {
         loop {
+            let again = self.moving.again();
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 event = self.membership.next() => self.member(event, shutdown).await?,
@@ -107,9 +109,8 @@ impl Service {
                 Ok(()) = counts.changed() => {}
                 Some(ended) = self.tasks.next() => self.note_end(ended)?,
                 found = self.moving.looking.found() => self.take(found, shutdown).await?,
-                () = tokio::time::sleep(REFUSED_AGAIN), if !self.refused.is_empty() || self.moving.is_stuck() => {
-                    self.refused.clear();
-                }
+                () = tokio::time::sleep(REFUSED_AGAIN), if !self.refused.is_empty() => self.refused.clear(),
+                () = tried_again(again) => {}
             }
             let now = counts.borrow().clone();
             loop {
@@ -147,6 +148,7 @@ impl Service {
         info!(pool = %self.pool, slots = leases.len(), "slots assigned");
         if self.restore(&leases, shutdown).await?.is_continue() && self.knows_enough(&leases, shutdown).await? {
             self.owned.extend(leases.into_iter().map(|lease| (lease.slot, lease)));
+            self.shared.config.assigned.notify_one();
         }
         Ok(())
     }
@@ -220,7 +222,7 @@ impl Service {
             if self.running.contains_key(&source) || self.halted.contains(&source) || self.refused.contains(&source) {
                 continue;
             }
-            if self.moving.is_stuck_at(lease.slot) || !self.has_somebody(&roster, &source, lease.slot)? {
+            if self.moving.holds_up(&source) || !self.has_somebody(&roster, &source, lease.slot)? {
                 continue;
             }
             let stop = shutdown.child_token();
@@ -284,6 +286,13 @@ impl Service {
         self.unsure = false;
         let leases = std::mem::take(&mut self.owned).into_values().collect();
         self.assigned(leases, shutdown).await
+    }
+}
+
+async fn tried_again(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -293,7 +293,8 @@ impl Command {
         self.v >= MOVES
     }
 
-    /// True where what it makes knows its incarnation: what came of an older command is the same for whoever applies it.
+    /// True where what it makes knows its incarnation: what came of an older command is the same for whoever applies
+    /// it.
     pub(crate) const fn has_incarnations(&self) -> bool {
         self.v >= INCARNATIONS
     }

@@ -9,7 +9,7 @@
 //! Handed over twice, by an owner that does not know of the first time, it is taken once. Does not own what a tenant
 //! has ([`Parcel`] is the stage's to fill), nor when a move is over. Invariants: offsets-with-effects, one-owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +28,9 @@ mod parcel;
 
 pub use looking::{Found, Looking};
 pub use parcel::{Arrived, Parcel, Reading, key};
+
+/// The positions that one transaction moves, and those of one more slot: a broker takes a megabyte, some 8,000.
+const POSITIONS: usize = 1000;
 
 /// A tenant that leaves a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +79,14 @@ impl Slots {
         self.transaction.leases.push(lease.clone());
     }
 
-    /// True where it is large enough for one transaction.
+    /// True where it is large enough for one transaction. Kafka keeps all positions of one in one record.
     pub const fn is_full(&self) -> bool {
-        self.transaction.bytes() > limits::TRANSACTION_BYTES_MAX / 4
+        self.transaction.bytes() > limits::TRANSACTION_BYTES_MAX / 4 || self.transaction.positions.len() >= POSITIONS
+    }
+
+    /// Which these are of.
+    pub fn slots(&self) -> BTreeSet<Slot> {
+        self.transaction.leases.iter().map(|lease| lease.slot).collect()
     }
 }
 
@@ -134,6 +142,35 @@ impl Moves {
         Ok(awaiting)
     }
 
+    /// True where what a slot has of one who leaves is in its rows and changes no more.
+    pub fn is_aside(&self, tables: &Tables, slot: Slot, departure: &Departure) -> Result<bool> {
+        Ok(row(tables, slot)?.aside.get(&departure.tenant) == Some(&departure.since))
+    }
+
+    /// Adds to `step` that these rows are all there is to say of a tenant in `lease`'s slot. Where not `whole`,
+    /// something is missing: then it cannot leave the slot.
+    pub fn set_aside(
+        &self,
+        (tables, view): (&Tables, &View),
+        step: &mut Slots,
+        lease: &Lease,
+        departure: &Departure,
+        (rows, whole): (Vec<(String, Bytes)>, bool),
+    ) -> Result<()> {
+        let (slot, now) = (lease.slot, self.context.clock.now());
+        step.under(lease);
+        let Slots { transaction, mutations } = step;
+        for (key, value) in rows {
+            tables.put_bytes(transaction, mutations, slot, key, Some(value), now);
+        }
+        let mut row = self.current(row(tables, slot)?, view);
+        if whole {
+            row.aside.insert(departure.tenant.clone(), departure.since);
+        }
+        row.revision = row.revision.max(departure.since);
+        tables.put(transaction, mutations, slot, rows::MOVES.to_owned(), &row, now)
+    }
+
     /// Adds to `step` that `lease`'s slot lets go of a tenant: its rows, and others of it that nobody needs, are gone,
     /// and `parcel` is on its way.
     pub fn hand_over(
@@ -151,6 +188,7 @@ impl Moves {
             tables.remove(transaction, mutations, slot, key, now);
         }
         let mut row = self.current(row(tables, slot)?, view);
+        row.aside.remove(&departure.tenant);
         row.left.insert(departure.tenant.clone(), departure.since);
         row.revision = row.revision.max(departure.since);
         tables.put(transaction, mutations, slot, rows::MOVES.to_owned(), &row, now)?;
@@ -201,6 +239,37 @@ impl Moves {
         tables.put(transaction, mutations, slot, rows::MOVES.to_owned(), &row, now)?;
         transaction.advance(self.at(&self.pool, slot), next, metadata.clone());
         Ok(true)
+    }
+
+    /// Positions of these slots on what was handed over to them while somebody still comes, committed as they are: a
+    /// move may take longer than a broker remembers them.
+    pub async fn renew(
+        &self,
+        tables: &Tables,
+        leases: impl Iterator<Item = &Lease>,
+        view: &View,
+        metadata: &Bytes,
+    ) -> Result<Slots> {
+        let (arrivals, mut came) = (view.arrivals(&self.pool), Vec::new());
+        for lease in leases {
+            let row = row(tables, lease.slot)?;
+            if arrivals.iter().any(|(tenant, since)| row.came.get(tenant) == Some(since)) {
+                came.push((lease, self.at(&self.pool, lease.slot)));
+            }
+        }
+        let at: Vec<_> = came.iter().map(|(_, at)| at.clone()).collect();
+        let positions = match at.is_empty() {
+            true => Vec::new(),
+            false => self.context.log.positions(&self.context.topics.group(&self.pool, self.stage), &at).await?,
+        };
+        let mut step = Slots::default();
+        for ((lease, at), position) in came.into_iter().zip(positions) {
+            if let Some(position) = position {
+                step.under(lease);
+                step.transaction.advance(at, position.offset, metadata.clone());
+            }
+        }
+        Ok(step)
     }
 
     /// Which of these slots remember moves that are over, where none is under way.
@@ -271,10 +340,11 @@ impl Moves {
             let moving = view.tenants.get(tenant).and_then(|of| of.moving.as_ref());
             since <= view.revision && moving.is_none_or(|moving| moving.since != since)
         };
-        let before = row.left.len() + row.came.len();
+        let before = row.left.len() + row.came.len() + row.aside.len();
         row.left.retain(|tenant, since| !over(tenant, *since));
         row.came.retain(|tenant, since| !over(tenant, *since));
-        if row.left.len() + row.came.len() < before {
+        row.aside.retain(|tenant, since| !over(tenant, *since));
+        if row.left.len() + row.came.len() + row.aside.len() < before {
             row.revision = row.revision.max(view.revision);
         }
         row

@@ -86,6 +86,9 @@ pub struct MovesRow {
     /// Into the pool: what was handed over is here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub came: BTreeMap<TenantId, u64>,
+    /// On their way out of the pool: what the slot has of them is in its rows and changes no more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aside: BTreeMap<TenantId, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn the_moves_of_a_slot_are_read_as_they_were_written() {
         let acme = TenantId::parse("acme").unwrap();
-        let row = MovesRow { revision: 9, left: [(acme, 7)].into(), came: BTreeMap::new() };
+        let row = MovesRow { revision: 9, left: [(acme, 7)].into(), ..MovesRow::default() };
         let bytes = encode(&row).unwrap();
         assert_eq!(&bytes[..], br#"{"v":1,"revision":9,"left":{"acme":7}}"#);
         assert_eq!(decode::<MovesRow>(MOVES, &bytes).unwrap(), row);

@@ -3,13 +3,13 @@
 //! The group's position is the scan's and says nothing about a subscription that is still catching up. Read when
 //! somebody asks, and then only what is new. Decides nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
-use fpaas_log::{FetchBounds, Log, Stored};
+use fpaas_log::{Error as LogError, FetchBounds, Log, Stored};
 use tokio::sync::Mutex;
 
 use crate::rows::{self, ScanRow};
@@ -37,6 +37,40 @@ impl Standings {
         self.row(context, entry, source, &rows::scan_key(entry, source)).await
     }
 
+    /// The same of many, in their order, with few questions to the log. Of a slot whose changelog cannot be read it
+    /// says why.
+    pub async fn of_all(
+        &self,
+        context: &Context,
+        asked: &[(&SubscriptionEntry, &TopicPartition)],
+    ) -> Vec<Result<Option<ScanRow>>> {
+        let changelogs: Vec<_> = asked.iter().map(|(entry, source)| changelog(context, entry, source)).collect();
+        let different: Vec<_> = changelogs.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let ends = context.log.ends(&different).await;
+        let (mut all, mut failed) = (self.0.lock().await, HashMap::new());
+        for (at, end) in different.into_iter().zip(ends) {
+            let followed = all.entry(at.clone()).or_default();
+            let caught_up = match end {
+                Ok(end) => followed.catch_up(&*context.log, &at, end).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = caught_up {
+                failed.insert(at, error);
+            }
+        }
+        let mut rows = Vec::with_capacity(asked.len());
+        for ((entry, source), at) in asked.iter().zip(&changelogs) {
+            let key = rows::scan_key(entry, source);
+            rows.push(match (failed.get(at), all.get(at)) {
+                // The router did not start yet.
+                (Some(LogError::NoSuchTopic(_)), _) | (None, None) => Ok(None),
+                (Some(error), _) => Err(error.clone().into()),
+                (None, Some(followed)) => followed.row(&key),
+            });
+        }
+        rows
+    }
+
     /// How far a replay has come there, if it has begun.
     pub async fn of_replay(
         &self,
@@ -55,22 +89,29 @@ impl Standings {
         source: &TopicPartition,
         key: &str,
     ) -> Result<Option<ScanRow>> {
-        let tables = context.topics.tables(&entry.pool, Stage::Router);
-        let changelog = TopicPartition::new(tables, Slot::of_source(source).0);
-        let mut followed = self.0.lock().await;
-        let followed = followed.entry(changelog.clone()).or_default();
-        match followed.catch_up(&*context.log, &changelog).await {
+        let at = changelog(context, entry, source);
+        let end = match context.log.watermarks(&at).await {
             // The router did not start yet.
-            Err(fpaas_log::Error::NoSuchTopic(_)) => return Ok(None),
+            Err(LogError::NoSuchTopic(_)) => return Ok(None),
+            marks => marks?.end,
+        };
+        let mut all = self.0.lock().await;
+        let followed = all.entry(at.clone()).or_default();
+        match followed.catch_up(&*context.log, &at, end).await {
+            Err(LogError::NoSuchTopic(_)) => return Ok(None),
             caught_up => caught_up?,
         }
-        followed.rows.get(key).map(|row| rows::decode(key, row)).transpose()
+        followed.row(key)
     }
 }
 
+fn changelog(context: &Context, entry: &SubscriptionEntry, source: &TopicPartition) -> TopicPartition {
+    let tables = context.topics.tables(&entry.pool, Stage::Router);
+    TopicPartition::new(tables, Slot::of_source(source).0)
+}
+
 impl Followed {
-    async fn catch_up(&mut self, log: &dyn Log, at: &TopicPartition) -> fpaas_log::Result<()> {
-        let end = log.watermarks(at).await?.end;
+    async fn catch_up(&mut self, log: &dyn Log, at: &TopicPartition, end: Offset) -> fpaas_log::Result<()> {
         while self.next < end {
             let fetched = log.fetch(at, self.next, FetchBounds::now()).await?;
             fetched.records.into_iter().for_each(|stored| self.apply(stored));
@@ -80,6 +121,10 @@ impl Followed {
             self.next = fetched.next;
         }
         Ok(())
+    }
+
+    fn row(&self, key: &str) -> Result<Option<ScanRow>> {
+        self.rows.get(key).map(|row| rows::decode(key, row)).transpose()
     }
 
     fn apply(&mut self, stored: Stored) {

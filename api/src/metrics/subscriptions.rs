@@ -7,7 +7,7 @@ use tracing::debug;
 
 use crate::app::App;
 use crate::family::{Family, Kind, Labels};
-use crate::lag;
+use crate::lag::{self, Lag};
 
 type Pick = fn(&Counters) -> &Counter;
 
@@ -33,13 +33,15 @@ pub(super) async fn families(app: &App) -> Vec<Family> {
     let mut families = COUNTERS.map(|(name, help, _)| Family::new(name, Kind::Counter, help));
     let mut stopped = Family::new("fpaas_subscription_stopped", Kind::Gauge, "1 when it will not go on by itself");
     let mut lag = Family::new("fpaas_subscription_lag", Kind::Gauge, "Offsets that are not passed yet");
-    for (labels, entry) in &entries {
+    let known: Vec<_> = entries.iter().map(|(_, entry)| &***entry).collect();
+    let stands = lag::of_all(&app.context, &app.standings, &known).await;
+    for ((labels, entry), stands) in entries.iter().zip(stands) {
         let counters = app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
         for (family, (_, _, pick)) in families.iter_mut().zip(COUNTERS) {
             family.push(labels, pick(&counters).get());
         }
         stopped.push(labels, (counters.stopped().is_some() || view.unmade(entry).is_some()).into());
-        push_lag(app, entry, labels, &mut lag).await;
+        push_lag(stands, labels, &mut lag);
     }
     families.into_iter().chain([stopped, lag]).collect()
 }
@@ -49,13 +51,13 @@ fn labels(entry: &SubscriptionEntry) -> Labels {
 }
 
 /// What the log does not say at the moment is left out: the other numbers are needed most just then.
-async fn push_lag(app: &App, entry: &SubscriptionEntry, labels: &Labels, lag: &mut Family) {
+fn push_lag(stands: Lag, labels: &Labels, lag: &mut Family) {
     let of = |stage: &str| labels.iter().cloned().chain([("of", stage.to_owned())]).collect::<Labels>();
-    match lag::of_source(&app.context, &app.standings, entry).await {
+    match stands.source {
         Ok(source) => lag.push(&of("source"), source.iter().map(|standing| standing.place.lag).sum()),
         Err(error) => debug!(%error, "the lag of a source is not known"),
     }
-    match lag::of_lanes(&app.context, entry).await {
+    match stands.lanes {
         Ok(lanes) => lag.push(&of("deliveries"), lanes.iter().map(|(_, place)| place.lag).sum()),
         Err(error) => debug!(%error, "the lag of deliveries is not known"),
     }

@@ -288,7 +288,7 @@ pub(crate) fn healthy(op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn ready(op: Op<'_>) -> Op<'_> {
     let op = op.named("ready", NODE, "Can it be used?").answers::<health::Readiness>(200, "It can");
-    op.answers::<health::Readiness>(503, "Not yet")
+    op.answers::<health::Readiness>(503, "Not yet, or not any more")
 }
 
 pub(crate) fn metrics(op: Op<'_>) -> Op<'_> {

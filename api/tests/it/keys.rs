@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use fpaas_api::{Needs, ROUTES};
+use fpaas_api::{Needs, Phase, ROUTES};
 use fpaas_core::Scope;
 use http::Request;
 use serde_json::{Value, json};
@@ -257,7 +257,7 @@ async fn a_tail_ends_with_the_key_it_was_opened_with() {
 async fn while_the_view_is_restored_a_key_is_not_called_wrong() {
     let world = World::new().await;
     let key = world.key("acme", r#"{"scopes":["read"]}"#).await;
-    world.ready.send_replace(false);
+    world.phase.send_replace(Phase::Starting);
     for key in [key.as_str(), KEY, "fpaas_0000000000000000_0"] {
         world.ask(key, "GET", "/v1/topics", "").await.refused(503, "unavailable", &[]);
     }

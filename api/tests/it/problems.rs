@@ -1,9 +1,11 @@
 //! Everything that is refused, as `docs/errors.md` has it.
 
 use axum::body::Body;
+use fpaas_api::Phase;
 use http::Request;
 use proptest::prop_assert;
 use proptest::test_runner::TestRunner;
+use serde_json::json;
 
 use crate::world::{KEY, World, request};
 
@@ -41,12 +43,17 @@ async fn health_needs_no_key_and_readiness_follows_the_watch() {
     let world = World::new().await;
     let open = |path| world.call(Request::get(path).body(Body::empty()).unwrap());
     assert_eq!(open("/readyz").await.json(200)["ready"], true);
-    world.ready.send_replace(false);
-    assert_eq!(open("/readyz").await.json(503)["ready"], false);
+    world.phase.send_replace(Phase::Starting);
+    assert_eq!(open("/readyz").await.json(503), json!({"ready": false, "phase": "starting"}));
     assert_eq!(open("/healthz").await.json(200)["version"], "1.2.3");
     let starting = world.get("/v1/subscriptions").await;
     starting.refused(503, "unavailable", &[]);
     assert_eq!(starting.headers["retry-after"], "1");
+    for phase in [Phase::Assigning, Phase::Stopping] {
+        world.phase.send_replace(phase);
+        assert_eq!(open("/readyz").await.json(503)["ready"], false);
+        world.get("/v1/subscriptions").await.json(200);
+    }
 }
 
 #[tokio::test]

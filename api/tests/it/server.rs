@@ -53,7 +53,7 @@ async fn a_connection_is_kept_between_requests() {
     let mut stream = served.connect().await;
     for _ in 0..3 {
         stream.write_all(head("GET", "/readyz", "").as_bytes()).await.unwrap();
-        let answer = read_until(&mut stream, "{\"ready\":true}").await;
+        let answer = read_until(&mut stream, "{\"ready\":true,\"phase\":\"ready\"}").await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
 }

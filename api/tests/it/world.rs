@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use fpaas_api::{ApiKey, Config, Messages, Sources, Webhooks};
+use fpaas_api::{ApiKey, Config, Messages, Phase, Sources, Webhooks};
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicName, TopicPartition};
 use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, Stored, TopicSpec, Transaction, Writer};
@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) context: Context,
     pub(crate) routes: Router,
     pub(crate) log: Arc<Embedded>,
-    pub(crate) ready: watch::Sender<bool>,
+    pub(crate) phase: watch::Sender<Phase>,
     pub(crate) writer: Arc<dyn Writer>,
     pub(crate) clock: Arc<ManualClock>,
     _tasks: JoinSet<()>,
@@ -62,14 +62,14 @@ impl World {
         let writer = log.writer("test", None).await.unwrap();
         let context = Context { log, topics, control, board: Arc::new(Board::default()), clock, node: "node".into() };
         let tasks = follow(&context).await;
-        let (ready, watching) = watch::channel(true);
+        let (phase, watching) = watch::channel(Phase::Ready);
         let routes = fpaas_api::routes(context.clone(), config(), watching);
-        Self { context, routes, log: embedded, ready, writer, clock: manual, _tasks: tasks, _folder: folder }
+        Self { context, routes, log: embedded, phase, writer, clock: manual, _tasks: tasks, _folder: folder }
     }
 
     /// The same with other settings.
     pub(crate) fn configured(mut self, config: Config) -> Self {
-        self.routes = fpaas_api::routes(self.context.clone(), config, self.ready.subscribe());
+        self.routes = fpaas_api::routes(self.context.clone(), config, self.phase.subscribe());
         self
     }
 

@@ -27,8 +27,8 @@ pub(super) struct Moving {
 pub(super) enum Kind {
     /// Events of the firehose.
     Firehose,
-    /// A tenant's own.
-    Tenant,
+    /// A tenant's own, and the control revision at which it was made.
+    Tenant(u64),
     /// The deliveries of a subscription.
     Deliveries,
     /// Its dead letters.
@@ -145,8 +145,9 @@ pub(super) fn settled(view: &View) -> Result<(), Failure> {
 /// Both names of everything that is copied as it is.
 fn named(view: &View, before: &Topics, after: &Topics) -> Vec<(String, String, Kind)> {
     let mut named = vec![(before.firehose(), after.firehose(), Kind::Firehose)];
-    for (tenant, name) in view.topics.keys() {
-        named.push((before.of_tenant(tenant, name), after.of_tenant(tenant, name), Kind::Tenant));
+    for ((tenant, name), entry) in &view.topics {
+        let kind = Kind::Tenant(entry.incarnation);
+        named.push((before.of_tenant(tenant, name), after.of_tenant(tenant, name), kind));
     }
     for entry in view.subscriptions.values() {
         let (tenant, id, incarnation) = (&entry.tenant, &entry.id, entry.incarnation);

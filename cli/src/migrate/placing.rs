@@ -147,7 +147,7 @@ impl Slotted {
 /// True of what the positions of this stage's groups are on.
 const fn reads(stage: Stage, kind: Kind) -> bool {
     match stage {
-        Stage::Router => matches!(kind, Kind::Firehose | Kind::Tenant),
+        Stage::Router => matches!(kind, Kind::Firehose | Kind::Tenant(_)),
         Stage::Dispatcher => matches!(kind, Kind::Deliveries),
     }
 }

@@ -61,10 +61,10 @@ pub(super) fn command(places: &Places, translations: &Translations, stored: Stor
 
 /// A record of a tenant's topic: with the id that its deliveries have had, or would have. A compacted topic of Kafka
 /// takes no record without a key, and one that had none replaced nothing: so its id becomes its key.
-pub(super) fn of_tenant(at: &TopicPartition, compacted: bool, stored: Stored) -> Record {
+pub(super) fn of_tenant(at: &TopicPartition, incarnation: u64, compacted: bool, stored: Stored) -> Record {
     let Stored { offset, mut record } = stored;
     if record.headers.get(header::ID).is_none() {
-        let id = event::record_id(&at.topic, at.partition.0, offset.0);
+        let id = event::record_id(&at.topic, incarnation, at.partition.0, offset.0);
         record.headers = HeadersBuilder::from_headers(&record.headers).with(header::ID, &id).build();
     }
     if compacted && record.key.is_none() {

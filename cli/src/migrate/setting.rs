@@ -159,7 +159,11 @@ impl Setting {
             topics: Topics::default(),
             node: folder::EMBEDDED_NODE.into(),
             clock,
-            config: fpaas_dispatcher::Config { reach: self.reach.clone(), version: VERSION.to_owned() },
+            config: fpaas_dispatcher::Config {
+                reach: self.reach.clone(),
+                version: VERSION.to_owned(),
+                assigned: Arc::default(),
+            },
             wait: self.drain_wait,
         };
         draining.run().await?;

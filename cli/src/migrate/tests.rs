@@ -304,8 +304,10 @@ impl World {
         if noted.at.topic.contains(".t.") {
             let mut reader = Reader::open(&*self.before.log, &noted.at).await.unwrap();
             let mut ids = BTreeMap::new();
+            // By the first command, and by that of the subscription which writes it.
+            let made = if noted.at.topic.ends_with(".in") { 1 } else { 3 };
             while let Some(stored) = reader.next().await.unwrap() {
-                let id = event::record_id(&noted.at.topic, noted.at.partition.0, stored.offset.0);
+                let id = event::record_id(&noted.at.topic, made, noted.at.partition.0, stored.offset.0);
                 ids.insert(String::from_utf8(stored.record.value.unwrap().to_vec()).unwrap(), id);
             }
             then.iter_mut().for_each(|(value, id, _)| *id = ids.get(value).cloned());

@@ -43,6 +43,8 @@ struct Running {
     tasks: usize,
     /// Told once its router holds what its subscriptions have not passed, or is over.
     holding: Arc<Notify>,
+    /// One of each stage: told once it has slots and what belongs to them.
+    assigned: Vec<Arc<Notify>>,
 }
 
 impl Pools {
@@ -58,6 +60,16 @@ impl Pools {
     /// What tells that a pool's router holds its sources, for each pool there is.
     pub(super) fn holding(&self) -> Vec<Arc<Notify>> {
         self.running.values().map(|running| Arc::clone(&running.holding)).collect()
+    }
+
+    /// Returns once every stage of the pools there are has slots and has restored what belongs to them.
+    pub(super) fn assigned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let all: Vec<_> = self.running.values().flat_map(|running| running.assigned.clone()).collect();
+        async move {
+            for stage in all {
+                stage.notified().await;
+            }
+        }
     }
 
     /// Follows the view until the shutdown.
@@ -101,13 +113,17 @@ impl Pools {
     fn start_pool(&mut self, pool: &PoolId) -> Running {
         let (stop, context) = (self.stop.child_token(), self.stages.context.clone());
         let config = fpaas_router::Config::default();
-        let mut running = Running { stop: stop.clone(), tasks: 0, holding: Arc::clone(&config.holding) };
+        let holding = Arc::clone(&config.holding);
+        let mut running = Running { stop: stop.clone(), tasks: 0, holding, assigned: Vec::new() };
         if self.stages.router {
             running.tasks += 1;
+            running.assigned.push(Arc::clone(&config.assigned));
             self.spawn(pool, "router", fpaas_router::run(context.clone(), pool.clone(), config, stop.clone()));
         }
         if let Some(config) = self.stages.dispatcher.clone() {
+            let config = fpaas_dispatcher::Config { assigned: Arc::default(), ..config };
             running.tasks += 1;
+            running.assigned.push(Arc::clone(&config.assigned));
             self.spawn(pool, "dispatcher", fpaas_dispatcher::run(context, pool.clone(), config, stop));
         }
         running
@@ -134,6 +150,7 @@ impl Pools {
         running.tasks -= 1;
         if running.tasks == 0 {
             running.holding.notify_one();
+            running.assigned.iter().for_each(|stage| stage.notify_one());
             self.running.remove(&pool);
         }
         Ok(())

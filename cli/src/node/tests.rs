@@ -52,7 +52,7 @@ async fn dev_trims_the_firehose_by_itself() {
     let context = Context { log, topics, control, board, clock: Arc::new(WallClock), node: "node".into() };
     let mut supervisor = Supervisor::new(CancellationToken::new());
     start_control(&mut supervisor, &context).await.unwrap();
-    start_stages(&mut supervisor, &context, &plan, &backend);
+    drop(start_stages(&mut supervisor, &context, &plan, &backend));
     let mut asked = clock.1.subscribe();
     let passed = asked.wait_for(|asked| *asked > THREE_PASSES);
     tokio::time::timeout(PATIENCE, passed).await.expect("retention looks").unwrap();

@@ -14,8 +14,17 @@ use crate::job::{Job, LONG, On, committed, crashed, scramble, stop};
 use crate::moments::{at_least, rounds};
 
 /// Hit by a move alone: the other jobs have none.
-pub(crate) const MOVES: [Point; 5] =
-    [Point::MoveHandingOver, Point::MoveHandedOver, Point::MoveTaking, Point::MoveTaken, Point::MoveEnding];
+pub(crate) const MOVES: [Point; 7] = [
+    Point::MoveSettingAside,
+    Point::MoveSetAside,
+    Point::MoveHandingOver,
+    Point::MoveHandedOver,
+    Point::MoveTaking,
+    Point::MoveTaken,
+    Point::MoveEnding,
+];
+/// The others are passed by both stages, one after the other.
+const ONCE: [Point; 3] = [Point::MoveSettingAside, Point::MoveSetAside, Point::MoveEnding];
 const TENANT: &str = "/v1/admin/tenants/local";
 /// Its own pool, and a shared one.
 const POOLS: [&str; 2] = ["local", "_free"];
@@ -65,8 +74,7 @@ async fn arrived(api: &Client) -> Result<String> {
 async fn a_job_that_moves_and_dies_at_each_crash_point_of_it_loses_nothing_and_doubles_nothing() -> Result<()> {
     let mut seed = 900;
     for point in MOVES {
-        // The stages do it one after the other.
-        let hits = if point == Point::MoveEnding { 1 } else { 2 };
+        let hits = if ONCE.contains(&point) { 1 } else { 2 };
         for nth in 1..=hits {
             seed += 1;
             let summary = at(point, nth, seed).await.with_context(|| format!("at {}:{nth}", point.name()))?;

@@ -5,6 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::{Answer, Client, Dev, Process, Recording, Relay, Script, relay};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
 use crate::{KEY, LONG, Place, recording};
 
 /// Runs the program with arguments that must fail; gives its code and what it said.
@@ -39,6 +43,37 @@ async fn ctrl_c_stops_it_in_time_with_exit_code_0_in_the_middle_of_its_work() ->
     let status = running.process.interrupt(Duration::from_secs(10)).await?;
     ensure!(status.code() == Some(0), "{status}:\n{}", running.process.lines().join("\n"));
     ensure!(running.process.lines().join("\n").contains("SIGINT"), "it does not say why it stops");
+    Ok(())
+}
+
+/// Its command is applied and answered, although everything else stops already.
+#[tokio::test]
+async fn a_request_that_is_under_way_at_a_signal_is_answered() -> Result<()> {
+    let place = Place::new().await?;
+    let mut running = place.dev()?.upstream("ws://127.0.0.1:9").start().await?;
+    let address = running.api.url().strip_prefix("http://").context("an address")?.to_owned();
+    let body = r#"{"partitions":1}"#;
+    let head = format!(
+        "PUT /v1/topics/late HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n\
+         expect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut connection = TcpStream::connect(&address).await?;
+    connection.write_all(head.as_bytes()).await?;
+    let mut go_on = [0; 25];
+    connection.read_exact(&mut go_on).await?;
+    ensure!(&go_on == b"HTTP/1.1 100 Continue\r\n\r\n", "{}", String::from_utf8_lossy(&go_on));
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        connection.write_all(body.as_bytes()).await?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let (answer, stopped) = tokio::join!(late, running.process.stop(LONG));
+    let answer = answer?;
+    ensure!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    ensure!(stopped?.success());
     Ok(())
 }
 
@@ -81,11 +116,27 @@ async fn an_address_that_is_not_loopback_is_warned_of_and_works_and_closes_the_n
     ensure!(said.contains("WARN") && said.contains("can be reached from other machines"), "{said}");
     ensure!(Client::new(&url, KEY)?.get("/v1/topics").await?["items"][0]["name"] == "firehose");
     let http = reqwest::Client::builder().no_proxy().build()?;
-    for (path, status) in [("/readyz", 200), ("/metrics", 401)] {
-        ensure!(http.get(format!("{url}{path}")).send().await?.status() == status, "{path}");
-    }
+    ready(&url).await?;
+    ensure!(http.get(format!("{url}/metrics")).send().await?.status() == 401);
     ensure!(process.stop(LONG).await?.success());
     Ok(())
+}
+
+/// Waits until `/readyz` says so; until then it says why not.
+async fn ready(url: &str) -> Result<()> {
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let began = Instant::now();
+    loop {
+        let answer = http.get(format!("{url}/readyz")).send().await?;
+        let (status, said) = (answer.status(), serde_json::from_str::<serde_json::Value>(&answer.text().await?)?);
+        if status == 200 {
+            ensure!(said["phase"] == "ready", "{said}");
+            return Ok(());
+        }
+        ensure!(status == 503 && ["starting", "assigning"].iter().any(|phase| said["phase"] == *phase), "{said}");
+        ensure!(began.elapsed() < LONG, "it does not become ready: {said}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
@@ -93,9 +144,7 @@ async fn readiness_needs_no_key_and_no_upstream() -> Result<()> {
     let place = Place::new().await?;
     // Nothing listens on port 9 of loopback.
     let mut running = place.dev()?.upstream("ws://127.0.0.1:9").start().await?;
-    let http = reqwest::Client::builder().no_proxy().build()?;
-    let ready = http.get(format!("{}/readyz", running.api.url())).send().await?;
-    ensure!(ready.status() == 200, "{}", ready.status());
+    ready(running.api.url()).await?;
     let said = |line: &str| line.contains("127.0.0.1:9").then(|| line.to_owned()).filter(|line| line.contains("reach"));
     running.process.line(0, LONG, said).await?;
     ensure!(running.process.stop(LONG).await?.success());

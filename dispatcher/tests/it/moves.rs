@@ -7,6 +7,7 @@ use std::time::Duration;
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
+use fpaas_log::faulty::Fault;
 use fpaas_log::{FetchBounds, Log as _};
 use fpaas_state::{Change, Outcome};
 use serde_json::json;
@@ -227,4 +228,39 @@ async fn a_lane_whose_position_is_lost_does_not_move_and_says_so() {
     }
     world.stop().await;
     assert!(receiver.requests().is_empty());
+}
+
+/// Whichever commit it is: of a batch, of a lane that begins, or of the move itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_of_which_one_commit_is_not_known_to_be_committed_loses_nothing_and_doubles_nothing() {
+    for number in 1..=30 {
+        for fault in [Fault::UnknownDone, Fault::UnknownNotDone] {
+            let folder = tempfile::tempdir().unwrap();
+            println!("{fault:?} at {number}");
+            let (mut world, receiver) = (idle(folder.path()).await, Receiver::start(vec![Reply::Echo; 400]).await);
+            world.faults.plan_at(number, fault);
+            let stop = world.shutdown.clone();
+            world.put(subscription(&receiver.url, &json!({"lanes": 4, "collector": {"maxEvents": 2}}))).await;
+            deliver_to(&world, 0..40, 4).await;
+            let running = [ACME, FREE].map(|pool| dispatch_for(&world.context, pool, &stop));
+            let since = move_to(&mut world, FREE).await;
+            deliver_to(&world, 40..60, 4).await;
+            check_results(&world, 60).await;
+            moved(&world, FREE, since, true).await;
+            assert_eq!(world.submit(Change::EndMove { since }).await, Outcome::Replaced);
+            deliver_to(&world, 60..64, 4).await;
+            check_results(&world, 64).await;
+            world.shutdown.cancel();
+            for ended in running {
+                ended.await.unwrap().unwrap();
+            }
+            world.stop().await;
+        }
+    }
+}
+
+async fn deliver_to(world: &World, numbers: std::ops::Range<u32>, lanes: u32) {
+    for number in numbers {
+        world.append(number % lanes, vec![event(number)]).await;
+    }
 }

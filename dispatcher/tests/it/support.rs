@@ -13,6 +13,7 @@ use fpaas_core::{
 };
 use fpaas_dispatcher::{Config, Error, Reach, drain, run};
 use fpaas_log::embedded::EmbeddedConfig;
+use fpaas_log::faulty::{Faults, Faulty};
 use fpaas_log::{Embedded, FetchBounds, Log as _, Position, Record, Stored, Transaction};
 use fpaas_state::{Board, Change, Command, Context, Control, Counters, Outcome};
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ impl Clock for TestClock {
 
 pub(crate) struct World {
     pub(crate) log: Arc<Embedded>,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) context: Context,
     pub(crate) shutdown: CancellationToken,
     dispatcher: JoinHandle<Result<(), Error>>,
@@ -97,8 +99,9 @@ impl World {
         let log = Embedded::open(folder, config).unwrap();
         let topics = Topics::default();
         let control = Control::open(log.clone(), topics.clone(), "node").await.unwrap();
+        let faults = Faults::new(Vec::new());
         let context = Context {
-            log: log.clone(),
+            log: Arc::new(Faulty::new(log.clone(), "dispatcher", Arc::clone(&faults))),
             topics,
             control,
             board: Arc::new(Board::default()),
@@ -108,12 +111,12 @@ impl World {
         let shutdown = CancellationToken::new();
         let control = follow(&context, &shutdown).await;
         let dispatcher = tokio::spawn(async { Ok(()) });
-        Self { log, context, shutdown, dispatcher, control, commands: 0 }
+        Self { log, faults, context, shutdown, dispatcher, control, commands: 0 }
     }
 
     /// Finishes what is frozen, until `stop` at the latest; the lanes that still have something.
     pub(crate) async fn drain(&self, reach: Reach, stop: &CancellationToken) -> Vec<TopicPartition> {
-        let config = Config { reach, version: "test".to_owned() };
+        let config = Config { reach, version: "test".to_owned(), assigned: Arc::default() };
         let drained = drain(self.context.clone(), PoolId::of_tenant(&tenant()), config, stop.clone());
         tokio::time::timeout(PATIENCE, drained).await.expect("it ends").unwrap()
     }
@@ -238,7 +241,7 @@ pub(crate) fn dispatch_for(
     pool: &str,
     shutdown: &CancellationToken,
 ) -> JoinHandle<Result<(), Error>> {
-    let config = Config { reach: Reach::Dev, version: "test".to_owned() };
+    let config = Config { reach: Reach::Dev, version: "test".to_owned(), assigned: Arc::default() };
     tokio::spawn(run(context.clone(), pool_of(pool), config, shutdown.clone()))
 }
 

@@ -1,5 +1,7 @@
 //! Fetch by offset and by time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fpaas_core::headers::HeadersBuilder;
 use fpaas_core::{Offset, TopicPartition};
@@ -113,11 +115,13 @@ pub async fn timestamps_out_of_order_are_found_at_their_first_match(backend: &dy
 pub async fn a_partition_that_is_not_there_is_said_so(backend: &dyn Backend) {
     let (place, log) = (partition(backend).await, backend.log());
     let no_topic = TopicPartition::new(backend.fresh("nowhere"), 0);
-    let no_partition = TopicPartition::new(place.topic, 1);
+    let no_partition = TopicPartition::new(Arc::clone(&place.topic), 1);
     for at in [no_topic, no_partition] {
         let missing = |error| matches!(error, Error::NoSuchTopic(_));
         assert!(missing(log.fetch(&at, Offset::ZERO, FetchBounds::now()).await.unwrap_err()));
         assert!(missing(log.watermarks(&at).await.unwrap_err()));
+        let ends = log.ends(&[place.clone(), at.clone()]).await;
+        assert!(ends[0].is_ok() && missing(ends[1].clone().unwrap_err()), "{ends:?}");
         assert!(missing(log.offset_at(&at, millis(0)).await.unwrap_err()));
         assert!(missing(log.trim(&at, Offset(1)).await.unwrap_err()));
     }

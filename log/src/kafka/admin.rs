@@ -12,18 +12,20 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceS
 use rdkafka::client::Client;
 use rdkafka::groups::GroupMemberInfo;
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::sync::Semaphore;
 
 use super::believed::Believed;
 use super::bootstrap::Bootstrap;
 use super::config::{KafkaConfig, RECORD_MARGIN};
 use super::context::{Quiet, Trouble};
 use super::coordinators::Coordinators;
+use super::ends::END;
 use super::error::{Failure, no_such};
 use super::ffi;
 use super::ghost::Described;
 use super::promised::Promised;
 use super::rights::Denied;
-use crate::{Created, Error, Position, Result, Retention, TopicSpec, Watermarks};
+use crate::{Created, Error, Position, Result, Retention, TopicSpec};
 
 /// How long what the client has to say is waited for at a time.
 const LISTEN: Duration = Duration::from_millis(500);
@@ -32,21 +34,18 @@ const LISTEN: Duration = Duration::from_millis(500);
 const MADE_WITHIN: Duration = Duration::from_secs(60);
 /// How often something that is on its way is looked for.
 const LOOK: Duration = Duration::from_millis(10);
-/// How often a commit that is not shown yet is looked for, and for how long.
-const SOON: Duration = Duration::from_millis(1);
-const SHOWN_WITHIN: Duration = Duration::from_secs(2);
-/// Asks for the first offset, and for the end.
-const FIRST: i64 = -2;
-const END: i64 = -1;
+/// So many questions may wait for an answer at a time: each holds a thread.
+const ASKED_AT_ONCE: usize = 64;
 
 /// See the module's head. Its calls block a thread of tokio's pool for blocking work, never one of its own.
 pub(super) struct Admin {
     pub(super) client: Arc<AdminClient<Quiet>>,
     coordinators: Coordinators,
     config: KafkaConfig,
-    believed: Believed,
+    pub(super) believed: Believed,
     pub(super) promised: Promised,
     pub(super) denied: Denied,
+    turns: Semaphore,
 }
 
 impl std::fmt::Debug for Admin {
@@ -70,6 +69,7 @@ impl Admin {
             believed: Believed::default(),
             promised: Promised::default(),
             denied: Denied::default(),
+            turns: Semaphore::new(ASKED_AT_ONCE),
         }))
     }
 
@@ -81,11 +81,13 @@ impl Admin {
         self.config.request_wait
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         ask: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let admin = Arc::clone(self);
+        // Each takes a thread while it is waited for. Nobody closes it.
+        let _turn = self.turns.acquire().await.ok();
         let asked = tokio::task::spawn_blocking(move || ask(&admin)).await;
         asked.unwrap_or_else(|error| Err(Failure::of(Code::Fail).saying(error.to_string())))
     }
@@ -226,7 +228,7 @@ impl Admin {
     }
 
     /// `led` asks for a leader of each, too.
-    fn look(&self, topic: &str, led: bool) -> Result<Option<u32>, Failure> {
+    pub(super) fn look(&self, topic: &str, led: bool) -> Result<Option<u32>, Failure> {
         let found = self.client.inner().fetch_metadata(Some(topic), self.config.request_wait)?;
         let Some(found) = found.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         if let Some(error) = found.error() {
@@ -289,52 +291,6 @@ impl Admin {
         found.await.map_err(|failed| failed.of_cluster())
     }
 
-    pub(super) async fn watermarks(self: &Arc<Self>, at: &TopicPartition) -> Result<Watermarks> {
-        let low = self.place(at, FIRST, true).await?;
-        let end = self.end(at).await?;
-        // The first offset may have moved past the last stable one in between.
-        Ok(Watermarks { low, end: end.max(low) })
-    }
-
-    /// The last stable offset: past everything that was acknowledged here, as soon as the brokers show it. A
-    /// transaction of somebody else that is open there may keep it back; that is not waited for for long.
-    pub(super) async fn end(self: &Arc<Self>, at: &TopicPartition) -> Result<Offset> {
-        let began = Instant::now();
-        loop {
-            let end = self.place(at, END, true).await?;
-            if !self.promised.is_short(at, end) || began.elapsed() > SHOWN_WITHIN {
-                return Ok(end);
-            }
-            tokio::time::sleep(SOON).await;
-        }
-    }
-
-    /// The ends of those of these partitions whose leaders say so. Blocks.
-    pub(super) fn ends_now(&self, at: &[&TopicPartition]) -> Result<HashMap<TopicPartition, Offset>, Failure> {
-        if at.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let wanted: Vec<_> = at.iter().map(|at| (*at, END)).collect();
-        let answers = ffi::list_offsets(self.native(), &wanted, true, self.config.request_wait)?;
-        let end = |at: &TopicPartition| {
-            let key = (at.topic.to_string(), i32::try_from(at.partition.0).unwrap_or(i32::MAX));
-            let end = answers.get(&key)?.as_ref().ok()?;
-            Some((at.clone(), Offset(u64::try_from(*end).ok()?)))
-        };
-        Ok(at.iter().filter_map(|at| end(at)).collect())
-    }
-
-    /// The end of what is appended, decided or not.
-    pub(super) async fn appended_end(self: &Arc<Self>, at: &TopicPartition) -> Result<Offset> {
-        self.place(at, END, false).await
-    }
-
-    /// The first offset or the end: every partition has both, so that no answer is never taken for one.
-    async fn place(self: &Arc<Self>, at: &TopicPartition, which: i64, committed: bool) -> Result<Offset> {
-        let found = self.offset(at, which, committed).await?;
-        found.ok_or_else(|| Error::Retry(format!("{at}: its leader does not say where it begins and ends")))
-    }
-
     /// The first record at or after `time`, as the brokers index it: control records too.
     pub(super) async fn offset_at(self: &Arc<Self>, at: &TopicPartition, time: Timestamp) -> Result<Option<Offset>> {
         self.offset(at, time.as_millis().max(0), true).await
@@ -342,7 +298,12 @@ impl Admin {
 
     /// librdkafka waits for a topic that is not there until its time is over: so it is looked for first, and again
     /// where nothing is answered.
-    async fn offset(self: &Arc<Self>, at: &TopicPartition, which: i64, committed: bool) -> Result<Option<Offset>> {
+    pub(super) async fn offset(
+        self: &Arc<Self>,
+        at: &TopicPartition,
+        which: i64,
+        committed: bool,
+    ) -> Result<Option<Offset>> {
         self.find(at).await?;
         let asked = at.clone();
         let answers = self.blocking(move |admin| {

@@ -202,7 +202,8 @@ fn a_hole_at_the_start_of_the_oldest_log_is_cut_like_any_other() {
     let number = past.logs.iter().position(|log| oldest.ends_with(&log.name)).unwrap();
     let expected = past.before(number, 0);
     assert!(expected > 0 && number + 1 < past.logs.len());
-    for zeros in [1, 20, 500, 40_000] {
+    // The first of them is a whole header: one byte of a checksum may be zero already.
+    for zeros in [7, 20, 500, 40_000] {
         let remains = Remains::of(&past.path("half"), Fsync::Never);
         past.logs[number..].iter().for_each(|log| remains.bring(&past.path("logs").join(&log.name)));
         punch(&remains.log(&past.logs[number].name), 0, zeros);

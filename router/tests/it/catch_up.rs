@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use tokio_util::sync::CancellationToken;
 
-use crate::faulty::{Fault, Faults};
 use crate::world::{Delivered, FENCE, Life, PARTITIONS, collections, live};
+use fpaas_log::faulty::{Fault, Faults};
 
 const COLLECTIONS: [&str; 3] = ["a.a.a", "b.b.b", "c.c.c"];
 const SUBSCRIPTIONS: [&str; 4] = ["s0", "s1", "s2", "s3"];

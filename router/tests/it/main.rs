@@ -4,7 +4,6 @@
 #[cfg(test)]
 mod catch_up;
 #[cfg(test)]
-mod faulty;
 #[cfg(test)]
 mod index;
 #[cfg(test)]

@@ -10,8 +10,8 @@ use fpaas_log::{FetchBounds, Record, Transaction};
 use fpaas_router::Config;
 use fpaas_state::{Change, rows};
 
-use crate::faulty::Faults;
 use crate::world::{Delivered, FENCE, Life, PARTITIONS, collections, live, pool_of, source, tenant_of};
+use fpaas_log::faulty::{Fault, Faults};
 
 const ACME: &str = "acme";
 const FREE: &str = "_free";
@@ -330,4 +330,72 @@ async fn what_was_handed_over_is_removed_once_the_move_is_over() {
         assert_eq!(moves.and_then(|stored| stored.record.value.as_deref()), Some(expected.as_bytes()));
     })
     .await;
+}
+
+/// Who stays in the pool gets its records at once, whatever keeps another one from leaving it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_the_log_does_not_take_keeps_nobody_else_from_going_on() {
+    type Fail = fn(String) -> Fault;
+    for fault in [Fault::Refuse as Fail, Fault::Leaderless] {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut life, mut all) = (begin(folder.path()).await, Delivered::new());
+        life.put_tenant(ACME, FREE).await;
+        life.put_tenant(ZED, FREE).await;
+        life.put("likes", collections(&[]), life.ends().await).await;
+        life.put_of(ZED, "posts", collections(&[]), life.ends().await).await;
+        life.start_pool("node0", FREE);
+        append(&life, 20, &mut all).await;
+        check(&life, &all).await;
+        let before = all.clone();
+        life.faults.plan(fault(life.topics.moves(&pool_of(ACME), Stage::Router)));
+        life.put_tenant(ACME, ACME).await;
+        life.faults.fires().await;
+        append(&life, 20, &mut all).await;
+        let zed = life.deliveries_of(ZED, "posts");
+        assert_eq!(life.delivered_at(&zed, |delivered| count(delivered) >= count(&all)).await, all);
+        assert_eq!(life.all_delivered("likes").await, before, "it is neither here nor there");
+        life.faults.heal();
+        life.start_pool("node0", ACME);
+        check(&life, &all).await;
+        life.stop().await;
+    }
+}
+
+/// Whichever commit it is: of a scan, of a lane that catches up, or of the move itself.
+#[test]
+fn a_move_of_which_one_commit_is_not_known_to_be_committed_loses_nothing_and_doubles_nothing() {
+    for number in 1..=36 {
+        for fault in [Fault::UnknownDone, Fault::UnknownNotDone] {
+            let folder = tempfile::tempdir().unwrap();
+            let what = format!("{fault:?} at {number}");
+            live(async {
+                let steps = Config { idle_commit: Duration::from_millis(5), step_records: 2, ..Config::default() };
+                let mut life = Life::begin(folder.path(), steps, Faults::new(vec![(number, fault)])).await;
+                let mut all = Delivered::new();
+                append(&life, 12, &mut all).await;
+                life.put_tenant(ACME, FREE).await;
+                life.put_tenant(ZED, FREE).await;
+                // The one carries the scan, the others have to catch up.
+                for (tenant, id) in [(ZED, "posts"), (ACME, "likes")] {
+                    let starts = vec![Offset::ZERO; PARTITIONS as usize];
+                    life.put_of(tenant, id, collections(&[]), starts).await;
+                }
+                life.start_pool("node0", FREE);
+                life.start_pool("node0", ACME);
+                let since = life.put_tenant(ACME, ACME).await;
+                append(&life, 4, &mut all).await;
+                let mut found = Vec::new();
+                for deliveries in [life.deliveries("likes"), life.deliveries_of(ZED, "posts")] {
+                    let whole = |delivered: &Delivered| count(delivered) >= count(&all);
+                    found.push(life.delivered_at(&deliveries, whole).await);
+                }
+                assert_eq!(found, [all.clone(), all.clone()], "{what}");
+                taken(&life, ACME, since).await;
+                life.end_move(ACME, since).await;
+                append(&life, 2, &mut all).await;
+                check(&life, &all).await;
+                life.stop().await;
+            });
+        }
+    }
 }

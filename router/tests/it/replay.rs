@@ -11,8 +11,8 @@ use fpaas_core::topics::Stage;
 use fpaas_log::FetchBounds;
 use fpaas_router::Config;
 
-use crate::faulty::Faults;
 use crate::world::{Delivered, FENCE, Life, collections, live, pool, source};
+use fpaas_log::faulty::Faults;
 
 const EVENTS: usize = 60;
 

@@ -8,8 +8,8 @@ use fpaas_core::Offset;
 use fpaas_log::Retention;
 use fpaas_router::Config;
 
-use crate::faulty::{Fault, Faults};
 use crate::world::{Delivered, FENCE, Life, collections, live, source};
+use fpaas_log::faulty::{Fault, Faults};
 
 const SOFT: Duration = Duration::from_secs(100);
 /// Past the soft limit, and not past the hard one.

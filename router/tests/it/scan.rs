@@ -14,8 +14,8 @@ use fpaas_router::Config;
 use fpaas_state::rows::{self, ScanRow, StartedRow};
 use tempfile::TempDir;
 
-use crate::faulty::{Fault, Faults};
 use crate::world::{Delivered, FENCE, Life, collections, live, pool, source};
+use fpaas_log::faulty::{Fault, Faults};
 
 fn quick() -> Config {
     Config { idle_commit: Duration::from_millis(5), ..Config::default() }

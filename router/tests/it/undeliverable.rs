@@ -4,8 +4,8 @@ use fpaas_core::{Offset, TopicPartition, limits};
 use fpaas_log::{FetchBounds, Record};
 use fpaas_router::Config;
 
-use crate::faulty::{Fault, Faults};
 use crate::world::{Delivered, FENCE, Life, collections};
+use fpaas_log::faulty::{Fault, Faults};
 
 const LARGE: usize = 10_000;
 

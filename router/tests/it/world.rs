@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::faulty::{Faults, Faulty};
+use fpaas_log::faulty::{Faults, Faulty};
 
 pub(crate) const PARTITIONS: u32 = 2;
 /// Every filter of these tests admits it.
@@ -79,7 +79,7 @@ impl Life {
         let embedded = EmbeddedConfig { gap_every: Some(3), ..EmbeddedConfig::new(clock.clone()) };
         let embedded = Embedded::open(folder, embedded).unwrap();
         let inner: Arc<dyn Log> = embedded.clone();
-        let log: Arc<dyn Log> = Arc::new(Faulty { inner, faults: Arc::clone(&faults) });
+        let log: Arc<dyn Log> = Arc::new(Faulty::new(inner, "router", Arc::clone(&faults)));
         log.create_topic("fpaas.firehose", &TopicSpec::kept(PARTITIONS)).await.unwrap();
         let topics = Topics::default();
         let control = Control::open(Arc::clone(&log), topics.clone(), "test").await.unwrap();

@@ -157,8 +157,9 @@ impl Jars {
     fn java(&self, class: &str, flags: &str) -> Command {
         let mut command = Command::new(&self.java.program);
         command
-            .args(flags.split_whitespace())
+            // Of two of a kind Java takes the last.
             .args(HEAP.split(' '))
+            .args(flags.split_whitespace())
             .args(LOGGING)
             .arg("-cp")
             .arg(self.java.jars.join("*"))

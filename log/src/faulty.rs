@@ -1,28 +1,35 @@
-//! A log that fails the router's commits where a test says so: the process dies before or after one, the log is away
-//! for a moment, or the outcome stays unknown.
+//! A log that fails a stage's commits where a test says so: the process dies before or after one, the log is away for a
+//! moment, or the outcome stays unknown. For the tests of the stages.
+
+#![expect(clippy::unwrap_used, reason = "what does not hold ends its test")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use fpaas_core::{Offset, Timestamp, TopicPartition};
-use fpaas_log::{
+use crate::{
     Append, Created, Culprit, Error, FetchBounds, Fetched, Hold, Log, Membership, Position, Receipt, Refusal, Rejected,
     Result, Retention, TopicSpec, Transaction, Watermarks, Writer,
 };
+use async_trait::async_trait;
+use fpaas_core::{Offset, Timestamp, TopicPartition};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What happens at a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// The process dies before it.
     CrashBefore,
+    /// The process dies after it.
     CrashAfter,
+    /// The log is away.
     Retry,
     /// As `Retry`, from this commit on.
     Away,
+    /// Committed, and nobody is told.
     UnknownDone,
+    /// Not committed, and nobody is told.
     UnknownNotDone,
     /// Refused when the transaction appends to this topic, from this commit on.
     Refuse(String),
@@ -32,35 +39,43 @@ pub(crate) enum Fault {
     TooLarge(String, usize),
 }
 
-/// Faults by the number of the router's commit, from 1.
+/// Faults by the number of the stage's commit, from 1.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     planned: Mutex<Vec<(usize, Fault)>>,
     commits: AtomicUsize,
-    pub(crate) fired: watch::Sender<usize>,
+    /// How many have fired.
+    pub fired: watch::Sender<usize>,
     /// The highest offset that was asked for, by partition number of the source: who asks has passed everything below.
-    pub(crate) asked: watch::Sender<BTreeMap<u32, Offset>>,
+    pub asked: watch::Sender<BTreeMap<u32, Offset>>,
     /// The process is dead: nothing of it moves any more.
-    pub(crate) crashed: CancellationToken,
+    pub crashed: CancellationToken,
 }
 
 impl Faults {
-    pub(crate) fn new(planned: Vec<(usize, Fault)>) -> Arc<Self> {
+    /// Those that are planned from the start.
+    pub fn new(planned: Vec<(usize, Fault)>) -> Arc<Self> {
         Arc::new(Self { planned: Mutex::new(planned), ..Self::default() })
     }
 
-    pub(crate) fn heal(&self) {
+    /// None any more.
+    pub fn heal(&self) {
         self.planned.lock().unwrap().clear();
     }
 
+    /// At this commit.
+    pub fn plan_at(&self, number: usize, fault: Fault) {
+        self.planned.lock().unwrap().push((number, fault));
+    }
+
     /// From the next commit on.
-    pub(crate) fn plan(&self, fault: Fault) {
+    pub fn plan(&self, fault: Fault) {
         let next = self.commits.load(Ordering::SeqCst) + 1;
         self.planned.lock().unwrap().push((next, fault));
     }
 
     /// Waits until one has fired.
-    pub(crate) async fn fires(&self) {
+    pub async fn fires(&self) {
         self.fired.subscribe().wait_for(|fired| *fired > 0).await.unwrap();
     }
 
@@ -91,10 +106,20 @@ fn larger<'t>(transaction: &'t Transaction, topic: &str, most: usize) -> Option<
     transaction.appends.iter().find(larger).map(|append| &append.at)
 }
 
+/// See the module's head.
 #[derive(Debug)]
-pub(crate) struct Faulty {
-    pub(crate) inner: Arc<dyn Log>,
-    pub(crate) faults: Arc<Faults>,
+pub struct Faulty {
+    inner: Arc<dyn Log>,
+    /// What the ids of the writers end with whose commits fail.
+    stage: &'static str,
+    faults: Arc<Faults>,
+}
+
+impl Faulty {
+    /// Over `inner`, for the stage `router` or `dispatcher`.
+    pub const fn new(inner: Arc<dyn Log>, stage: &'static str, faults: Arc<Faults>) -> Self {
+        Self { inner, stage, faults }
+    }
 }
 
 #[derive(Debug)]
@@ -151,7 +176,7 @@ impl Writer for FaultyWriter {
 impl Log for Faulty {
     async fn writer(&self, id: &str, membership: Option<&Membership>) -> Result<Arc<dyn Writer>> {
         let inner = self.inner.writer(id, membership).await?;
-        if !id.ends_with(".router") {
+        if !id.ends_with(self.stage) {
             return Ok(inner);
         }
         Ok(Arc::new(FaultyWriter { inner, faults: Arc::clone(&self.faults) }))
@@ -159,6 +184,10 @@ impl Log for Faulty {
 
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
+    }
+
+    async fn ends(&self, at: &[TopicPartition]) -> Vec<Result<Offset>> {
+        self.inner.ends(at).await
     }
 
     async fn appended_end(&self, at: &TopicPartition) -> Result<Offset> {
