@@ -35,6 +35,7 @@ mod record;
 mod rights;
 mod stream;
 mod transaction;
+mod unheld;
 mod versions;
 mod watch;
 mod writer;

@@ -25,6 +25,7 @@ use super::ffi;
 use super::ghost::Described;
 use super::promised::Promised;
 use super::rights::Denied;
+use super::unheld;
 use crate::{Created, Error, Position, Result, Retention, TopicSpec};
 
 /// How long what the client has to say is waited for at a time.
@@ -357,6 +358,20 @@ impl Admin {
             client_id: member.client_id().to_owned(),
         };
         Ok(members.map(described).collect())
+    }
+
+    /// How many slots somebody in the group has; `None` while the group has yet to say who has which, or where it speaks
+    /// another protocol. Blocks.
+    pub(super) fn held_now(&self, group: &str) -> Result<Option<usize>, Failure> {
+        let found = self.client.inner().fetch_group_list(Some(group), self.config.request_wait)?;
+        let Some(found) = found.groups().iter().find(|found| found.name() == group) else { return Ok(None) };
+        let stable = found.state() == "Stable";
+        let of = |member: &GroupMemberInfo| match member.assignment() {
+            Some(assignment) if !assignment.is_empty() => unheld::assigned(assignment, &self.config.slots),
+            _ => Some(0),
+        };
+        let held: Option<usize> = found.members().iter().map(of).sum();
+        Ok(held.filter(|_| stable))
     }
 
     /// The group's positions. `None` where one of them is part of an open transaction.

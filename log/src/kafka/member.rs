@@ -27,6 +27,7 @@ use super::error::Failure;
 use super::ffi::GroupMetadata;
 use super::ghost::Place;
 use super::leases::{Leases, WRITERS};
+use super::unheld::Unheld;
 use super::{fence, ffi};
 use crate::{Ack, Error, Lease, LeaveGuard, Membership, MembershipEvent, Result};
 
@@ -192,7 +193,8 @@ pub(super) fn leave_all(members: &[Arc<Member>]) {
 fn subscribe(member: &Arc<Member>, joining: &Joining, voice: &Voice) -> Result<Arc<BaseConsumer<Rebalances>>, Failure> {
     let config = joining.config.member(&member.group, &member.name, &joining.client_id);
     let (member, voice) = (Arc::clone(member), Arc::clone(voice));
-    let context = Rebalances { member, joining: joining.clone(), voice, over: AtomicBool::new(false) };
+    let context =
+        Rebalances { member, joining: joining.clone(), voice, over: AtomicBool::new(false), given: Mutex::default() };
     let consumer: BaseConsumer<Rebalances> = config.create_with_context(context)?;
     ffi::serve_tokens(consumer.client());
     consumer.subscribe(&[&joining.config.slots])?;
@@ -212,9 +214,10 @@ enum Over {
 
 /// Serves the group until the member leaves, or another process has its place.
 fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: Arc<BaseConsumer<Rebalances>>) {
+    let mut unheld = Unheld::new();
     loop {
         *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
-        let over = listen(member, &consumer, Bootstrap::new(&joining.config.brokers));
+        let over = listen(member, &consumer, joining, &mut unheld);
         if over == Over::Leaving {
             member.leave();
             hush(voice);
@@ -247,7 +250,8 @@ fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: A
 }
 
 /// Listens to the group for as long as there is something to hear.
-fn listen(member: &Member, consumer: &BaseConsumer<Rebalances>, mut bootstrap: Bootstrap) -> Over {
+fn listen(member: &Member, consumer: &BaseConsumer<Rebalances>, joining: &Joining, unheld: &mut Unheld) -> Over {
+    let mut bootstrap = Bootstrap::new(&joining.config.brokers);
     while !member.stopped() {
         bootstrap.look(consumer.client());
         if let Some(Err(error)) = consumer.poll(POLL) {
@@ -256,7 +260,11 @@ fn listen(member: &Member, consumer: &BaseConsumer<Rebalances>, mut bootstrap: B
                 return Over::Fenced;
             }
         }
-        if member.has_renounced() || outlives(member, consumer) {
+        if let Some(given) = consumer.context().rebalanced() {
+            unheld.rebalanced(given);
+        }
+        let is_stuck = unheld.is_stuck(&joining.admin, &member.group, || member.leases.all().len());
+        if is_stuck || member.has_renounced() || outlives(member, consumer) {
             return Over::Renounced;
         }
     }
@@ -315,6 +323,8 @@ pub(super) struct Rebalances {
     voice: Voice,
     /// Another consumer comes in its place.
     over: AtomicBool,
+    /// How many slots came with the last rebalance, where there was one.
+    given: Mutex<Option<usize>>,
 }
 
 impl ClientContext for Rebalances {
@@ -334,6 +344,7 @@ impl ConsumerContext for Rebalances {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 // Before it is taken: from then on the consumer may join again, under another id.
                 let given_to = if over { None } else { GroupMetadata::of(consumer.client()) };
+                *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(slots.len());
                 let assigned = consumer.incremental_assign(list);
                 // Nothing is ever in them: fetching them would only keep the brokers busy.
                 if let Err(error) = consumer.pause(list) {
@@ -358,6 +369,11 @@ impl ConsumerContext for Rebalances {
 }
 
 impl Rebalances {
+    /// How many slots came with a rebalance since this was asked last.
+    fn rebalanced(&self) -> Option<usize> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn assigned(&self, slots: &[Slot], given_to: Option<GroupMetadata>, consumer: &BaseConsumer<Self>) {
         let Joining { admin, config, next, .. } = &self.joining;
         let member = &self.member;

@@ -9,3 +9,4 @@ mod outlived;
 mod suite;
 mod support;
 mod takeover;
+mod unheld;

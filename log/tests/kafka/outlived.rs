@@ -19,14 +19,14 @@ const SESSION: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(6);
 
 /// One of two nodes.
-struct Node {
+pub(crate) struct Node {
     log: Arc<Kafka>,
-    membership: Membership,
+    pub(crate) membership: Membership,
     writer: Arc<dyn Writer>,
 }
 
 impl Node {
-    async fn join(bootstrap: &str, name: &str) -> Self {
+    pub(crate) async fn join(bootstrap: &str, name: &str) -> Self {
         let mut config = KafkaConfig::new(bootstrap, &Topics::with_prefix("outlived"));
         config.session = SESSION;
         // Longer than the silence: what was revoked is let go of only after it.
@@ -37,12 +37,12 @@ impl Node {
         Self { log, membership, writer }
     }
 
-    async fn event(&mut self) -> MembershipEvent {
+    pub(crate) async fn event(&mut self) -> MembershipEvent {
         tokio::time::timeout(kit::PATIENCE, self.membership.next()).await.unwrap().unwrap()
     }
 
     /// What it is assigned until it has `slots`; what is revoked meanwhile is let go of.
-    async fn assigned(&mut self, slots: usize) -> Vec<Lease> {
+    pub(crate) async fn assigned(&mut self, slots: usize) -> Vec<Lease> {
         let mut leases: Vec<Lease> = Vec::new();
         while leases.len() < slots {
             match self.event().await {
