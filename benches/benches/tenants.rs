@@ -12,6 +12,7 @@ use fpaas_testkit::dev::Running;
 use fpaas_testkit::{Broker, Dev};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 const KEY: &str = "bench-key-0123456789";
 const MANY: usize = 1000;
@@ -63,17 +64,30 @@ async fn run(what: &str, broker: Option<(&Broker, usize)>, tenants: usize) -> Re
     Ok(())
 }
 
+/// So many clients at a time.
+const CLIENTS: usize = 16;
+
 async fn fill(running: &Running, tenants: usize) -> Result<()> {
     let http = Client::builder().no_proxy().build()?;
-    for number in 0..MANY {
-        let tenant = name(number % tenants);
-        if number < tenants {
-            running.api.put(&format!("/v1/admin/tenants/{tenant}"), &json!({"pool": "_free"})).await?;
-        }
-        let body = json!({"filter": {"kinds": ["sync"]}, "processor": {"webhook": {"url": "http://127.0.0.1:9/"}}});
-        let url = format!("{}/v1/subscriptions/s{number}", running.api.url());
-        let request = http.put(url).bearer_auth(KEY).header("fpaas-tenant", &tenant).body(body.to_string());
-        request.send().await?.error_for_status()?;
+    for number in 0..tenants {
+        running.api.put(&format!("/v1/admin/tenants/{}", name(number)), &json!({"pool": "_free"})).await?;
+    }
+    let mut clients = JoinSet::new();
+    for first in 0..CLIENTS {
+        let (http, server) = (http.clone(), running.api.url().to_owned());
+        clients.spawn(async move {
+            for number in (first..MANY).step_by(CLIENTS) {
+                let webhook = json!({"webhook": {"url": "http://127.0.0.1:9/"}});
+                let body = json!({"filter": {"kinds": ["sync"]}, "processor": webhook});
+                let request = http.put(format!("{server}/v1/subscriptions/s{number}")).bearer_auth(KEY);
+                let request = request.header("fpaas-tenant", name(number % tenants)).body(body.to_string());
+                request.send().await?.error_for_status()?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(filled) = clients.join_next().await {
+        filled??;
     }
     Ok(())
 }
