@@ -37,6 +37,7 @@ test-crash: build ## The crash test in its long form: FPAAS_CRASH_ROUNDS=200 kil
 test-nodes: build ## Nodes on Kafka: FPAAS_FAULT_ROUNDS=100 faults of every kind, brokers lost, how long a takeover takes
 	@FPAAS_FAULT_ROUNDS=$(FPAAS_FAULT_ROUNDS) FPAAS_FAULTS=all bash scripts/test.sh --test crash -- \
 		--nocapture --include-ignored --test-threads 1 takeover leader faults
+	@bash scripts/test.sh --test program -- --nocapture --include-ignored remade
 
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh

@@ -38,6 +38,8 @@ mod lifecycle;
 mod metrics;
 #[path = "program/migrate.rs"]
 mod migrate;
+#[path = "program/remade.rs"]
+mod remade;
 #[path = "program/serve.rs"]
 mod serve;
 #[path = "program/tenants.rs"]
