@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fpaas_core::{Incarnation, KeyHash, TenantId, hash, limits};
-use fpaas_state::{Applied, Change, Command, Context, Expects, Once, Outcome, Standings};
+use fpaas_state::{Applied, Change, Command, Context, Expects, Once, Outcome, Standings, Told};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
@@ -21,6 +21,8 @@ pub(crate) struct App {
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) standings: Standings,
+    /// What other nodes say.
+    pub(crate) told: Told,
     pub(crate) requests: Requests,
     pub(crate) used: Used,
     pub(crate) served: &'static Served,
@@ -68,6 +70,7 @@ impl App {
             phase,
             tails,
             standings: Standings::default(),
+            told: Told::default(),
             requests: Requests::default(),
             used: Used::default(),
             served,

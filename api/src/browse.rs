@@ -4,7 +4,6 @@
 //! is given, the record it stands at was seen. Bounded in records and bytes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use fpaas_core::{Offset, TopicPartition, limits};
@@ -114,7 +113,7 @@ impl Page {
     fn room(&self, limit: usize) -> FetchBounds {
         let records = limit.saturating_sub(self.records.len()).clamp(1, limits::FETCH_RECORDS_MAX);
         let bytes = limits::PAGE_BYTES_MAX.saturating_sub(self.bytes).clamp(1, limits::FETCH_BYTES_MAX);
-        FetchBounds { records, bytes, wait: Duration::ZERO }
+        FetchBounds { records, bytes, ..FetchBounds::now() }.of_guest()
     }
 
     fn push(&mut self, partition: u32, records: Vec<Stored>) {

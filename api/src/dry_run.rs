@@ -77,7 +77,7 @@ pub(crate) async fn recent(log: &dyn Log, source: &Readable) -> Result<Vec<(u32,
         let mut next = Offset(marks.end.0.saturating_sub(share as u64)).max(marks.low);
         let (mut records, mut left) = (0, bytes);
         while next < marks.end && records < share && left > 0 {
-            let bounds = FetchBounds { records: share - records, bytes: left, ..FetchBounds::now() };
+            let bounds = FetchBounds { records: share - records, bytes: left, ..FetchBounds::now() }.of_guest();
             let fetched = log.fetch(&at, next, bounds).await?;
             if fetched.next <= next {
                 break;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use fpaas_core::{Message, Offset, Timestamp, TopicName, TopicPartition, rfc3339};
 use fpaas_log::FetchBounds;
-use fpaas_state::{Counters, LastOutcome, SubscriptionEntry, View};
+use fpaas_state::{Fares, LastOutcome, SubscriptionEntry, View};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -136,8 +136,9 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         source: partitions.iter().map(|of| of.place.lag).sum(),
         deliveries: lanes.iter().map(|of| of.place.lag).sum(),
     };
-    let counters = caller.app.context.board.of(&entry.tenant, &entry.id, entry.incarnation);
-    let reason = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned).or_else(|| counters.stopped());
+    let fares = caller.app.told.of(&caller.app.context, &entry).await;
+    let unmade = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned);
+    let reason = unmade.or_else(|| fares.stopped.clone());
     let (state, reason) = match reason {
         None if entry.config.is_paused() => (State::Paused, Some(PAUSED.to_owned())),
         Some(reason) if entry.config.is_paused() => (State::Paused, Some(format!("{PAUSED}; besides, {reason}"))),
@@ -145,16 +146,15 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         None => (State::Active, moving(&caller.app.context.control.view(), &entry)),
     };
     let oldest = oldest(&caller, &entry, &lanes).await?;
-    let last = counters.last_outcome();
     let facts = Facts {
         source: lag.source,
         deliveries: lag.deliveries,
         catching_up: partitions.iter().any(|of| of.catching_up),
-        last: last.as_ref(),
+        last: fares.last.as_ref(),
         retry: entry.config.retry,
         never: lanes.iter().all(|of| of.place.end == Offset::ZERO),
         replayed: entry.replay.is_some(),
-        rate: counters.matched.rate(),
+        rate: fares.matched_rate,
         waiting: oldest.map(|oldest| caller.app.context.clock.now().since(oldest)),
         collects: Duration::from_millis(entry.config.collector.max_wait_ms),
     };
@@ -164,15 +164,15 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         reason,
         summary,
         oldest_unacknowledged_at: oldest.map(rfc3339::format),
-        rates: Rates { matched: counters.matched.rate(), acknowledged: counters.acknowledged.rate() },
+        rates: Rates { matched: fares.matched_rate, acknowledged: fares.acknowledged_rate },
         revision: entry.revision,
         created_at: rfc3339::format(entry.created),
         updated_at: rfc3339::format(entry.updated),
         source: Source { topic: entry.config.source.topic.clone(), partitions },
         lanes,
         lag,
-        counters: counts(&counters),
-        last_outcome: last.map(outcome),
+        counters: counts(&fares),
+        last_outcome: fares.last.map(outcome),
     }))
 }
 
@@ -182,7 +182,7 @@ async fn oldest(caller: &Caller, entry: &SubscriptionEntry, lanes: &[Lane]) -> R
     let mut oldest = None;
     for Lane { lane, place } in lanes.iter().filter(|of| of.place.lag > 0) {
         let at = TopicPartition::new(Arc::clone(&topic), *lane);
-        let bounds = FetchBounds { records: 1, ..FetchBounds::now() };
+        let bounds = FetchBounds { records: 1, ..FetchBounds::now() }.of_guest();
         let fetched = caller.app.context.log.fetch(&at, place.position, bounds).await?;
         let first = fetched.records.first().map(|stored| stored.record.timestamp);
         oldest = oldest.into_iter().chain(first).min();
@@ -197,19 +197,19 @@ fn moving(view: &View, entry: &SubscriptionEntry) -> Option<String> {
     Some(format!("it is moving from the pool {from} to {to}; each part goes on where it stands as soon as it is there"))
 }
 
-fn counts(of: &Counters) -> Counts {
+fn counts(of: &Fares) -> Counts {
     Counts {
-        matched: of.matched.get(),
-        batches: of.batches.get(),
-        calls: of.calls.get(),
-        failures: of.failures.get(),
-        acknowledged: of.acknowledged.get(),
-        results: of.results.get(),
-        dead_letters: of.dead_letters.get(),
-        bad_responses: of.bad_responses.get(),
-        match_errors: of.match_errors.get(),
-        dropped: of.dropped.get(),
-        lost: of.lost.get(),
+        matched: of.matched,
+        batches: of.batches,
+        calls: of.calls,
+        failures: of.failures,
+        acknowledged: of.acknowledged,
+        results: of.results,
+        dead_letters: of.dead_letters,
+        bad_responses: of.bad_responses,
+        match_errors: of.match_errors,
+        dropped: of.dropped,
+        lost: of.lost,
     }
 }
 

@@ -97,7 +97,7 @@ impl Tail {
         let partition = |number| TopicPartition::new(Arc::clone(&readable.topic), number);
         let partitions: Vec<_> = (0..readable.partitions).map(partition).collect();
         let share = limits::TAIL_BYTES_MAX / partitions.len().max(1);
-        let bounds = FetchBounds { bytes: share, ..FetchBounds::waiting(limits::FETCH_WAIT_MAX) };
+        let bounds = FetchBounds { bytes: share, ..FetchBounds::waiting(limits::FETCH_WAIT_MAX) }.of_guest();
         let polls = FuturesUnordered::new();
         let waiting = VecDeque::new();
         let tail = Self { log, partitions, bounds, places, polls, waiting, from: 0, next: None, _permit: permit };

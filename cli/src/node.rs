@@ -123,6 +123,7 @@ impl Start<'_> {
         let config = api_config(plan, folder, metrics::sources(&status, self.backend), (trials, messages));
         start_api(supervisor, &asked, plan, config, listener, phase.subscribe());
         supervisor.start("removal", fpaas_state::removal::run(asked.clone(), supervisor.shutdown.clone()));
+        supervisor.start("board", fpaas_state::told::run(asked.clone(), supervisor.shutdown.clone()));
         let assigned = start_stages(supervisor, &context, plan, self.backend);
         supervisor.start("readiness", readiness(phase, assigned, supervisor.shutdown.clone()));
         if plan.dev {

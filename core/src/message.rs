@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use std::ops::Deref;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits;
 
@@ -28,6 +28,13 @@ impl Message {
             line.0.push(CUT);
         }
         Self(line.0)
+    }
+}
+
+/// As if it were made of what was written.
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self::new(String::deserialize(from)?))
     }
 }
 

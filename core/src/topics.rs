@@ -90,6 +90,11 @@ impl Topics {
         format!("{}.control", self.prefix)
     }
 
+    /// What nodes tell each other of how subscriptions fare; one partition, compacted.
+    pub fn board(&self) -> String {
+        format!("{}.board", self.prefix)
+    }
+
     /// What commands add up to, now and then, so that a start does not replay all of them; one partition, trimmed.
     pub fn control_snapshot(&self) -> String {
         format!("{}.control.snapshot", self.prefix)

@@ -126,6 +126,11 @@ impl Lanes {
         while self.running.values().any(|running| ours(running) && !running.over) {
             self.over().await?;
         }
+        let board = &self.shared.context.board;
+        for (key, _) in self.running.iter().filter(|(_, running)| ours(running)) {
+            // Whoever runs it next speaks for it.
+            board.of(&key.tenant, &key.subscription, key.incarnation).note_moving(Stage::Dispatcher, key.lane);
+        }
         self.running.retain(|_, running| !ours(running));
         Ok(())
     }

@@ -85,6 +85,7 @@ macro_rules! log_conformance {
             membership::a_slot_comes_back_with_another_incarnation,
             membership::a_writer_made_anew_fences_the_one_before,
             fetching::a_fetch_begins_at_any_offset,
+            fetching::guests_keep_nobody_else_waiting,
             fetching::following_next_reaches_the_end_through_all_gaps,
             fetching::bounds_are_kept_and_one_record_always_comes,
             fetching::every_part_of_a_record_comes_back,

@@ -16,6 +16,8 @@ pub struct FetchBounds {
     pub bytes: usize,
     /// How long to wait where there is nothing yet.
     pub wait: Duration,
+    /// For somebody outside, who may be slow, or many: none of our own work waits for them.
+    pub guest: bool,
 }
 
 impl FetchBounds {
@@ -25,12 +27,19 @@ impl FetchBounds {
             records: limits::FETCH_RECORDS_MAX,
             bytes: limits::FETCH_BYTES_MAX,
             wait: wait.min(limits::FETCH_WAIT_MAX),
+            guest: false,
         }
     }
 
     /// The same without waiting.
     pub fn now() -> Self {
         Self::waiting(Duration::ZERO)
+    }
+
+    /// The same for somebody outside.
+    #[must_use]
+    pub const fn of_guest(self) -> Self {
+        Self { guest: true, ..self }
     }
 }
 

@@ -183,7 +183,7 @@ impl Log for Kafka {
         let end = self.admin.end(at).await?;
         let Some(mut from) = self.admin.offset_at(at, time).await? else { return Ok(end) };
         loop {
-            let fetched = self.fetcher.fetch(at, from, FetchBounds::now()).await?;
+            let fetched = self.fetcher.fetch(at, from, FetchBounds::now().of_guest()).await?;
             let found = fetched.records.iter().find(|stored| stored.record.timestamp >= time);
             if let Some(stored) = found {
                 return Ok(stored.offset);

@@ -65,7 +65,7 @@ impl Own {
         stop: &CancellationToken,
     ) -> Result<Option<Fetched>, LogError> {
         let (records, bytes) = (self.shared.config.step_records, limits::ROUTE_FETCH_BYTES_MAX);
-        let bounds = FetchBounds { records, bytes, wait };
+        let bounds = FetchBounds { records, bytes, wait, guest: false };
         match asked(stop, || self.log().fetch(&self.source, from, bounds)).await {
             None | Some(Err(LogError::Retry(_))) => Ok(None),
             Some(fetched) => fetched.map(|fetched| Some(self.warned(fetched))),

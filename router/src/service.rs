@@ -159,9 +159,21 @@ impl Service {
         let slots: HashSet<Slot> = leases.iter().map(|lease| lease.slot).collect();
         self.owned.retain(|slot, _| !slots.contains(slot));
         self.stop(|slot| slots.contains(&slot)).await?;
+        self.say_nothing_of(&slots);
         self.halted.retain(|source| !slots.contains(&Slot::of_source(source)));
         slots.into_iter().for_each(|slot| self.shared.tables.release(slot));
         Ok(())
+    }
+
+    /// Whoever has these slots next speaks for what stands still there.
+    fn say_nothing_of(&self, slots: &HashSet<Slot>) {
+        let roster = self.roster.borrow();
+        let stood = self.halted.iter().chain(&self.refused).filter(|at| slots.contains(&Slot::of_source(at)));
+        for at in stood {
+            for member in roster.source(&at.topic).members() {
+                member.counters.note_moving(Stage::Router, at.partition);
+            }
+        }
     }
 
     /// Reads the slots' rows back and removes those of subscriptions that went while nobody watched. Breaks when asked

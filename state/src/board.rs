@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use fpaas_core::topics::Stage;
 use fpaas_core::{Incarnation, Message, Partition, SubscriptionId, TenantId, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::meter::{Counter, Meter};
 
-type Key = (TenantId, SubscriptionId, Incarnation);
+/// A subscription as it was made.
+pub type Key = (TenantId, SubscriptionId, Incarnation);
 
 /// Counters by subscription.
 #[derive(Debug, Default)]
@@ -49,8 +50,73 @@ pub struct Counters {
     stopped: Mutex<BTreeMap<Part, Message>>,
 }
 
+/// What is said of a subscription: numbers since the process started, rates per second over the last minute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Fares {
+    /// Records its filter passed.
+    pub matched: u64,
+    /// Records its `match` failed to evaluate on.
+    pub match_errors: u64,
+    /// Batches frozen.
+    pub batches: u64,
+    /// Webhook calls begun.
+    pub calls: u64,
+    /// Webhook calls that did not acknowledge.
+    pub failures: u64,
+    /// Answers that could not be read as results.
+    pub bad_responses: u64,
+    /// Events acknowledged.
+    pub acknowledged: u64,
+    /// Records written to output topics.
+    pub results: u64,
+    /// Events given up on and kept.
+    pub dead_letters: u64,
+    /// Events given up on and dropped.
+    pub dropped: u64,
+    /// Source offsets that were removed before they were read.
+    pub lost: u64,
+    /// Of `matched`.
+    pub matched_rate: f64,
+    /// Of `acknowledged`.
+    pub acknowledged_rate: f64,
+    /// How the last call ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastOutcome>,
+    /// Why it, or a part of it, stands still and will not move by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+impl Fares {
+    /// And what another node says of it.
+    pub fn add(&mut self, other: Self) {
+        let counts = [
+            (&mut self.matched, other.matched),
+            (&mut self.match_errors, other.match_errors),
+            (&mut self.batches, other.batches),
+            (&mut self.calls, other.calls),
+            (&mut self.failures, other.failures),
+            (&mut self.bad_responses, other.bad_responses),
+            (&mut self.acknowledged, other.acknowledged),
+            (&mut self.results, other.results),
+            (&mut self.dead_letters, other.dead_letters),
+            (&mut self.dropped, other.dropped),
+            (&mut self.lost, other.lost),
+        ];
+        counts.into_iter().for_each(|(ours, theirs)| *ours = ours.saturating_add(theirs));
+        self.matched_rate += other.matched_rate;
+        self.acknowledged_rate += other.acknowledged_rate;
+        let is_later = |theirs: &LastOutcome| self.last.as_ref().is_none_or(|ours| ours.time < theirs.time);
+        if let Some(last) = other.last.filter(is_later) {
+            self.last = Some(last);
+        }
+        self.stopped = self.stopped.take().or(other.stopped);
+    }
+}
+
 /// How the last call ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastOutcome {
     /// When.
@@ -74,6 +140,27 @@ impl Counters {
     /// Notes how a call ended.
     pub fn note(&self, outcome: LastOutcome) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+
+    /// All of it, as it stands.
+    pub fn fares(&self) -> Fares {
+        Fares {
+            matched: self.matched.get(),
+            match_errors: self.match_errors.get(),
+            batches: self.batches.get(),
+            calls: self.calls.get(),
+            failures: self.failures.get(),
+            bad_responses: self.bad_responses.get(),
+            acknowledged: self.acknowledged.get(),
+            results: self.results.get(),
+            dead_letters: self.dead_letters.get(),
+            dropped: self.dropped.get(),
+            lost: self.lost.get(),
+            matched_rate: self.matched.rate(),
+            acknowledged_rate: self.acknowledged.rate(),
+            last: self.last_outcome(),
+            stopped: self.stopped(),
+        }
     }
 
     /// Why the subscription, or a part of it, stands still and will not move by itself, if so.
@@ -104,6 +191,13 @@ impl Board {
             return Arc::clone(found);
         }
         Arc::clone(self.0.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+    }
+
+    /// What there is to tell: nothing of what nothing has happened to.
+    pub fn fares(&self) -> impl Iterator<Item = (Key, Fares)> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = all.iter().map(|(key, counters)| (key.clone(), counters.fares())).collect();
+        all.into_iter().filter(|(_, fares)| *fares != Fares::default())
     }
 
     /// Forgets a subscription that was deleted.

@@ -1,8 +1,9 @@
 //! A node whose log is a Kafka cluster: what is wrong with how it was started is said before anything is made.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::{Broker, Dev};
 
 use crate::{KEY, LONG, Place, recording};
@@ -63,4 +64,34 @@ async fn a_job_on_kafka_comes_out_right_and_its_folder_is_for_no_other_log() -> 
     let mut embedded = Dev::new(other.path(), KEY)?.upstream(recording("max")).start().await?;
     ensure!(embedded.process.stop(LONG).await?.success());
     check(&dev(other.path(), &log)?, 64, &["is that of a node on an embedded log", "--data DIR"]).await
+}
+
+/// Whoever is asked for a subscription's status need not be who works for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_only_serves_the_api_knows_how_subscriptions_fare() -> Result<()> {
+    let Some(broker) = Broker::shared().await else { return Ok(()) };
+    let (place, other) = (Place::new().await?, tempfile::tempdir()?);
+    let node = |folder, only| -> Result<Dev> {
+        let node = Dev::new(folder, KEY)?.serving().arg("--log").arg(format!("kafka://{}", broker.bootstrap()));
+        let node = node.arg("--topic-prefix").arg("asked").arg("--allow-webhook-cidr").arg("127.0.0.0/8");
+        Ok(node.arg("--only").arg(only))
+    };
+    let works = node(place.folder.path(), "ingest,router,dispatcher")?.upstream(recording("max"));
+    let mut works = works.start().await?;
+    let likes = place.likes().display().to_string();
+    let mut asked = node(other.path(), "api")?.arg("--apply").arg(likes).start().await?;
+    let fares = async {
+        loop {
+            let status = asked.api.get("/v1/subscriptions/likes/status").await?;
+            let rate = status["rates"]["acknowledged"].as_f64();
+            let known = status["counters"]["acknowledged"] == 719 && rate > Some(0.0);
+            if known && status["lastOutcome"]["outcome"] == "acknowledged" {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(LONG, fares).await.with_context(|| works.process.lines().join("\n"))??;
+    ensure!(works.process.stop(LONG).await?.success() && asked.process.stop(LONG).await?.success());
+    Ok(())
 }

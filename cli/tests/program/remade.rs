@@ -24,6 +24,7 @@ async fn ids(tail: &mut Tail) -> Result<BTreeSet<String>> {
     for number in 0..LIKES {
         let next = tokio::time::timeout(LONG, tail.next()).await;
         let result = next.map_err(Into::into).flatten().with_context(|| format!("result {number} of {LIKES}"))?;
+        let result = result.context("the tail ended")?;
         let id = result.value.get("id").and_then(Value::as_str).context("a result of no event")?;
         ensure!(found.insert(id.to_owned()), "{id} came twice");
     }

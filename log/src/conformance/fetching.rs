@@ -1,16 +1,21 @@
 //! Fetch by offset and by time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::headers::HeadersBuilder;
 use fpaas_core::{Offset, TopicPartition};
+use tokio::task::JoinSet;
 
 use super::Backend;
 use super::kit::{
     append, append_numbers, appender, at, fetch, keyed, millis, numbers, partition, read, read_from, text, value,
 };
 use crate::{Error, FetchBounds, Record};
+
+/// Guests go on for longer.
+const OWN: Duration = Duration::from_secs(10);
 
 /// Also at one that lies in a gap: then with the next record.
 pub async fn a_fetch_begins_at_any_offset(backend: &dyn Backend) {
@@ -108,6 +113,34 @@ pub async fn timestamps_out_of_order_are_found_at_their_first_match(backend: &dy
     for wanted in (base..base + 420_000).step_by(9973) {
         let first = times.iter().position(|time| *time >= wanted).map_or(end, |n| offsets[n]);
         assert_eq!(log.offset_at(&place, millis(wanted)).await.unwrap(), first, "{}", wanted - base);
+    }
+}
+
+/// However many places of a partition they read at.
+pub async fn guests_keep_nobody_else_waiting(backend: &dyn Backend) {
+    let (place, writer, log) = (partition(backend).await, appender(backend).await, backend.log());
+    let offsets = append_numbers(&*writer, &place, 0..12).await;
+    let mut guests = JoinSet::new();
+    // Each below all others: nobody reads there yet.
+    for from in offsets.iter().skip(1).rev().copied() {
+        let (log, place) = (Arc::clone(&log), place.clone());
+        guests.spawn(async move {
+            let one = FetchBounds { records: 1, ..FetchBounds::now() }.of_guest();
+            loop {
+                match log.fetch(&place, from, one).await {
+                    Ok(fetched) => assert_eq!(fetched.records[0].offset, from),
+                    Err(error) => assert!(error.may_pass(), "{error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let own = tokio::time::timeout(OWN, log.fetch(&place, offsets[0], FetchBounds::now())).await;
+    assert_eq!(own.unwrap().unwrap().records[0].offset, offsets[0]);
+    guests.abort_all();
+    while let Some(ended) = guests.join_next().await {
+        assert!(ended.unwrap_err().is_cancelled());
     }
 }
 

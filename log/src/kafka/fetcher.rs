@@ -17,6 +17,8 @@ use crate::{Error, FetchBounds, Fetched, Result};
 
 /// The places at which one partition is read at a time; more readers wait for one of them to be left.
 const LAYERS_MAX: usize = 6;
+/// Those of them that guests may take, where nobody else has.
+const GUESTS_MAX: usize = 3;
 /// How long a reader waits before it looks for a place again.
 const TURN: Duration = Duration::from_millis(50);
 /// How long one waits whose stream was moved.
@@ -61,7 +63,7 @@ impl Fetcher {
                         from = marks.low;
                         lost_until = Some(marks.low);
                     }
-                    match self.open(at, from, marks.end)? {
+                    match self.open(at, from, marks.end, bounds.guest)? {
                         Some(stream) => stream,
                         // Every place of the partition is being read: whoever is there is not driven away.
                         None if Instant::now() > patience => return Err(self.silent(at)),
@@ -123,16 +125,17 @@ impl Fetcher {
     }
 
     /// A stream from `from` on: where the partition is not read yet, else where nobody follows it.
-    fn open(&self, at: &TopicPartition, from: Offset, end: Offset) -> Result<Option<Arc<Stream>>> {
+    fn open(&self, at: &TopicPartition, from: Offset, end: Offset, guest: bool) -> Result<Option<Arc<Stream>>> {
         let mut layers = self.layers();
         if let Some(found) = layers.iter().filter_map(|layer| layer.stream(at)).find(|stream| stream.covers(from)) {
             return Ok(Some(found));
         }
-        let free = |layer: &Layer| layer.stream(at).is_none_or(|stream| !stream.is_busy());
-        if let Some(layer) = layers.iter().find(|layer| free(layer)) {
+        let most = if guest { GUESTS_MAX } else { LAYERS_MAX };
+        let free = |layer: &&Layer| layer.stream(at).is_none_or(|stream| !stream.is_busy());
+        if let Some(layer) = layers.iter().take(most).find(free) {
             return Ok(Some(layer.read(at, from, end)));
         }
-        if layers.len() >= LAYERS_MAX {
+        if layers.len() >= most {
             return Ok(None);
         }
         let name = format!("kafka-fetch-{}", layers.len());
