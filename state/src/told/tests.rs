@@ -1,5 +1,6 @@
+use fpaas_core::subscription::Secret;
 use fpaas_core::topics::{Stage, Topics};
-use fpaas_core::{ManualClock, Partition, Secret};
+use fpaas_core::{ManualClock, Partition};
 use fpaas_log::Embedded;
 use fpaas_log::embedded::EmbeddedConfig;
 
