@@ -16,11 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// What is written.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// What is read, too: it had no `expects`, and 2 no [`Change::DeleteTopic`].
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;
+/// From this one on a topic has an incarnation; one that was made before has none, whoever reads of it when.
+const INCARNATIONS: u8 = 4;
 
 /// One change that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -289,6 +291,11 @@ impl Command {
     /// True where it may put a tenant into another pool: what was refused once is refused again.
     pub(crate) const fn may_move(&self) -> bool {
         self.v >= MOVES
+    }
+
+    /// True where what it makes knows its incarnation: what came of an older command is the same for whoever applies it.
+    pub(crate) const fn has_incarnations(&self) -> bool {
+        self.v >= INCARNATIONS
     }
 
     /// As the control topic holds it.

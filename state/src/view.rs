@@ -103,12 +103,21 @@ pub struct TopicEntry {
     pub tenant: TenantId,
     /// Its name within the tenant.
     pub name: TopicName,
+    /// The revision it was made at, by which it is told from others that had its name before; 0 of those that were made
+    /// by a command of version 3 or older.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incarnation: u64,
     /// The revision it last changed at.
     pub revision: u64,
     /// When it was made.
     pub created: Timestamp,
     /// Its settings.
     pub settings: TopicSettings,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+const fn is_zero(incarnation: &u64) -> bool {
+    *incarnation == 0
 }
 
 /// A tenant's topic that is deleted, while its name cannot be used again.

@@ -73,10 +73,14 @@ impl View {
     fn insert_topic(&mut self, command: &Command, name: &TopicName, settings: &TopicSettings) {
         let key = (command.tenant.clone(), name.clone());
         self.deleted.remove(&key);
-        let created = self.topics.get(&key).map_or(command.time, |old| old.created);
+        let old = self.topics.get(&key);
+        let made = if command.has_incarnations() { self.revision } else { 0 };
+        let incarnation = old.map_or(made, |old| old.incarnation);
+        let created = old.map_or(command.time, |old| old.created);
         let entry = TopicEntry {
             tenant: command.tenant.clone(),
             name: name.clone(),
+            incarnation,
             revision: self.revision,
             created,
             settings: settings.clone(),
@@ -173,6 +177,27 @@ mod tests {
         assert_eq!(put(&mut machine, "g", 8, "a-b"), Outcome::Created);
         assert_eq!(put(&mut machine, "h", 9, "a.b"), Outcome::Created);
         assert!(machine.view.deleted.is_empty());
+    }
+
+    #[test]
+    fn a_topic_that_is_made_again_is_another_incarnation_and_one_that_is_put_is_not() {
+        let mut machine = Machine::default();
+        let made = |machine: &Machine| machine.view.topics.values().next().map(|topic| topic.incarnation);
+        put(&mut machine, "a", 5, "a.b");
+        assert_eq!((put(&mut machine, "a2", 5, "a.b"), made(&machine)), (Outcome::Replaced, Some(1)));
+        apply(&mut machine, DELETE);
+        apply(&mut machine, &FREE.replace("\"since\":1", "\"since\":3"));
+        assert_eq!((put(&mut machine, "d", 9, "a.b"), made(&machine)), (Outcome::Created, Some(5)));
+    }
+
+    /// Two nodes, one of which reads an image that an older version wrote, must come to the same.
+    #[test]
+    fn a_topic_of_an_older_command_has_no_incarnation() {
+        let mut machine = Machine::default();
+        let old = r#"{"v":3,"id":"o","time":5,"tenant":"acme","change":{"putTopic":{"name":"out","settings":{"partitions":1,"retentionMs":null,"retentionBytes":null,"compacted":false}}}}"#;
+        assert_eq!(apply(&mut machine, old), Outcome::Created);
+        assert_eq!(put(&mut machine, "p", 6, "out"), Outcome::Replaced);
+        assert_eq!(machine.view.topics.values().next().map(|topic| topic.incarnation), Some(0));
     }
 
     #[test]
