@@ -160,7 +160,7 @@ impl Wanted {
         if let Some(Processor::Webhook(webhook)) = &mut self.subscription.processor {
             webhook.secret = None;
         }
-        dry_run::answer(&caller.app, &self.subscription, &self.source).await
+        dry_run::answer(caller, &self.subscription, &self.source).await
     }
 }
 

@@ -15,7 +15,6 @@ use fpaas_log::{FetchBounds, Fetched, Log, Stored};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use http::HeaderMap;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -25,6 +24,7 @@ use crate::caller::Caller;
 use crate::cursor::From;
 use crate::params::{Name, Params};
 use crate::problem::{Kind, Problem};
+use crate::share::{Full, Share};
 use crate::{item, starts};
 
 /// Tails end when it is cancelled; the server puts it into every request.
@@ -41,14 +41,12 @@ pub(crate) async fn get(
     let readable = caller.readable(&name).await?;
     let from = from_param(&mut params, From::Latest).unwrap_or(From::Latest);
     params.finish()?;
-    let Ok(permit) = Arc::clone(&caller.app.tails).try_acquire_owned() else {
-        return Err(Problem::new(Kind::TooManyTails, format!("{} tails are open already", limits::TAILS_MAX)));
-    };
+    let share = taken(&caller)?;
     let places = match headers.get("last-event-id") {
         Some(id) => resume(id.to_str().unwrap_or_default(), readable.partitions)?,
         None => starts::resolve_all(&*caller.app.context.log, &readable, from).await?,
     };
-    let tail = Tail::new(Arc::clone(&caller.app.context.log), &readable, places, permit);
+    let tail = Tail::new(Arc::clone(&caller.app.context.log), &readable, places, share);
     let Extension(Shutdown(token)) = shutdown.unwrap_or_default();
     let ended = async move {
         tokio::select! {
@@ -58,6 +56,19 @@ pub(crate) async fn get(
     };
     let events = tail.events().take_until(ended);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::TAIL_HEARTBEAT)).into_response())
+}
+
+/// Room for one more of the tenant's.
+fn taken(caller: &Caller) -> Result<Share, Problem> {
+    let mut share = caller.app.tails.of(&caller.tenant);
+    match share.grow(1) {
+        Ok(()) => Ok(share),
+        Err(Full::Own { tenant, most }) => {
+            let detail = format!("the tenant {tenant} has {most} tails open, which is as many as one may have");
+            Err(Problem::new(Kind::TooManyTails, detail))
+        }
+        Err(full) => Err(Problem::full(&full, "tails")),
+    }
 }
 
 /// An id is the next offsets of all partitions.
@@ -89,18 +100,18 @@ struct Tail {
     from: usize,
     /// Where that partition is polled again once all of `waiting` is sent.
     next: Option<Offset>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Tail {
-    fn new(log: Arc<dyn Log>, readable: &Readable, places: Vec<Offset>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(log: Arc<dyn Log>, readable: &Readable, places: Vec<Offset>, share: Share) -> Self {
         let partition = |number| TopicPartition::new(Arc::clone(&readable.topic), number);
         let partitions: Vec<_> = (0..readable.partitions).map(partition).collect();
-        let share = limits::TAIL_BYTES_MAX / partitions.len().max(1);
-        let bounds = FetchBounds { bytes: share, ..FetchBounds::waiting(limits::FETCH_WAIT_MAX) };
+        let bytes = limits::TAIL_BYTES_MAX / partitions.len().max(1);
+        let bounds = FetchBounds { bytes, ..FetchBounds::waiting(limits::FETCH_WAIT_MAX) };
         let polls = FuturesUnordered::new();
         let waiting = VecDeque::new();
-        let tail = Self { log, partitions, bounds, places, polls, waiting, from: 0, next: None, _permit: permit };
+        let tail = Self { log, partitions, bounds, places, polls, waiting, from: 0, next: None, _share: share };
         (0..tail.partitions.len()).for_each(|number| tail.poll(number));
         tail
     }

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 use crate::dry_run::{self, Recent};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::strict::Parsed;
 use crate::{app, body};
 
@@ -88,7 +88,7 @@ pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result
         }
         None => dry_run::recent(&*caller.app.context.log, &source).await?,
     };
-    let turn = caller.app.turn().await?;
+    let turn = caller.app.turn(&caller.tenant).await?;
     let (filter, topic) = (Filter::compile(&entry.config.filter), Arc::clone(&source.topic));
     let tried = tokio::task::spawn_blocking(move || {
         let tried = dry_run::tried(&filter, &events);
@@ -155,9 +155,7 @@ fn sourced(topic: &Arc<str>, partition: u32, stored: &Stored) -> Headers {
 
 async fn call(caller: &Caller, entry: &Arc<SubscriptionEntry>, events: Vec<Stored>) -> Result<Called, Problem> {
     let mut turn = caller.app.trials.of(&caller.tenant);
-    if !turn.grow(1) {
-        return Err(Problem::new(Kind::Unavailable, "too many webhooks are being tried: ask again in a moment"));
-    }
+    turn.grow(1).map_err(|full| Problem::full(&full, "webhooks that are tried"))?;
     let topics = &caller.app.context.topics;
     let at = TopicPartition::new(topics.deliveries(&entry.tenant, &entry.id, entry.incarnation), 0);
     let random = hash::to_hex(&app::random::<16>()?, 32);

@@ -149,7 +149,13 @@ impl<'s> Operation<'s> {
     pub(super) fn takes_any(mut self, required: bool, schema: &Value, example: &Value) -> Self {
         let content = json!({"application/json": {"schema": schema, "example": example}});
         self.fields.insert("requestBody".to_owned(), json!({"required": required, "content": content}));
-        let body = [Kind::RequestTimeout, Kind::ContentTooLarge, Kind::UnsupportedMediaType, Kind::NotSupportedYet];
+        let body = [
+            Kind::RequestTimeout,
+            Kind::ContentTooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::NotSupportedYet,
+            Kind::TooManyRequests,
+        ];
         self.problems(&body)
     }
 

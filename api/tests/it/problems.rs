@@ -1,6 +1,8 @@
 //! Everything that is refused, as `docs/errors.md` has it.
 
 use axum::body::Body;
+use fpaas_core::limits;
+use futures_util::StreamExt as _;
 use http::Request;
 use proptest::prop_assert;
 use proptest::test_runner::TestRunner;
@@ -151,6 +153,28 @@ async fn a_body_that_does_not_come_is_given_up_on() {
     tokio::time::pause();
     let never = Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
     world.put("/v1/topics/out", never).await.refused(408, "request-timeout", &[]);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_bodies_take_too_much_is_told_so_and_others_send_theirs() {
+    let world = World::new().await;
+    let other = world.key("other", r#"{"scopes":["write"]}"#).await;
+    let mib = bytes::Bytes::from(vec![b' '; limits::API_BODY_BYTES_MAX]);
+    let mut arriving = Vec::new();
+    for _ in 0..limits::API_BODIES_BYTES_EACH / mib.len() {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(mib.clone())]);
+        let body = Body::from_stream(first.chain(futures_util::stream::pending()));
+        let mut put = Box::pin(world.put("/v1/topics/out", body));
+        assert!(futures_util::poll!(put.as_mut()).is_pending());
+        arriving.push(put);
+    }
+    let refused = world.put("/v1/topics/out", "{}").await;
+    refused.refused(429, "too-many-requests", &[]);
+    let said = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(said.contains("the tenant local may have 8388608 bytes of bodies that arrive at a time"), "{said}");
+    world.ask(&other, "PUT", "/v1/topics/out", "{}").await.json(201);
+    arriving.pop();
+    world.put("/v1/topics/out", "{}").await.json(201);
 }
 
 #[tokio::test]

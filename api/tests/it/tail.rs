@@ -144,16 +144,44 @@ async fn a_silent_tail_shows_that_it_is_there() {
 }
 
 #[tokio::test]
-async fn tails_are_bounded_and_a_closed_one_makes_room() {
+async fn tails_of_a_tenant_are_bounded_and_a_closed_one_makes_room() {
     let world = World::new().await;
     world.put("/v1/topics/out", "{}").await.json(201);
     let mut tails = Vec::new();
-    for _ in 0..limits::TAILS_MAX {
+    for _ in 0..limits::TAILS_EACH {
         tails.push(Events::open(&world, "/v1/topics/out/tail", None).await);
     }
-    world.get("/v1/topics/out/tail").await.refused(429, "too-many-tails", &[]);
+    let refused = world.get("/v1/topics/out/tail").await;
+    refused.refused(429, "too-many-tails", &[]);
+    assert_eq!(refused.headers["retry-after"], "1");
+    let said = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(said.contains("the tenant local has 32 tails open"), "{said}");
     tails.pop();
     tails.push(Events::open(&world, "/v1/topics/out/tail", None).await);
+}
+
+#[tokio::test]
+async fn a_tenant_with_all_its_tails_leaves_others_theirs_until_all_are_taken() {
+    let world = World::new().await;
+    let opened = async |key: &str| {
+        let mut asked = request("GET", TAIL, Body::empty());
+        asked.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        world.send(asked).await
+    };
+    let mut tails = Vec::new();
+    for tenant in 0..limits::TAILS_MAX / limits::TAILS_EACH {
+        let key = world.key(&format!("t{tenant}"), r#"{"scopes":["read"]}"#).await;
+        for _ in 0..limits::TAILS_EACH {
+            let tail = opened(&key).await;
+            assert_eq!(tail.status(), 200, "{tenant}");
+            tails.push(tail);
+        }
+        world.ask(&key, "GET", TAIL, "").await.refused(429, "too-many-tails", &[]);
+    }
+    let key = world.key("late", r#"{"scopes":["read"]}"#).await;
+    world.ask(&key, "GET", TAIL, "").await.refused(503, "unavailable", &[]);
+    tails.pop();
+    assert_eq!(opened(&key).await.status(), 200);
 }
 
 #[tokio::test]

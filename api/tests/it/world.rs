@@ -168,7 +168,7 @@ fn messages() -> Messages {
 }
 
 /// Stands in for an endpoint that gives back how many events it got.
-fn tried(trial: &Trial) -> Tried {
+pub(crate) fn tried(trial: &Trial) -> Tried {
     let place = |stored: &Stored| (stored.record.timestamp, stored.offset);
     assert!(trial.events.is_sorted_by_key(place), "the oldest comes first");
     let record = TriedRecord {
