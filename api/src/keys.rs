@@ -85,7 +85,7 @@ pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Re
     let now = caller.app.context.clock.now();
     let (parts, body) = request.into_parts();
     let bytes = body::read_parts(&parts, body).await?;
-    let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
+    let once = once::of(&parts.headers, parts.uri.path(), &bytes, None)?;
     let asked = Parsed::<Asked>::of(&bytes);
     let asked = asked.checked(|asked| violations(asked, now)).map_err(Problem::invalid)?;
     let quota = match quota::check_key(&caller) {

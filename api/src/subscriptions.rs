@@ -9,7 +9,7 @@ use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 
 use crate::app::{self, Readable};
@@ -91,15 +91,27 @@ pub(crate) async fn act(
         _ => return secrets::rotate(&caller, name, request).await,
     };
     let expects = conditions::expects(request.headers())?;
-    let once = once::of(request.headers(), request.uri().path(), b"")?;
-    // Whatever else has become of it, such as a source that is gone: it can always be paused.
-    let id = caller.subscription(name)?.id.clone();
-    let applied = caller.submit_once(expects, once, Change::SetState { id, state }).await?;
-    if applied.outcome == Outcome::NotFound {
-        return Err(Problem::not_found("subscription", name));
+    let (parts, body) = request.into_parts();
+    let bytes = body::read_parts(&parts, body).await?;
+    if !bytes.is_empty() {
+        Parsed::<Nothing>::of(&bytes).checked(|_| Vec::new()).map_err(Problem::invalid)?;
     }
-    answer(&caller, &applied)
+    // Whatever else has become of it, such as a source that is gone: it can always be paused.
+    let entry = caller.subscription(name)?;
+    let (id, of) = (entry.id.clone(), Some(entry.incarnation));
+    let once = once::of(&parts.headers, parts.uri.path(), b"", of)?;
+    let applied = caller.submit_once(expects, once, Change::SetState { id, of, state }).await?;
+    match (&applied.outcome, &applied.subscription) {
+        (Outcome::Replaced, Some(entry)) => Ok(once::marked(applied.repeated, shown(entry, None))),
+        (Outcome::NotFound | Outcome::Replaced, _) => Err(Problem::not_found("subscription", name)),
+        (outcome, _) => Err(app::unexpected(outcome)),
+    }
 }
+
+/// What an action may be sent that has nothing to say.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
 
 async fn patched(caller: &Caller, name: &str, expects: &Expects, patch: &Patch) -> Result<Response, Problem> {
     caller.app.follow(expects).await;

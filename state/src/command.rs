@@ -21,7 +21,8 @@ const VERSION: u8 = 4;
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;
-/// From this one on a topic has an incarnation; one that was made before has none, whoever reads of it when.
+/// From this one on a topic has an incarnation, and a change is of the subscription that was meant. What came of an older
+/// command stays what it was, for whoever applies it when.
 const INCARNATIONS: u8 = 4;
 
 /// One change that somebody asked for.
@@ -115,6 +116,9 @@ pub enum Change {
     SetState {
         /// Its id.
         id: SubscriptionId,
+        /// Which subscription of that id, as whoever asked has seen it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Incarnation>,
         /// What it is from now on.
         state: State,
     },
@@ -122,6 +126,9 @@ pub enum Change {
     RotateSecret {
         /// Its id.
         id: SubscriptionId,
+        /// Which subscription of that id, as whoever asked has seen it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Incarnation>,
         /// The new one.
         secret: Secret,
         /// Until when the old one signs, too.
@@ -293,9 +300,19 @@ impl Command {
         self.v >= MOVES
     }
 
-    /// True where what it makes knows its incarnation: what came of an older command is the same for whoever applies it.
+    /// True where what it makes knows its incarnation.
     pub(crate) const fn has_incarnations(&self) -> bool {
         self.v >= INCARNATIONS
+    }
+
+    /// The subscription that it is about, and no other of its id.
+    pub(crate) fn means(&self) -> Option<(&SubscriptionId, Incarnation)> {
+        let (id, of) = match &self.change {
+            Change::SetState { id, of, .. } | Change::RotateSecret { id, of, .. } => (id, *of),
+            Change::StartReplay { id, of, .. } | Change::CancelReplay { id, of, .. } => (id, Some(*of)),
+            _ => return None,
+        };
+        of.filter(|_| self.has_incarnations()).map(|of| (id, of))
     }
 
     /// As the control topic holds it.

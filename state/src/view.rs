@@ -201,8 +201,8 @@ impl View {
             Change::PutSubscription { id, subscription, secret, starts } => {
                 self.put_subscription(command, id, subscription, secret, starts)
             }
-            Change::SetState { id, state } => self.set_state(command, id, *state),
-            Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
+            Change::SetState { id, state, .. } => self.set_state(command, id, *state),
+            Change::RotateSecret { id, secret, until, .. } => self.rotate_secret(command, id, secret, *until),
             Change::StartReplay { id, of, instead_of, from, to, events_per_second, .. } => {
                 let (from, to, events_per_second) = (from.clone(), to.clone(), *events_per_second);
                 let replay = Replay { since: self.revision, asked: command.time, from, to, events_per_second };

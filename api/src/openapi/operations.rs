@@ -84,16 +84,18 @@ pub(crate) fn delete_subscription(op: Op<'_>) -> Op<'_> {
 pub(crate) fn pause_subscription(op: Op<'_>) -> Op<'_> {
     let op = op.named("pauseSubscription", SUBSCRIPTIONS, "Hold it where it is");
     let op = op.about("Nothing is read for it, and its endpoint is not called. It does no harm where it is paused.");
-    let op =
-        subscription(op).conditional().repeatable().answers::<subscriptions::Shown<'_>>(200, "What it is now").tagged();
+    acted(op)
+}
+
+/// With nothing to say, for what it is now.
+fn acted(op: Op<'_>) -> Op<'_> {
+    let op = subscription(op).conditional().repeatable().takes::<subscriptions::Nothing>(false, &json!({}));
+    let op = op.answers::<subscriptions::Shown<'_>>(200, "What it is now").tagged().marked();
     op.problems(&[Kind::Conflict])
 }
 
 pub(crate) fn resume_subscription(op: Op<'_>) -> Op<'_> {
-    let op = op.named("resumeSubscription", SUBSCRIPTIONS, "Let it go on where it is");
-    let op =
-        subscription(op).conditional().repeatable().answers::<subscriptions::Shown<'_>>(200, "What it is now").tagged();
-    op.problems(&[Kind::Conflict])
+    acted(op.named("resumeSubscription", SUBSCRIPTIONS, "Let it go on where it is"))
 }
 
 pub(crate) fn rotate_secret(op: Op<'_>) -> Op<'_> {
@@ -101,7 +103,7 @@ pub(crate) fn rotate_secret(op: Op<'_>) -> Op<'_> {
     let op = op.about("Calls carry the old one's signature, too, until the overlap is over.");
     let op =
         subscription(op).conditional().repeatable().takes::<secrets::Rotation>(false, &json!({"overlapMs": 3_600_000}));
-    op.answers::<secrets::Shown>(200, "What signs now").tagged().problems(&[Kind::Conflict])
+    op.answers::<secrets::Shown>(200, "What signs now").tagged().marked().problems(&[Kind::Conflict])
 }
 
 pub(crate) fn test_subscription(op: Op<'_>) -> Op<'_> {
@@ -118,7 +120,7 @@ pub(crate) fn start_replay(op: Op<'_>) -> Op<'_> {
     let op = subscription(op)
         .conditional()
         .takes::<replay::Asked>(false, &json!({"from": "earliest", "eventsPerSecond": 1000}));
-    let op = op.answers::<replay::Shown>(200, "It has begun").repeatable();
+    let op = op.answers::<replay::Shown>(200, "It has begun").repeatable().marked();
     op.problems(&[Kind::Conflict])
 }
 

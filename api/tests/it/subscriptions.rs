@@ -227,6 +227,12 @@ async fn a_subscription_is_paused_and_resumed_by_its_state_or_by_an_action() {
     world.subscribe("likes", "").await.json(200);
     assert_eq!(state().await.0, "active");
     world.post(&format!("{LIKES}:dance"), "").await.refused(404, "not-found", &[]);
+    for (body, pointer) in [(r#"{"now":true}"#, "/now"), ("[]", ""), ("null", ""), ("{", "")] {
+        world.post(&format!("{LIKES}:pause"), body).await.refused(400, "invalid-request", &[pointer]);
+        world.post(&format!("{LIKES}:resume"), body).await.refused(400, "invalid-request", &[pointer]);
+    }
+    assert_eq!(state().await.0, "active");
+    world.post(&format!("{LIKES}:pause"), "{}").await.json(200);
     world.post(&format!("{LIKES}:pause?now=1"), "").await.refused(400, "invalid-request", &["/now"]);
 }
 
