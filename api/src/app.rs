@@ -51,7 +51,12 @@ pub(crate) struct Readable {
     pub(crate) topic: Arc<str>,
     /// How many.
     pub(crate) partitions: u32,
+    /// Names it, and no other topic that had its name before: what a place in it is told by.
+    pub(crate) making: String,
 }
+
+/// Of [`Readable::making`].
+pub(crate) const MAKING_DIGITS: usize = 12;
 
 impl App {
     pub(crate) fn new(context: Context, config: Config, ready: watch::Receiver<bool>, served: &'static Served) -> Self {
@@ -72,11 +77,12 @@ impl App {
         }
     }
 
-    /// A topic of the log, to be read.
-    pub(crate) async fn describe(&self, topic: String) -> Result<Readable, Problem> {
+    /// A topic of the log that was made at this revision, to be read.
+    pub(crate) async fn describe(&self, topic: String, incarnation: u64) -> Result<Readable, Problem> {
+        let making = hash::hex(&[topic.as_bytes(), &incarnation.to_be_bytes()], MAKING_DIGITS);
         let spec = self.context.log.describe_topic(&topic).await?;
         let partitions = spec.ok_or_else(|| fpaas_log::Error::NoSuchTopic(topic.clone()))?.partitions;
-        Ok(Readable { topic: topic.into(), partitions })
+        Ok(Readable { topic: topic.into(), partitions, making })
     }
 
     /// A turn for what may cost a core for a while. It is over when the work is, whether anybody waits for that or not.

@@ -193,8 +193,11 @@ fn from<'s>(op: Op<'s>, default: &str) -> Op<'s> {
 
 pub(crate) fn tail(op: Op<'_>) -> Op<'_> {
     let op = topic(op.named("tailTopic", TOPICS, "Records as they come, as server-sent events"));
-    let op = op.about("Each event is a record as `getRecords` shows it. Its id resumes the tail without a gap.");
-    let id = json!({"type": "string", "pattern": "^[0-9]+(-[0-9]+)*$"});
+    let op = op.about(
+        "Each event is a record as `getRecords` shows it. Its id resumes the tail without a gap. An event \
+        `lost` has `partition`, `from` and `to`: offsets of records that retention removed before they were sent.",
+    );
+    let id = json!({"type": "string", "pattern": "^[0-9a-f]{12}(-[0-9]+)+$"});
     let op = from(op, "latest").sends("Last-Event-ID", id, "The id of the last event that was received");
     op.gives(200, "The tail", "text/event-stream", &json!({"type": "string"})).problems(&[Kind::TooManyTails])
 }
