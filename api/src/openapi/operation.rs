@@ -143,13 +143,14 @@ impl<'s> Operation<'s> {
 
     /// JSON that is sent, and an example that works.
     pub(super) fn takes<T: JsonSchema>(self, required: bool, example: &Value) -> Self {
-        let schema = json!(self.schemas.request::<T>());
-        self.takes_any(required, &schema, example)
+        self.takes_as::<T>(&["application/json"], required, example)
     }
 
-    /// The same of what has no type of ours.
-    pub(super) fn takes_any(mut self, required: bool, schema: &Value, example: &Value) -> Self {
-        let content = json!({"application/json": {"schema": schema, "example": example}});
+    /// The same under several names.
+    pub(super) fn takes_as<T: JsonSchema>(mut self, media_types: &[&str], required: bool, example: &Value) -> Self {
+        let schema = self.schemas.request::<T>();
+        let media = json!({"schema": schema, "example": example});
+        let content: Map<_, _> = media_types.iter().map(|name| ((*name).to_owned(), media.clone())).collect();
         self.fields.insert("requestBody".to_owned(), json!({"required": required, "content": content}));
         let body = [
             Kind::RequestTimeout,

@@ -5,6 +5,7 @@ use fpaas_core::{KeyId, SubscriptionId, TenantId, TopicName};
 use serde_json::{Value, json};
 
 use super::operation::Operation;
+use super::patched::SubscriptionPatch;
 use crate::problem::Kind;
 use crate::{
     browse, control, dry_run, evaluate, health, keys, list::Page, messages, replay, secrets, status, subscriptions,
@@ -70,8 +71,9 @@ fn changed(mut op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn patch_subscription(op: Op<'_>) -> Op<'_> {
     let op = op.named("patchSubscription", SUBSCRIPTIONS, "Change what is given, and nothing else (RFC 7396)");
-    let patch = json!({"type": "object"});
-    let op = dry(subscription(op)).conditional().takes_any(true, &patch, &json!({"collector": {"maxEvents": 500}}));
+    let op = dry(subscription(op)).conditional();
+    let names = ["application/merge-patch+json", "application/json"];
+    let op = op.takes_as::<SubscriptionPatch>(&names, true, &json!({"collector": {"maxEvents": 500}}));
     changed(op).problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 

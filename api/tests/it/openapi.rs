@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fpaas_api::{OPENAPI, ROUTES, Route};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{HOOK, World, record};
 
@@ -89,6 +89,39 @@ async fn names_in_the_document_are_those_that_are_taken() {
         let body = format!(r#"{{"processor":{HOOK},"filter":{{"dids":["{did}"]}}}}"#);
         let taken = world.put("/v1/subscriptions/dids", body).await.status.is_success();
         assert_eq!(contract("Did", did), taken, "{did}");
+    }
+}
+
+/// What the document lets through is taken, and what it does not is refused.
+#[tokio::test]
+async fn a_patch_is_what_the_document_says() {
+    let world = World::new().await;
+    let content = &OPENAPI["paths"]["/v1/subscriptions/{id}"]["patch"]["requestBody"]["content"];
+    let names: Vec<_> = content.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["application/json", "application/merge-patch+json"]);
+    let reference = json!({"$ref": "#/components/schemas/SubscriptionPatch"});
+    assert!(content.as_object().unwrap().values().all(|media| media["schema"] == reference));
+    let schema = &OPENAPI["components"]["schemas"]["SubscriptionPatch"];
+    for (patch, taken) in [
+        (json!({}), true),
+        (json!({"collector": {"maxEvents": 500, "maxBytes": null}}), true),
+        (json!({"collector": null, "filter": {"match": null, "kinds": ["commit"]}}), true),
+        (json!({"metadata": {"a": "b", "c": null}}), true),
+        (json!({"processor": {"webhook": {"url": "http://127.0.0.1:2/", "headers": {"x": null}}}}), true),
+        (json!({"output": null, "state": "paused"}), true),
+        (json!({"output": {"topic": "out"}}), true),
+        (json!({"collector": {"maxEvents": 0}}), false),
+        (json!({"collector": {"maxEvents": "1"}}), false),
+        (json!({"nosuch": null}), false),
+        (json!({"filter": {"nosuch": 1}}), false),
+        (json!({"metadata": {"a": 1}}), false),
+        (json!({"processor": {"webhook": {"nosuch": null}}}), false),
+        (json!([]), false),
+    ] {
+        assert_eq!(fpaas_testkit::contract::is_valid(schema, &patch), taken, "{patch}");
+        world.subscribe("likes", "").await;
+        let answer = world.patch("/v1/subscriptions/likes", patch.to_string()).await;
+        assert_eq!(answer.status.is_success(), taken, "{patch}");
     }
 }
 
