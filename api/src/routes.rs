@@ -8,7 +8,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fpaas_core::Scope;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::app::App;
 use crate::auth::{self, Needs};
@@ -123,7 +123,11 @@ pub(crate) async fn allow(request: Request, next: Next) -> Response {
     let methods = allowed(request.uri().path());
     let is_other = !methods.is_empty() && !methods.split(',').any(|method| method == request.method());
     let mut response = next.run(request).await;
-    if is_other && let Ok(methods) = HeaderValue::try_from(methods) {
+    let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    if is_refused
+        && is_other
+        && let Ok(methods) = HeaderValue::try_from(methods)
+    {
         response.headers_mut().insert(header::ALLOW, methods);
     }
     response

@@ -21,9 +21,9 @@ const VERSION: u8 = 4;
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;
-/// From this one on a topic has an incarnation, and a change is of the subscription that was meant. What came of an older
-/// command stays what it was, for whoever applies it when.
-const INCARNATIONS: u8 = 4;
+/// From this one on a topic has an incarnation, a change is of the subscription that was meant, and the tenant that
+/// nobody made is there in revision 0. What came of an older command stays what it was, for whoever applies it when.
+const EXACT: u8 = 4;
 
 /// One change that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -300,9 +300,9 @@ impl Command {
         self.v >= MOVES
     }
 
-    /// True where what it makes knows its incarnation.
-    pub(crate) const fn has_incarnations(&self) -> bool {
-        self.v >= INCARNATIONS
+    /// True where what it is about is told from what had the same name before.
+    pub(crate) const fn is_exact(&self) -> bool {
+        self.v >= EXACT
     }
 
     /// The subscription that it is about, and no other of its id.
@@ -312,7 +312,7 @@ impl Command {
             Change::StartReplay { id, of, .. } | Change::CancelReplay { id, of, .. } => (id, Some(*of)),
             _ => return None,
         };
-        of.filter(|_| self.has_incarnations()).map(|of| (id, of))
+        of.filter(|_| self.is_exact()).map(|of| (id, of))
     }
 
     /// As the control topic holds it.

@@ -97,7 +97,7 @@ impl Machine {
 
     fn just_begun(&self, command: &Command, outcome: &Outcome) -> Option<Replay> {
         let Change::StartReplay { id, .. } = &command.change else { return None };
-        let begun = *outcome == Outcome::Replaced && command.has_incarnations();
+        let begun = *outcome == Outcome::Replaced && command.is_exact();
         self.view.subscription(&command.tenant, id).filter(|_| begun)?.replay.clone()
     }
 

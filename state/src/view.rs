@@ -239,7 +239,9 @@ impl View {
             }
             Change::FreeTopic { .. } => None,
             Change::PutTenant { .. } | Change::EndMove { .. } | Change::DeleteTenant {} => {
-                Some(self.tenants.get(&command.tenant)?.revision)
+                // The one that nobody made is there from the beginning.
+                let unmade = command.tenant.is_local() && command.is_exact();
+                self.tenants.get(&command.tenant).map(|entry| entry.revision).or(unmade.then_some(0))
             }
             // They never change: nothing is expected of them.
             Change::PutKey { .. } | Change::DeleteKey { .. } => None,

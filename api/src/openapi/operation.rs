@@ -264,6 +264,8 @@ pub(super) fn problem_responses(schema: &Schema) -> Value {
 fn headers_of(status: u16) -> Option<Value> {
     let header = |name: &str, about: &str| json!({name: {"description": about, "schema": {"type": "string"}}});
     match status {
+        405 => Some(header("Allow", "The methods that it takes")),
+        412 => Some(json!({"ETag": etag()})),
         401 => Some(header("WWW-Authenticate", "`Bearer`")),
         429 | 503 => Some(header("Retry-After", "Seconds")),
         _ => None,

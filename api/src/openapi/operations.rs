@@ -56,8 +56,8 @@ pub(crate) fn put_subscription(op: Op<'_>) -> Op<'_> {
     });
     let op = op.named("putSubscription", SUBSCRIPTIONS, "Create a subscription, or replace it");
     let op = dry(subscription(op)).conditional().takes::<Subscription>(true, &example);
-    let op = op.answers::<subscriptions::Shown<'_>>(201, "It is new: its secret is in this answer and in no other");
-    changed(op).problems(&[Kind::QuotaExceeded, Kind::Conflict])
+    let op = op.answers::<subscriptions::Shown<'_>>(201, "It is new: its secret is in this answer, and at `…/secret`");
+    changed(op.located()).problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
 /// What it became, or what it would.
@@ -220,7 +220,7 @@ fn listed(op: Op<'_>) -> Op<'_> {
 fn made(op: Op<'_>) -> Op<'_> {
     let example = json!({"scopes": ["write"], "description": "the indexer"});
     let op = op.takes::<keys::Asked>(true, &example).repeatable();
-    let op = op.answers::<keys::Shown>(201, "The key is in this answer and in no other");
+    let op = op.answers::<keys::Shown>(201, "The key is in this answer and in no other").located();
     op.problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
@@ -251,7 +251,7 @@ pub(crate) fn put_tenant(op: Op<'_>) -> Op<'_> {
     let op = op.named("putTenant", TENANTS, "Create a tenant, or move it to another pool");
     let op = tenant(op).conditional().takes::<tenants::Tenant>(true, &json!({"pool": "_shared"}));
     let op = op.answers::<tenants::Tenant>(201, "It is new").answers::<tenants::Tenant>(200, "What it is");
-    op.tagged().problems(&[Kind::QuotaExceeded, Kind::Conflict])
+    op.located().tagged().problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
 pub(crate) fn delete_tenant(op: Op<'_>) -> Op<'_> {
@@ -310,5 +310,7 @@ pub(crate) fn document(op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn page(op: Op<'_>) -> Op<'_> {
     let text = json!({"type": "string"});
-    op.named("docs", NODE, "This document, to be read").gives(200, "A page", "text/html", &text)
+    let policy = json!({"description": "Nothing on it runs, or comes from elsewhere", "schema": text});
+    let op = op.named("docs", NODE, "This document, to be read").gives(200, "A page", "text/html", &text);
+    op.heads("200", "Content-Security-Policy", policy)
 }

@@ -188,6 +188,14 @@ async fn a_key_is_replaced_while_both_work() {
     let new = world.ask(&old, "POST", "/v1/keys", r#"{"scopes":["admin"]}"#).await.json(201);
     let new = new["key"].as_str().unwrap().to_owned();
     assert!(opens(&world, &old).await && opens(&world, &new).await);
+    let more = world.ask(&new, "POST", "/v1/keys", r#"{"scopes":["read"]}"#).await;
+    let id = more.json(201)["id"].as_str().unwrap().to_owned();
+    assert_eq!(more.headers["location"], format!("/v1/keys/{id}").as_str());
+    assert_eq!(world.ask(&new, "DELETE", &format!("/v1/keys/{id}"), "").await.status, 204);
+    let theirs = world.post(KEYS, r#"{"scopes":["read"]}"#).await;
+    let place = theirs.headers["location"].to_str().unwrap();
+    assert!(place.starts_with(&format!("{KEYS}/")), "{place}");
+    assert_eq!(world.delete(place).await.status, 204);
     let path = format!("/v1/keys/{}", id_of(&old));
     assert_eq!(world.ask(&new, "DELETE", &path, "").await.status, 204);
     assert!(!opens(&world, &old).await && opens(&world, &new).await);

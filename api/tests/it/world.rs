@@ -84,7 +84,8 @@ impl World {
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let content_type = parts.headers.get("content-type").map(|value| value.to_str().unwrap());
         let (method, path, status) = (method.as_str(), path.as_str(), parts.status.as_u16());
-        CONTRACT.check(&Exchange { method, path, status, content_type, body: &body }).unwrap();
+        let headers = parts.headers.keys().map(http::HeaderName::as_str).collect();
+        CONTRACT.check(&Exchange { method, path, status, content_type, headers, body: &body }).unwrap();
         Answer { status: parts.status, headers: parts.headers, body }
     }
 

@@ -152,7 +152,8 @@ impl View {
             created: old.map_or(command.time, |old| old.created),
             moving,
         };
-        let outcome = if old.is_some() { Outcome::Replaced } else { Outcome::Created };
+        let replaces = old.is_some() || (is_there && command.is_exact());
+        let outcome = if replaces { Outcome::Replaced } else { Outcome::Created };
         if moves {
             self.move_subscriptions(&entry);
         }
