@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use fpaas_core::subscription::Secret;
 use fpaas_core::{Timestamp, Violation, limits, rfc3339};
 use fpaas_state::{Change, Outcome, SubscriptionEntry};
-use http::header;
+use http::{HeaderMap, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,9 +52,15 @@ impl Default for Rotation {
     }
 }
 
-pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Result<Response, Problem> {
+pub(crate) async fn get(
+    caller: Caller,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     params.finish()?;
-    Ok(shown(&caller, &*caller.subscription(&name)?))
+    let entry = caller.subscription(&name)?;
+    conditions::answer(&headers, Some(entry.revision), || shown(&caller, &entry))
 }
 
 /// `…/{id}:rotateSecret`.

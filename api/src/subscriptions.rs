@@ -303,7 +303,6 @@ pub(crate) async fn delete(
 pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page<Subscription>>, Problem> {
     let wanted = list::Wanted::parse(params)?;
     let (view, tenant) = (caller.app.context.control.view(), &caller.tenant);
-    // A cursor of another list may hold what is no id: then nothing is behind it that was not before.
     let after = SubscriptionId::parse(&wanted.after).ok();
     let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded((tenant.clone(), id)));
     let behind = view.subscriptions.range((from, Bound::Unbounded)).filter(|((owner, _), _)| owner == tenant);

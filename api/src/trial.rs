@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use fpaas_core::event::{self, header};
 use fpaas_core::{
-    Headers, HeadersBuilder, Message, Offset, Timestamp, TopicName, TopicPartition, Violation, hash, limits,
+    Headers, HeadersBuilder, Message, Offset, Scope, Timestamp, TopicName, TopicPartition, Violation, hash, limits,
 };
 use fpaas_expression::Filter;
 use fpaas_log::{Record, Stored};
@@ -80,6 +80,10 @@ pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result
     let entry = caller.subscription(name)?;
     let bytes = body::read(request).await?;
     let asked = if bytes.is_empty() { Asked::default() } else { read(&bytes)? };
+    // Whoever may only read cannot have a webhook called.
+    if asked.call && !caller.permits(Scope::Write) {
+        return Err(Problem::insufficient(Scope::Write));
+    }
     let source = caller.readable(entry.config.source.topic.as_str()).await?;
     let events = match asked.events {
         Some(given) => {

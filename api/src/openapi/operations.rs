@@ -110,7 +110,10 @@ pub(crate) fn rotate_secret(op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn test_subscription(op: Op<'_>) -> Op<'_> {
     let op = op.named("testSubscription", SUBSCRIPTIONS, "Try its filter, and its webhook where that is asked for");
-    let op = op.about("On the events that are given, or on the most recent ones. Nothing is changed.");
+    let op = op.about(
+        "On the events that are given, or on the most recent ones. Nothing is changed. With `call`, the key needs the \
+         scope `write`.",
+    );
     let op = subscription(op).takes::<trial::Asked>(false, &json!({"call": true}));
     op.answers::<trial::Answer>(200, "What came of it")
 }
@@ -149,7 +152,7 @@ pub(crate) fn get_dead_letters(op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn get_secret(op: Op<'_>) -> Op<'_> {
     let op = op.named("getSecret", SUBSCRIPTIONS, "What its webhook's calls are signed with");
-    subscription(op).answers::<secrets::Shown>(200, "What signs now").tagged()
+    subscription(op).answers::<secrets::Shown>(200, "What signs now").tagged().cached()
 }
 
 pub(crate) fn list_topics(op: Op<'_>) -> Op<'_> {

@@ -7,7 +7,7 @@ use http::Request;
 use proptest::prop_assert;
 use proptest::test_runner::TestRunner;
 
-use crate::world::{KEY, World, request};
+use crate::world::{KEY, World, record, request};
 
 const LIKES: &str = "/v1/subscriptions/likes";
 
@@ -94,6 +94,35 @@ async fn a_query_that_nobody_reads_is_refused() {
     }
     world.get("/v1/subscriptions?cursor=%00").await.refused(400, "invalid-request", &["/cursor"]);
     world.get("/v1/topics?limit=1e3&sort=x").await.refused(400, "invalid-request", &["/limit", "/sort"]);
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_list_is_refused() {
+    let world = World::new().await;
+    for name in ["aa", "bb"] {
+        world.subscribe(name, "").await.json(201);
+        world.put(&format!("/v1/topics/{name}"), "{}").await.json(201);
+        world.put(&format!("/v1/admin/tenants/{name}"), "{}").await.json(201);
+        world.post("/v1/keys", r#"{"scopes":["read"]}"#).await.json(201);
+    }
+    world.append("fpaas.local.t.aa", 0, (0..2).map(|n| record("k", "1", n))).await;
+    let lists = ["subscriptions", "topics", "admin/tenants", "keys", "topics/aa/records"];
+    for list in lists {
+        let page = world.get(&format!("/v1/{list}?limit=1")).await.json(200);
+        let cursor = page["cursor"].as_str().unwrap();
+        for other in lists {
+            let answer = world.get(&format!("/v1/{other}?cursor={cursor}")).await;
+            if other == list {
+                answer.json(200);
+            } else {
+                answer.refused(400, "invalid-request", &["/cursor"]);
+            }
+        }
+    }
+    // Nor is any text, such as a name.
+    for text in ["YWE", "L2Fh", ""] {
+        world.get(&format!("/v1/subscriptions?cursor={text}")).await.refused(400, "invalid-request", &["/cursor"]);
+    }
 }
 
 #[tokio::test]

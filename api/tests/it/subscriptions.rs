@@ -249,6 +249,15 @@ async fn a_rotated_secret_is_shown_beside_the_new_one_until_its_time_is_over() {
     assert_eq!(answer["previous"], json!({"secret": first, "until": "2026-11-24T20:00:00.000Z"}));
     assert_eq!(world.get(&format!("{LIKES}/secret")).await.json(200), answer);
     assert_eq!(world.get(LIKES).await.headers["etag"], rotated.headers["etag"]);
+    for (header, tag, status) in [
+        ("if-none-match", rotated.headers["etag"].clone(), 304),
+        ("if-none-match", "\"1\"".parse().unwrap(), 200),
+        ("if-match", "\"1\"".parse().unwrap(), 412),
+    ] {
+        let mut request = crate::world::request("GET", &format!("{LIKES}/secret"), axum::body::Body::empty());
+        request.headers_mut().insert(header, tag);
+        assert_eq!(world.call(request).await.status, status, "{header}");
+    }
 
     let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let asked = json!({"secret": own, "overlapMs": 0}).to_string();
