@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use fpaas_core::{Incarnation, KeyHash, TenantId, hash, limits};
 use fpaas_state::{Applied, Change, Command, Context, Expects, Once, Outcome, Standings, Told};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::config::Config;
 use crate::phase::Phase;
 use crate::problem::{Kind, Problem};
 use crate::requests::Requests;
-use crate::share::Shares;
+use crate::share::{Shares, Turn, Turns};
 use crate::used::Used;
 
 /// Made once; shared by all requests.
@@ -19,7 +19,7 @@ pub(crate) struct App {
     pub(crate) context: Context,
     pub(crate) config: Config,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) tails: Arc<Semaphore>,
+    pub(crate) tails: Arc<Shares>,
     pub(crate) standings: Standings,
     /// What other nodes say.
     pub(crate) told: Told,
@@ -29,7 +29,7 @@ pub(crate) struct App {
     /// Of no key: what one that is not there is compared with.
     pub(crate) nobody: KeyHash,
     /// Expressions that are evaluated for whoever asks: no more at once than keep others from being answered.
-    pub(crate) evaluations: Arc<Semaphore>,
+    pub(crate) evaluations: Turns,
     /// Bytes of bodies that are arriving.
     pub(crate) bodies: Arc<Shares>,
     /// Webhooks that are tried.
@@ -54,7 +54,12 @@ pub(crate) struct Readable {
     pub(crate) topic: Arc<str>,
     /// How many.
     pub(crate) partitions: u32,
+    /// Names it, and no other topic that had its name before: what a place in it is told by.
+    pub(crate) making: String,
 }
+
+/// Of [`Readable::making`].
+pub(crate) const MAKING_DIGITS: usize = 12;
 
 impl App {
     pub(crate) fn new(
@@ -63,41 +68,36 @@ impl App {
         phase: watch::Receiver<Phase>,
         served: &'static Served,
     ) -> Self {
-        let tails = Arc::new(Semaphore::new(limits::TAILS_MAX));
         Self {
             context,
             config,
             phase,
-            tails,
+            tails: Shares::new(limits::TAILS_MAX, limits::TAILS_EACH),
             standings: Standings::default(),
             told: Told::default(),
             requests: Requests::default(),
             used: Used::default(),
             served,
             nobody: KeyHash::of(""),
-            evaluations: Arc::new(Semaphore::new(limits::EVALUATIONS_MAX)),
+            evaluations: Turns::new(limits::EVALUATIONS_MAX, limits::EVALUATIONS_EACH),
             bodies: Shares::new(limits::API_BODIES_BYTES_MAX, limits::API_BODIES_BYTES_EACH),
             trials: Shares::new(limits::TRIALS_MAX, limits::TRIALS_EACH),
             scrapes: Mutex::default(),
         }
     }
 
-    /// A topic of the log, to be read.
-    pub(crate) async fn describe(&self, topic: String) -> Result<Readable, Problem> {
+    /// A topic of the log that was made at this revision, to be read.
+    pub(crate) async fn describe(&self, topic: String, incarnation: u64) -> Result<Readable, Problem> {
+        let making = hash::hex(&[topic.as_bytes(), &incarnation.to_be_bytes()], MAKING_DIGITS);
         let spec = self.context.log.describe_topic(&topic).await?;
         let partitions = spec.ok_or_else(|| fpaas_log::Error::NoSuchTopic(topic.clone()))?.partitions;
-        Ok(Readable { topic: topic.into(), partitions })
+        Ok(Readable { topic: topic.into(), partitions, making })
     }
 
     /// A turn for what may cost a core for a while. It is over when the work is, whether anybody waits for that or not.
-    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let turn = Arc::clone(&self.evaluations).acquire_owned();
-        match tokio::time::timeout(limits::EVALUATION_WAIT, turn).await {
-            Ok(turn) => turn.map_err(|error| Problem::internal(&error)),
-            Err(_) => {
-                Err(Problem::new(Kind::Unavailable, "too many expressions are being tried: ask again in a moment"))
-            }
-        }
+    pub(crate) async fn turn(&self, tenant: &TenantId) -> Result<Turn, Problem> {
+        let turn = self.evaluations.of(tenant, limits::EVALUATION_WAIT).await;
+        turn.map_err(|full| Problem::full(&full, "expressions that are tried"))
     }
 
     /// Waits, not for long, until this node knows what `expects` names: it may have been read at another one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use fpaas_core::{KeyHash, Scope};
+use fpaas_core::{KeyHash, Scope, Violation};
 use fpaas_state::KeyEntry;
 use http::{HeaderMap, HeaderValue, header};
 
@@ -50,6 +50,7 @@ pub(crate) async fn require(
     next: Next,
 ) -> Result<Response, Problem> {
     let who = identify(&app, request.headers());
+    let unauthorized = || unauthorized(request.headers());
     if *app.phase.borrow() == Phase::Starting && bearer(request.headers()).is_some() {
         return Err(Problem::new(Kind::Unavailable, "the server is starting: ask /readyz"));
     }
@@ -65,12 +66,7 @@ pub(crate) async fn require(
 }
 
 /// Around each route: lets those pass whose key permits it.
-pub(crate) async fn permit(
-    State(needs): State<Needs>,
-    caller: Caller,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
+pub(crate) async fn permit(needs: Needs, caller: Caller, request: Request, next: Next) -> Result<Response, Problem> {
     let scope = match needs {
         Needs::Scope(scope) => scope,
         Needs::Change if is_dry(request.uri().query().unwrap_or_default()) => Scope::Read,
@@ -89,7 +85,7 @@ pub(crate) fn operator(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     match identify(app, headers) {
         Some(Who::Operator) => Ok(()),
         Some(Who::Tenant(_)) => Err(Problem::not_found("route", "/metrics")),
-        None => Err(unauthorized()),
+        None => Err(unauthorized(headers)),
     }
 }
 
@@ -110,6 +106,10 @@ fn identify(app: &App, headers: &HeaderMap) -> Option<Who> {
 
 /// A tenant's key is for that tenant; the operator's is for whichever it names.
 fn caller(app: Arc<App>, who: Who, headers: &HeaderMap) -> Result<Caller, Problem> {
+    if is_twice(headers, TENANT) {
+        let detail = "the header FPaaS-Tenant is given twice: name one tenant";
+        return Err(Problem::invalid(vec![Violation::new("", detail)]));
+    }
     let named = headers.get(TENANT).map(|name| name.to_str().unwrap_or_default());
     let caller = match who {
         Who::Operator => {
@@ -126,7 +126,11 @@ fn caller(app: Arc<App>, who: Who, headers: &HeaderMap) -> Result<Caller, Proble
     }
 }
 
+/// None where there are several: nobody can say which of them is meant.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
+    if is_twice(headers, header::AUTHORIZATION.as_str()) {
+        return None;
+    }
     let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
@@ -138,9 +142,17 @@ fn is_dry(query: &str) -> bool {
     asked.peek().is_some() && asked.all(|dry| dry)
 }
 
-fn unauthorized() -> Problem {
-    Problem::new(Kind::Unauthorized, "send the key as `Authorization: Bearer <key>`")
+fn is_twice(headers: &HeaderMap, name: &str) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
 }
+
+fn unauthorized(headers: &HeaderMap) -> Problem {
+    let twice = is_twice(headers, header::AUTHORIZATION.as_str());
+    let detail = if twice { "the header Authorization is given twice: send one key" } else { SEND };
+    Problem::new(Kind::Unauthorized, detail)
+}
+
+const SEND: &str = "send the key as `Authorization: Bearer <key>`";
 
 fn no_such_route(request: &Request) -> Problem {
     Problem::not_found("route", request.uri().path())

@@ -62,9 +62,9 @@ async fn collect(body: Body, mut share: Option<Share>) -> Result<Bytes, Problem>
         let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body broke off"))?;
         seen += chunk.len();
         if seen <= limits::API_BODY_BYTES_MAX {
-            if share.as_mut().is_some_and(|share| !share.grow(chunk.len())) {
-                let detail = "too many large requests are arriving: send it again in a moment";
-                return Err(Problem::new(Kind::Unavailable, detail));
+            if let Some(share) = &mut share {
+                let grown = share.grow(chunk.len());
+                grown.map_err(|full| Problem::full(&full, "bytes of bodies that arrive"))?;
             }
             // Never twice as much as there is.
             if whole.capacity() - whole.len() < chunk.len() {

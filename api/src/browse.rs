@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use fpaas_core::{Offset, TopicPartition, limits};
+use fpaas_core::{Offset, TopicPartition, Violation, limits};
 use fpaas_log::{FetchBounds, Log, Stored};
 use http::header;
 use schemars::JsonSchema;
@@ -19,6 +19,8 @@ use crate::params::Params;
 use crate::problem::Problem;
 use crate::starts;
 
+const FOREIGN: &str = "is not a cursor of this topic, or of one that had its name before: begin anew";
+
 /// Which page is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -29,6 +31,8 @@ pub(crate) struct Wanted {
     /// True when no other partition is read.
     only: bool,
     limit: usize,
+    /// Of which topic it is a later page.
+    making: Option<String>,
 }
 
 impl Wanted {
@@ -44,6 +48,7 @@ impl Wanted {
             from: from.unwrap_or(From::Earliest),
             only: partition.is_some(),
             limit,
+            making: None,
         };
         if offset.is_some() && partition.is_none() && partitions > 1 {
             params.wrong("offset", "needs a partition, since each counts its own");
@@ -54,23 +59,38 @@ impl Wanted {
         if let Some(text) = cursor {
             // It holds what the first page was asked with, so that what is repeated beside it changes nothing.
             match Cursor::decode(&text).filter(|cursor| cursor.partition < partitions) {
-                Some(cursor) => wanted.go_on(&cursor),
-                None => params.wrong("cursor", "is not a cursor of this topic"),
+                Some(cursor) => wanted.go_on(cursor),
+                None => params.wrong("cursor", FOREIGN),
             }
         }
         params.finish()?;
         Ok(wanted)
     }
 
-    fn go_on(&mut self, cursor: &Cursor) {
+    fn go_on(&mut self, cursor: Cursor) {
         self.partition = cursor.partition;
         self.offset = Some(cursor.offset);
         self.only = cursor.then.is_none();
         self.from = cursor.then.unwrap_or(From::Earliest);
+        self.making = Some(cursor.making);
     }
 
-    fn cursor(&self, partition: u32, offset: Offset) -> Cursor {
-        Cursor { partition, offset, then: (!self.only).then_some(self.from) }
+    fn cursor(&self, readable: &Readable, partition: u32, offset: Offset) -> Cursor {
+        Cursor { making: readable.making.clone(), partition, offset, then: (!self.only).then_some(self.from) }
+    }
+
+    /// A later page is of the same topic as the one before it, whatever has its name now, and begins where that ended.
+    async fn check(&self, log: &dyn Log, readable: &Readable) -> Result<(), Problem> {
+        let Some(making) = &self.making else { return Ok(()) };
+        let refuse = |detail: &str| Err(Problem::invalid(vec![Violation::new("/cursor", detail)]));
+        if *making != readable.making {
+            return refuse(FOREIGN);
+        }
+        let at = TopicPartition::new(Arc::clone(&readable.topic), self.partition);
+        if self.offset > Some(log.watermarks(&at).await?.end) {
+            return refuse("is of records that the topic does not hold: begin anew");
+        }
+        Ok(())
     }
 }
 
@@ -92,6 +112,18 @@ pub(crate) struct Page {
     cursor: Option<Cursor>,
     /// In the partition of the last record; where there is none, in the last one that was read.
     next: Offset,
+    lost: Vec<Lost>,
+}
+
+/// Offsets of records that retention removed before they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "LostRecords")]
+pub(crate) struct Lost {
+    pub(crate) partition: u32,
+    /// The first of them.
+    pub(crate) from: Offset,
+    /// Where reading goes on.
+    pub(crate) to: Offset,
 }
 
 impl Page {
@@ -99,7 +131,7 @@ impl Page {
     pub(crate) fn answer(&self, item: for<'a> fn(u32, &'a Stored) -> Item<'a>) -> Response {
         let items = self.records.iter().map(|(partition, stored)| item(*partition, stored)).collect();
         let cursor = self.cursor.as_ref().map(Cursor::encode);
-        match serde_json::to_vec(&Body { items, cursor, next_offset: self.next }) {
+        match serde_json::to_vec(&Body { items, cursor, next_offset: self.next, lost: &self.lost }) {
             Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
             Err(error) => Problem::internal(&error).into_response(),
         }
@@ -132,10 +164,15 @@ pub(crate) struct Body<'a> {
     cursor: Option<String>,
     /// Where the last partition that was read goes on.
     next_offset: Offset,
+    /// What retention removed behind the place at which the page was to begin; absent where that is nothing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(with = "Option<Vec<Lost>>")]
+    lost: &'a [Lost],
 }
 
 /// Reads the page.
 pub(crate) async fn page(log: &dyn Log, readable: &Readable, wanted: Wanted) -> Result<Page, Problem> {
+    wanted.check(log, readable).await?;
     let mut page = Page::default();
     let end = if wanted.only { wanted.partition + 1 } else { readable.partitions };
     for partition in wanted.partition..end {
@@ -145,7 +182,7 @@ pub(crate) async fn page(log: &dyn Log, readable: &Readable, wanted: Wanted) -> 
             None => starts::resolve(log, &at, wanted.from).await?,
         };
         if let Some(more) = read(log, &at, begin, wanted.limit, &mut page).await? {
-            page.cursor = Some(wanted.cursor(partition, more));
+            page.cursor = Some(wanted.cursor(readable, partition, more));
             break;
         }
     }
@@ -163,6 +200,9 @@ async fn read(
     let mut next = begin;
     loop {
         let fetched = log.fetch(at, next, page.room(limit)).await?;
+        if let Some(to) = fetched.lost_until {
+            page.lost.push(Lost { partition: at.partition.0, from: next, to });
+        }
         if let Some(first) = fetched.records.first().filter(|_| page.is_full(limit)) {
             return Ok(Some(first.offset));
         }
@@ -193,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_stand_together_is_refused() {
-        let all = || Wanted { partition: 0, offset: None, from: From::Earliest, only: false, limit: 100 };
+        let all = || Wanted { partition: 0, offset: None, from: From::Earliest, only: false, limit: 100, making: None };
         check("", Ok(all())).await;
         check("limit=1000&from=latest", Ok(Wanted { limit: 1000, from: From::Latest, ..all() })).await;
         check("partition=3&offset=7", Ok(Wanted { partition: 3, offset: Some(Offset(7)), only: true, ..all() })).await;
@@ -216,8 +256,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_cursor_holds_all_but_the_limit() {
-        let cursor = Cursor { partition: 2, offset: Offset(5), then: Some(From::Latest) };
-        let wanted = || Wanted { partition: 2, offset: Some(Offset(5)), from: From::Latest, only: false, limit: 9 };
+        let making = || "0123456789ab".to_owned();
+        let cursor = Cursor { making: making(), partition: 2, offset: Offset(5), then: Some(From::Latest) };
+        let (offset, making) = (Some(Offset(5)), Some(making()));
+        let wanted =
+            || Wanted { partition: 2, offset, from: From::Latest, only: false, limit: 9, making: making.clone() };
         check(&format!("limit=9&cursor={}", cursor.encode()), Ok(wanted())).await;
         // What the first page was asked with may be repeated beside it.
         check(&format!("limit=9&partition=1&from=earliest&cursor={}", cursor.encode()), Ok(wanted())).await;

@@ -94,7 +94,10 @@ impl Caller {
     /// The topic of that name, to be read.
     pub(crate) async fn readable(&self, name: &str) -> Result<Readable, Problem> {
         let name = self.topic_name(name)?;
-        self.app.describe(self.app.context.topics.of_tenant(&self.tenant, &name)).await
+        // The built-in source is made once.
+        let incarnation =
+            self.app.context.control.view().topic(&self.tenant, &name).map_or(0, |entry| entry.incarnation);
+        self.app.describe(self.app.context.topics.of_tenant(&self.tenant, &name), incarnation).await
     }
 
     /// Asks for a change of something of the tenant's that is as expected.

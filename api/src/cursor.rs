@@ -21,6 +21,9 @@ pub(crate) enum From {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cursor {
+    /// Of which topic.
+    #[serde(rename = "t")]
+    pub(crate) making: String,
     #[serde(rename = "p")]
     pub(crate) partition: u32,
     #[serde(rename = "o")]
@@ -69,12 +72,12 @@ mod tests {
     fn a_cursor_is_read_back_and_others_are_refused() {
         let at = Some(From::At(Timestamp::from_millis(-5)));
         for then in [None, Some(From::Earliest), Some(From::Latest), at] {
-            let cursor = Cursor { partition: 3, offset: Offset(u64::MAX), then };
+            let cursor = Cursor { making: "0123456789ab".to_owned(), partition: 3, offset: Offset(u64::MAX), then };
             let text = cursor.encode();
             assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)), "{text}");
             assert_eq!(Cursor::decode(&text), Some(cursor));
         }
-        for text in ["", "x", "e30", "=", "{}", &encode(b"{\"p\":1,\"o\":1,\"f\":null,\"x\":1}")] {
+        for text in ["", "x", "e30", "=", "{}", &encode(b"{\"t\":\"\",\"p\":1,\"o\":1,\"f\":null,\"x\":1}")] {
             assert_eq!(Cursor::decode(text), None, "{text}");
         }
     }

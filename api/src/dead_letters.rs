@@ -11,7 +11,7 @@ use crate::problem::Problem;
 pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Result<Response, Problem> {
     let entry = caller.subscription(&name)?;
     let topic = caller.app.context.topics.dead_letters(&entry.tenant, &entry.id, entry.incarnation);
-    let readable = caller.app.describe(topic).await?;
+    let readable = caller.app.describe(topic, entry.incarnation.0).await?;
     let wanted = Wanted::parse(params, readable.partitions)?;
     Ok(browse::page(&*caller.app.context.log, &readable, wanted).await?.answer(item::dead_letter))
 }

@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
-use crate::app::{App, Readable};
+use crate::app::Readable;
+use crate::caller::Caller;
 use crate::item;
 use crate::problem::Problem;
 
@@ -52,9 +53,13 @@ pub(crate) struct Recent {
 }
 
 /// Tries it.
-pub(crate) async fn answer(app: &App, subscription: &Subscription, source: &Readable) -> Result<Response, Problem> {
-    let turn = app.turn().await?;
-    let recent = recent(&*app.context.log, source).await?;
+pub(crate) async fn answer(
+    caller: &Caller,
+    subscription: &Subscription,
+    source: &Readable,
+) -> Result<Response, Problem> {
+    let turn = caller.app.turn(&caller.tenant).await?;
+    let recent = recent(&*caller.app.context.log, source).await?;
     let filter = Filter::compile(&subscription.filter);
     let tried = tokio::task::spawn_blocking(move || {
         let tried = tried(&filter, &recent);

@@ -1,9 +1,7 @@
 //! `/v1/jmespath:evaluate`: what an expression makes of events, as filters would see them.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use fpaas_core::{Violation, limits};
 use fpaas_expression::{Document, EvaluationError, Expression};
 use schemars::JsonSchema;
@@ -12,8 +10,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::app::App;
 use crate::body;
+use crate::caller::Caller;
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::strict::Parsed;
@@ -45,18 +43,14 @@ enum Evaluation {
     Error { error: String },
 }
 
-pub(crate) async fn post(
-    State(app): State<Arc<App>>,
-    params: Params,
-    request: Request,
-) -> Result<Json<Evaluated>, Problem> {
+pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Result<Json<Evaluated>, Problem> {
     params.finish()?;
     let asked = Parsed::<Asked>::of(&body::read(request).await?);
     let asked = asked.checked(violations).map_err(Problem::invalid)?;
     let expression = Expression::compile(&asked.expression).map_err(|error| {
         Problem::invalid(vec![Violation::new("/expression", format!("must be a JMESPath: {error}"))])
     })?;
-    let turn = app.turn().await?;
+    let turn = caller.app.turn(&caller.tenant).await?;
     let evaluated = tokio::task::spawn_blocking(move || {
         let evaluated = evaluate(&expression, &asked.events);
         drop(turn);

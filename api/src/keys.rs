@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use fpaas_core::{KeyHash, KeyId, Scope, Timestamp, Violation, limits, rfc3339};
 use fpaas_state::{Change, Expects, KeyEntry, Outcome};
-use http::StatusCode;
+use http::{StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Re
     let now = caller.app.context.clock.now();
     let (parts, body) = request.into_parts();
     let bytes = body::read_parts(&parts, body).await?;
-    let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
+    let once = once::of(&parts.headers, parts.uri.path(), &bytes, None)?;
     let asked = Parsed::<Asked>::of(&bytes);
     let asked = asked.checked(|asked| violations(asked, now)).map_err(Problem::invalid)?;
     let quota = match quota::check_key(&caller) {
@@ -115,7 +115,10 @@ pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Re
     }
     let view = caller.app.context.control.view();
     let entry = view.keys.get(&id).ok_or_else(|| Problem::not_found("key", id.as_str()))?;
-    Ok((StatusCode::CREATED, Json(Shown::new(&caller.app, entry, Some(text)))).into_response())
+    // Under the path at which it was made, for whoever may make it there.
+    let place = format!("{}/{id}", parts.uri.path());
+    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(Shown::new(&caller.app, entry, Some(text))))
+        .into_response())
 }
 
 /// The text of a key is nowhere, so that it cannot be shown again.

@@ -26,6 +26,7 @@ mod key;
 mod keys;
 mod lag;
 mod list;
+mod mask;
 mod messages;
 mod metrics;
 mod once;

@@ -7,6 +7,7 @@
 mod operation;
 pub(crate) mod operations;
 mod page;
+mod patched;
 mod schemas;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tracing::error;
 
 use crate::etag;
+use crate::share::Full;
 
 /// What the `type` of every problem starts with.
 pub(crate) const TYPE_PREFIX: &str = "urn:fpaas:problem:";
@@ -73,8 +74,10 @@ kinds! {
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The Idempotency-Key is another request's";
     /// The body is not said to be JSON, or is compressed.
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body must be JSON";
-    /// As many tails as the process serves are open.
+    /// As many tails as a tenant may have are open.
     TooManyTails = "too-many-tails", TOO_MANY_REQUESTS, "Too many tails are open";
+    /// A tenant has as much under way as one may have.
+    TooManyRequests = "too-many-requests", TOO_MANY_REQUESTS, "The tenant asks for too much at a time";
     /// Our fault; the log of the process says more.
     Internal = "internal-error", INTERNAL_SERVER_ERROR, "Something went wrong inside";
     /// Not now: it is starting, or the log is not available for a moment.
@@ -141,6 +144,17 @@ impl Problem {
         Self { revision, ..Self::new(Kind::PreconditionFailed, detail) }
     }
 
+    /// There is no more of `what`, such as "webhooks that are tried": for the tenant, whose limit is said, or for all.
+    pub(crate) fn full(full: &Full, what: &str) -> Self {
+        match full {
+            Full::Own { tenant, most } => {
+                let detail = format!("the tenant {tenant} may have {most} {what} at a time: ask again in a moment");
+                Self::new(Kind::TooManyRequests, detail)
+            }
+            Full::All => Self::new(Kind::Unavailable, format!("all tenants together have too many {what}: ask again")),
+        }
+    }
+
     /// True of [`Self::unexpected`].
     pub(crate) fn is_unexpected(&self) -> bool {
         self.kind == Kind::PreconditionFailed
@@ -201,7 +215,7 @@ impl IntoResponse for Problem {
             Kind::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"fpaas\""));
             }
-            Kind::Unavailable | Kind::TooManyTails => {
+            Kind::Unavailable | Kind::TooManyTails | Kind::TooManyRequests => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

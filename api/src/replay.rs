@@ -64,6 +64,9 @@ enum State {
     Paused,
     /// All of it is in the subscription's deliveries.
     Done,
+    /// It was cancelled, or another one has followed it: how far it came is not known any more, and what is said of it
+    /// is where it began. In the answer to a request that is sent again.
+    Ended,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -80,8 +83,8 @@ pub(crate) async fn start(caller: &Caller, name: &str, request: Request) -> Resu
     let (parts, body) = request.into_parts();
     let bytes = body::read_parts(&parts, body).await?;
     let expects = conditions::expects(&parts.headers)?;
-    let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
     let entry = caller.subscription(name)?;
+    let once = once::of(&parts.headers, parts.uri.path(), &bytes, Some(entry.incarnation))?;
     let source = caller.readable(entry.config.source.topic.as_str()).await?;
     let asked = if bytes.is_empty() { Asked::default() } else { read(&bytes, source.partitions)? };
     // One that is not over is refused where the command is applied: it may have been begun by this very request.
@@ -101,8 +104,11 @@ pub(crate) async fn start(caller: &Caller, name: &str, request: Request) -> Resu
     };
     let applied = caller.submit_once(expects, once, change).await?;
     match (&applied.outcome, &applied.subscription) {
-        (Outcome::Replaced, Some(entry)) => answer(caller, entry).await,
-        (Outcome::NotFound, _) => Err(Problem::not_found("subscription", name)),
+        (Outcome::Replaced, Some(entry)) => {
+            let began = applied.began.as_ref();
+            Ok(once::marked(applied.repeated, answer(caller, entry, began.or(entry.replay.as_ref())).await?))
+        }
+        (Outcome::NotFound | Outcome::Replaced, _) => Err(Problem::not_found("subscription", name)),
         (outcome, _) => Err(app::unexpected(outcome)),
     }
 }
@@ -179,21 +185,24 @@ async fn range(
 pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Result<Response, Problem> {
     params.finish()?;
     let entry = caller.subscription(&name)?;
-    answer(&caller, &entry).await
+    answer(&caller, &entry, entry.replay.as_ref()).await
 }
 
-async fn answer(caller: &Caller, entry: &SubscriptionEntry) -> Result<Response, Problem> {
-    let replay = entry.replay.as_ref().ok_or_else(|| Problem::not_found("replay of", entry.id.as_str()))?;
+async fn answer(caller: &Caller, entry: &SubscriptionEntry, replay: Option<&Replay>) -> Result<Response, Problem> {
+    let replay = replay.ok_or_else(|| Problem::not_found("replay of", entry.id.as_str()))?;
     Ok(Json(shown(caller, entry, replay).await?).into_response())
 }
 
 async fn shown(caller: &Caller, entry: &SubscriptionEntry, replay: &Replay) -> Result<Shown, Problem> {
     let context = &caller.app.context;
     let topic = context.topics.of_tenant(&entry.tenant, &entry.config.source.topic);
+    let ended = entry.replay.as_ref().is_none_or(|current| current.since != replay.since);
     let mut partitions = Vec::new();
     for ((partition, from), to) in (0u32..).zip(&replay.from).zip(&replay.to) {
         let at = TopicPartition::new(topic.as_str(), partition);
-        let position = if from < to {
+        let position = if ended {
+            *from
+        } else if from < to {
             let row = caller.app.standings.of_replay(context, entry, replay.since, &at).await?;
             row.map_or(*from, |row| row.position)
         } else {
@@ -205,6 +214,7 @@ async fn shown(caller: &Caller, entry: &SubscriptionEntry, replay: &Replay) -> R
     let all = sum(|part| part.to.0.saturating_sub(part.from.0));
     let done = sum(|part| part.position.min(part.to).0.saturating_sub(part.from.0));
     let state = match () {
+        () if ended => State::Ended,
         () if done >= all => State::Done,
         () if entry.config.is_paused() => State::Paused,
         () => State::Running,

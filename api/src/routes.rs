@@ -8,10 +8,11 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fpaas_core::Scope;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::app::App;
 use crate::auth::{self, Needs};
+use crate::caller::Caller;
 use crate::openapi::{Described, Operation, operations as says};
 use crate::{
     control, dead_letters, evaluate, health, keys, messages, metrics, openapi, problem, replay, secrets, status,
@@ -58,7 +59,7 @@ routes! {
     POST "/v1/subscriptions/{id}:pause" WRITE => subscriptions::act, says::pause_subscription;
     POST "/v1/subscriptions/{id}:resume" WRITE => subscriptions::act, says::resume_subscription;
     POST "/v1/subscriptions/{id}:rotateSecret" WRITE => subscriptions::act, says::rotate_secret;
-    POST "/v1/subscriptions/{id}:test" WRITE => subscriptions::act, says::test_subscription;
+    POST "/v1/subscriptions/{id}:test" READ => subscriptions::act, says::test_subscription;
     POST "/v1/subscriptions/{id}:replay" WRITE => subscriptions::act, says::start_replay;
     GET "/v1/subscriptions/{id}/replay" READ => replay::get, says::get_replay;
     DELETE "/v1/subscriptions/{id}/replay" WRITE => replay::cancel, says::cancel_replay;
@@ -105,10 +106,20 @@ impl Route {
         self.path.split_once("}:").map_or(self.path, |(name, _)| self.path.get(..=name.len()).unwrap_or(self.path))
     }
 
+    fn is_served_with(&self, other: &Self) -> bool {
+        other.method == self.method && other.served_at() == self.served_at()
+    }
+
     /// True of the first of several actions.
     fn is_first(&self) -> bool {
-        let same = |other: &&Self| other.method == self.method && other.served_at() == self.served_at();
-        ROUTES.iter().find(same).is_some_and(|first| first.path == self.path)
+        ROUTES.iter().find(|other| self.is_served_with(other)).is_some_and(|first| first.path == self.path)
+    }
+
+    /// What a request at this path needs that the router has brought here: that of the action it names. What the path
+    /// does not say plainly is what the first of them needs.
+    fn needed_at(&self, path: &str) -> Needs {
+        let mut actions = ROUTES.iter().filter(|other| self.is_served_with(other));
+        actions.find(|action| is_at(action.path, path)).map_or(self.needs, |action| action.needs)
     }
 
     /// True of those that everybody may ask, and which answer by themselves where somebody may not.
@@ -123,7 +134,11 @@ pub(crate) async fn allow(request: Request, next: Next) -> Response {
     let methods = allowed(request.uri().path());
     let is_other = !methods.is_empty() && !methods.split(',').any(|method| method == request.method());
     let mut response = next.run(request).await;
-    if is_other && let Ok(methods) = HeaderValue::try_from(methods) {
+    let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    if is_refused
+        && is_other
+        && let Ok(methods) = HeaderValue::try_from(methods)
+    {
         response.headers_mut().insert(header::ALLOW, methods);
     }
     response
@@ -147,11 +162,14 @@ fn is_at(template: &str, path: &str) -> bool {
 
 /// What is behind a key.
 pub(crate) fn guarded(app: &Arc<App>) -> Router<Arc<App>> {
-    let guard = |needs| middleware::from_fn_with_state(needs, auth::permit);
+    let guard = |route: &'static Route| {
+        middleware::from_fn(move |caller: Caller, request: Request, next: Next| {
+            auth::permit(route.needed_at(request.uri().path()), caller, request, next)
+        })
+    };
     let closed = ROUTES.iter().filter(|route| !route.is_open() && route.is_first());
-    let routes = closed.fold(Router::new(), |all, route| {
-        all.route(route.served_at(), (route.handler)().route_layer(guard(route.needs)))
-    });
+    let routes = closed
+        .fold(Router::new(), |all, route| all.route(route.served_at(), (route.handler)().route_layer(guard(route))));
     routes
         .method_not_allowed_fallback(problem::method_not_allowed)
         .route_layer(middleware::from_fn_with_state(Arc::clone(app), auth::require))
@@ -180,6 +198,20 @@ mod tests {
             ("/v1/nothing", ""),
         ] {
             assert_eq!(allowed(path), methods, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_action_needs_what_the_table_says_of_it_and_one_that_is_written_otherwise_no_less() {
+        let act = ROUTES.iter().find(|route| route.is_first() && route.path.contains("}:")).unwrap();
+        for (path, needs) in [
+            ("/v1/subscriptions/likes:test", READ),
+            ("/v1/subscriptions/likes:pause", WRITE),
+            ("/v1/subscriptions/likes%3Atest", WRITE),
+            ("/v1/subscriptions/likes:testing", WRITE),
+            ("/v1/subscriptions/likes", WRITE),
+        ] {
+            assert_eq!(act.needed_at(path), needs, "{path}");
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use fpaas_core::subscription::Secret;
 use fpaas_core::{Timestamp, Violation, limits, rfc3339};
 use fpaas_state::{Change, Outcome, SubscriptionEntry};
-use http::header;
+use http::{HeaderMap, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,9 +52,15 @@ impl Default for Rotation {
     }
 }
 
-pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Result<Response, Problem> {
+pub(crate) async fn get(
+    caller: Caller,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     params.finish()?;
-    Ok(shown(&caller, &*caller.subscription(&name)?))
+    let entry = caller.subscription(&name)?;
+    conditions::answer(&headers, Some(entry.revision), || shown(&caller, &entry))
 }
 
 /// `…/{id}:rotateSecret`.
@@ -62,20 +68,21 @@ pub(crate) async fn rotate(caller: &Caller, name: &str, request: Request) -> Res
     let (parts, body) = request.into_parts();
     let expects = conditions::expects(&parts.headers)?;
     let bytes = body::read_parts(&parts, body).await?;
-    let once = once::of(&parts.headers, parts.uri.path(), &bytes)?;
     // Nothing needs to be said.
     let asked = if bytes.is_empty() { Rotation::default() } else { read(&bytes)? };
-    let id = caller.subscription(name)?.id.clone();
+    let entry = caller.subscription(name)?;
+    let (id, of) = (entry.id.clone(), Some(entry.incarnation));
+    let once = once::of(&parts.headers, parts.uri.path(), &bytes, of)?;
     let secret = match asked.secret {
         Some(secret) => secret,
         None => Secret::from_bytes(&app::random::<32>()?).map_err(|error| Problem::internal(&error))?,
     };
     let overlap = i64::try_from(asked.overlap_ms).unwrap_or(i64::MAX);
     let until = Timestamp::from_millis(caller.app.context.clock.now().as_millis().saturating_add(overlap));
-    let applied = caller.submit_once(expects, once, Change::RotateSecret { id, secret, until }).await?;
+    let applied = caller.submit_once(expects, once, Change::RotateSecret { id, of, secret, until }).await?;
     match (&applied.outcome, &applied.subscription) {
-        (Outcome::Replaced, Some(entry)) => Ok(shown(caller, entry)),
-        (Outcome::NotFound, _) => Err(Problem::not_found("subscription", name)),
+        (Outcome::Replaced, Some(entry)) => Ok(once::marked(applied.repeated, shown(caller, entry))),
+        (Outcome::NotFound | Outcome::Replaced, _) => Err(Problem::not_found("subscription", name)),
         (outcome, _) => Err(app::unexpected(outcome)),
     }
 }

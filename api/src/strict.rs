@@ -3,11 +3,12 @@
 //! A deserializer stops at the first error. Here the field at fault is noted and taken away, and the rest is looked at
 //! again, so that the person who sent it sees all of it at once. What was taken away is never used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use fpaas_core::{Violation, limits};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize};
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
@@ -75,6 +76,90 @@ impl<T: DeserializeOwned + Serialize> Parsed<T> {
         found.extend(rest.filter(|violation| !taken.iter().any(|taken| related(taken, &violation.pointer))));
         found.truncate(limits::API_VIOLATIONS_MAX);
         if found.is_empty() { Ok(value) } else { Err(found) }
+    }
+}
+
+/// What of `value` is a field that a `T` does not have.
+pub(crate) fn unknown_fields<T: DeserializeOwned + Serialize>(value: &Value) -> Vec<Violation> {
+    let mut found = Parsed::<T>::of(value.to_string().as_bytes()).found;
+    found.retain(|violation| violation.detail.starts_with("unknown field `"));
+    found
+}
+
+/// The fields that are given twice, at any depth. Nothing of what is no JSON.
+pub(crate) fn twice(bytes: &[u8]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let seen = Twice { pointer: String::new(), found: &mut found };
+    match seen.deserialize(&mut serde_json::Deserializer::from_slice(bytes)) {
+        Ok(()) => found,
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Looks through one value.
+struct Twice<'f> {
+    pointer: String,
+    found: &'f mut Vec<Violation>,
+}
+
+impl<'de> DeserializeSeed<'de> for Twice<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Twice<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        let at = |index: usize| format!("{}/{index}", self.pointer);
+        while items.next_element_seed(Twice { pointer: at(index), found: &mut *self.found })?.is_some() {
+            index += 1;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let pointer = format!("{}/{}", self.pointer, escape(&name));
+            if !names.insert(name) && self.found.len() < limits::API_VIOLATIONS_MAX {
+                self.found.push(Violation::new(&*pointer, "is given twice"));
+            }
+            fields.next_value_seed(Twice { pointer, found: &mut *self.found })?;
+        }
+        Ok(())
     }
 }
 
@@ -195,7 +280,7 @@ fn is_within(inner: &str, outer: &str) -> bool {
 }
 
 /// RFC 6901, section 3.
-fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 

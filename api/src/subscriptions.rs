@@ -4,12 +4,13 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use fpaas_core::subscription::{self, Processor, Secret, Subscription};
-use fpaas_core::{Offset, SubscriptionId, Violation, limits};
+use fpaas_core::{Offset, Scope, SubscriptionId, Violation, limits};
 use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::ops::Bound;
 
 use crate::app::{self, Readable};
@@ -19,15 +20,15 @@ use crate::params::{Name, Params};
 use crate::patch::Patch;
 use crate::problem::{self, Kind, Problem};
 use crate::strict::Parsed;
-use crate::{body, conditions, dry_run, etag, once, quota, replay, secrets, starts, trial};
+use crate::{body, conditions, dry_run, etag, mask, once, quota, replay, secrets, starts, trial};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "SubscriptionAnswer")]
 pub(crate) struct Shown<'a> {
     #[serde(flatten)]
-    config: &'a Subscription,
-    /// In the answer that creates it, and in no other.
+    config: Cow<'a, Subscription>,
+    /// In the answer that creates it, and at `…/secret`.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
 }
@@ -63,7 +64,7 @@ pub(crate) async fn patch(
     let patch = Patch::parse(&body::read(request).await?)?;
     if dry {
         let entry = caller.subscription(&name)?;
-        let wanted = Wanted::of(&caller, &name, &patch.applied(&entry.config)?).await?;
+        let wanted = Wanted::patched(&caller, &name, &patch, &entry.config).await?;
         return wanted.tried(&caller, &name, &expects).await;
     }
     patched(&caller, &name, &expects, &patch).await
@@ -91,15 +92,27 @@ pub(crate) async fn act(
         _ => return secrets::rotate(&caller, name, request).await,
     };
     let expects = conditions::expects(request.headers())?;
-    let once = once::of(request.headers(), request.uri().path(), b"")?;
-    // Whatever else has become of it, such as a source that is gone: it can always be paused.
-    let id = caller.subscription(name)?.id.clone();
-    let applied = caller.submit_once(expects, once, Change::SetState { id, state }).await?;
-    if applied.outcome == Outcome::NotFound {
-        return Err(Problem::not_found("subscription", name));
+    let (parts, body) = request.into_parts();
+    let bytes = body::read_parts(&parts, body).await?;
+    if !bytes.is_empty() {
+        Parsed::<Nothing>::of(&bytes).checked(|_| Vec::new()).map_err(Problem::invalid)?;
     }
-    answer(&caller, &applied)
+    // Whatever else has become of it, such as a source that is gone: it can always be paused.
+    let entry = caller.subscription(name)?;
+    let (id, of) = (entry.id.clone(), Some(entry.incarnation));
+    let once = once::of(&parts.headers, parts.uri.path(), b"", of)?;
+    let applied = caller.submit_once(expects, once, Change::SetState { id, of, state }).await?;
+    match (&applied.outcome, &applied.subscription) {
+        (Outcome::Replaced, Some(entry)) => Ok(once::marked(applied.repeated, shown(&caller, entry, None))),
+        (Outcome::NotFound | Outcome::Replaced, _) => Err(Problem::not_found("subscription", name)),
+        (outcome, _) => Err(app::unexpected(outcome)),
+    }
 }
+
+/// What an action may be sent that has nothing to say.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
 
 async fn patched(caller: &Caller, name: &str, expects: &Expects, patch: &Patch) -> Result<Response, Problem> {
     caller.app.follow(expects).await;
@@ -108,7 +121,7 @@ async fn patched(caller: &Caller, name: &str, expects: &Expects, patch: &Patch) 
         if !expects.holds(Some(entry.revision)) {
             return Err(Problem::unexpected(Some(entry.revision)));
         }
-        let wanted = Wanted::of(caller, name, &patch.applied(&entry.config)?).await?;
+        let wanted = Wanted::patched(caller, name, patch, &entry.config).await?;
         // It is there, so that where it starts is not read.
         match wanted.submitted(caller, Expects::OneOf(vec![entry.revision]), Vec::new()).await {
             Err(problem) if problem.is_unexpected() => {
@@ -130,7 +143,24 @@ struct Wanted {
 impl Wanted {
     /// What `bytes` say, once everything about it is right.
     async fn of(caller: &Caller, name: &str, bytes: &[u8]) -> Result<Self, Problem> {
-        let (id, subscription) = read(caller, name, bytes)?;
+        Self::checked(caller, read(caller, name, bytes)).await
+    }
+
+    /// The same of what is there, with a patch.
+    async fn patched(caller: &Caller, name: &str, patch: &Patch, config: &Subscription) -> Result<Self, Problem> {
+        let mut whole = patch.applied(config)?;
+        mask::restore(&mut whole, config);
+        let unknown = patch.unknown::<Subscription>(&whole);
+        let read = read(caller, name, whole.to_string().as_bytes());
+        let read = if unknown.is_empty() { read } else { Err([unknown, read.err().unwrap_or_default()].concat()) };
+        Self::checked(caller, read).await
+    }
+
+    async fn checked(
+        caller: &Caller,
+        read: Result<(SubscriptionId, Subscription), Vec<Violation>>,
+    ) -> Result<Self, Problem> {
+        let (id, subscription) = read.map_err(Problem::invalid)?;
         refuse_conflicts(caller, &id, &subscription)?;
         quota::check_subscription(caller, &id, &subscription)?;
         let source = caller.readable(subscription.source.topic.as_str()).await?;
@@ -160,26 +190,27 @@ impl Wanted {
         if let Some(Processor::Webhook(webhook)) = &mut self.subscription.processor {
             webhook.secret = None;
         }
-        dry_run::answer(&caller.app, &self.subscription, &self.source).await
+        dry_run::answer(caller, &seen(caller, &self.subscription), &self.source).await
     }
 }
 
 fn answer(caller: &Caller, applied: &Applied) -> Result<Response, Problem> {
     match (&applied.outcome, &applied.subscription) {
         (Outcome::NotFound, _) => Err(caller.gone()),
-        (Outcome::Created, Some(entry)) => Ok(created(entry)),
-        (Outcome::Replaced, Some(entry)) => Ok(shown(entry, None)),
+        (Outcome::Created, Some(entry)) => Ok(created(caller, entry)),
+        (Outcome::Replaced, Some(entry)) => Ok(shown(caller, entry, None)),
         (outcome, _) => Err(app::unexpected(outcome)),
     }
 }
 
 /// The body, once everything about it is right.
-fn read(caller: &Caller, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Subscription), Problem> {
+fn read(caller: &Caller, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Subscription), Vec<Violation>> {
     let id = SubscriptionId::parse(name);
     let checked = Parsed::<Subscription>::of(bytes).checked(|subscription| {
         let mut found = subscription.violations(caller.app.config.allow_http);
         found.extend(id_violation(id.as_ref().ok(), subscription.id.as_ref()));
         found.extend(match_violation(subscription));
+        found.extend(mask::violations(subscription));
         found.extend(source_violation(caller, name, subscription));
         found
     });
@@ -188,9 +219,9 @@ fn read(caller: &Caller, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Su
         (Err(error), checked) => {
             let mut found = vec![Violation::new("/id", format!("in the path {error}"))];
             found.extend(checked.err().unwrap_or_default());
-            Err(Problem::invalid(found))
+            Err(found)
         }
-        (Ok(_), Err(found)) => Err(Problem::invalid(found)),
+        (Ok(_), Err(found)) => Err(found),
     }
 }
 
@@ -224,17 +255,22 @@ fn source_violation(caller: &Caller, name: &str, subscription: &Subscription) ->
     (!caller.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
 }
 
-fn created(entry: &SubscriptionEntry) -> Response {
-    let mut response = (StatusCode::CREATED, shown(entry, Some(entry.secret.reveal()))).into_response();
+fn created(caller: &Caller, entry: &SubscriptionEntry) -> Response {
+    let mut response = (StatusCode::CREATED, shown(caller, entry, Some(entry.secret.reveal()))).into_response();
     if let Ok(location) = HeaderValue::try_from(format!("/v1/subscriptions/{}", entry.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }
 
-fn shown(entry: &SubscriptionEntry, secret: Option<String>) -> Response {
+fn shown(caller: &Caller, entry: &SubscriptionEntry, secret: Option<String>) -> Response {
     let tag = [(header::ETAG, etag::tag(entry.revision))];
-    (tag, Json(Shown { config: &entry.config, secret })).into_response()
+    (tag, Json(Shown { config: seen(caller, &entry.config), secret })).into_response()
+}
+
+/// As the caller may see it.
+fn seen<'c>(caller: &Caller, config: &'c Subscription) -> Cow<'c, Subscription> {
+    if caller.permits(Scope::Write) { Cow::Borrowed(config) } else { mask::masked(config) }
 }
 
 pub(crate) async fn get(
@@ -245,7 +281,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     params.finish()?;
     let entry = caller.subscription(&name)?;
-    conditions::answer(&headers, Some(entry.revision), || shown(&entry, None))
+    conditions::answer(&headers, Some(entry.revision), || shown(&caller, &entry, None))
 }
 
 pub(crate) async fn delete(
@@ -267,9 +303,8 @@ pub(crate) async fn delete(
 pub(crate) async fn list(caller: Caller, params: Params) -> Result<Json<Page<Subscription>>, Problem> {
     let wanted = list::Wanted::parse(params)?;
     let (view, tenant) = (caller.app.context.control.view(), &caller.tenant);
-    // A cursor of another list may hold what is no id: then nothing is behind it that was not before.
     let after = SubscriptionId::parse(&wanted.after).ok();
     let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded((tenant.clone(), id)));
     let behind = view.subscriptions.range((from, Bound::Unbounded)).filter(|((owner, _), _)| owner == tenant);
-    Ok(Json(wanted.page(behind.map(|((_, id), entry)| (id.to_string(), &entry.config)))?))
+    Ok(Json(wanted.page(behind.map(|((_, id), entry)| (id.to_string(), seen(&caller, &entry.config))))?))
 }

@@ -43,10 +43,11 @@ struct Moving {
 
 impl Tenant {
     /// The tenant of that name, whether anybody made it or not.
-    fn found(view: &View, name: &str) -> Result<(Self, Option<u64>), Problem> {
+    fn found(view: &View, name: &str) -> Result<(Self, u64), Problem> {
         let id = TenantId::parse(name).ok().filter(|id| view.has_tenant(id));
         let id = id.ok_or_else(|| Problem::not_found("tenant", name))?;
-        let revision = view.tenants.get(&id).map(|entry| entry.revision);
+        // The one that nobody made is there from the beginning.
+        let revision = view.tenants.get(&id).map_or(0, |entry| entry.revision);
         Ok((Self::of(view, &id), revision))
     }
 
@@ -74,7 +75,8 @@ pub(crate) async fn put(
         outcome => return Err(app::unexpected(&outcome)),
     };
     let (tenant, _) = Tenant::found(&app.context.control.view(), &name)?;
-    Ok((status, tagged(Some(applied.revision), tenant)).into_response())
+    let place = (status == StatusCode::CREATED).then(|| [(header::LOCATION, format!("/v1/admin/tenants/{id}"))]);
+    Ok((status, place, tagged(applied.revision, tenant)).into_response())
 }
 
 /// The body, once everything about it and the name in the path is right.
@@ -99,12 +101,8 @@ fn read(name: &str, bytes: &[u8]) -> Result<(TenantId, Option<PoolId>), Problem>
     }
 }
 
-/// One that nobody made has no revision.
-fn tagged(revision: Option<u64>, tenant: Tenant) -> Response {
-    match revision {
-        Some(revision) => ([(header::ETAG, etag::tag(revision))], Json(tenant)).into_response(),
-        None => Json(tenant).into_response(),
-    }
+fn tagged(revision: u64, tenant: Tenant) -> Response {
+    ([(header::ETAG, etag::tag(revision))], Json(tenant)).into_response()
 }
 
 pub(crate) async fn get(
@@ -115,7 +113,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     params.finish()?;
     let (tenant, revision) = Tenant::found(&app.context.control.view(), &name)?;
-    conditions::answer(&headers, revision, || tagged(revision, tenant))
+    conditions::answer(&headers, Some(revision), || tagged(revision, tenant))
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>, params: Params) -> Result<Json<Page<Tenant>>, Problem> {

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use fpaas_core::event::{self, header};
 use fpaas_core::{
-    Headers, HeadersBuilder, Message, Offset, Timestamp, TopicName, TopicPartition, Violation, hash, limits,
+    Headers, HeadersBuilder, Message, Offset, Scope, Timestamp, TopicName, TopicPartition, Violation, hash, limits,
 };
 use fpaas_expression::Filter;
 use fpaas_log::{Record, Stored};
@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use crate::caller::Caller;
 use crate::dry_run::{self, Recent};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::strict::Parsed;
 use crate::{app, body};
 
@@ -80,6 +80,10 @@ pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result
     let entry = caller.subscription(name)?;
     let bytes = body::read(request).await?;
     let asked = if bytes.is_empty() { Asked::default() } else { read(&bytes)? };
+    // Whoever may only read cannot have a webhook called.
+    if asked.call && !caller.permits(Scope::Write) {
+        return Err(Problem::insufficient(Scope::Write));
+    }
     let source = caller.readable(entry.config.source.topic.as_str()).await?;
     let events = match asked.events {
         Some(given) => {
@@ -88,7 +92,7 @@ pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result
         }
         None => dry_run::recent(&*caller.app.context.log, &source).await?,
     };
-    let turn = caller.app.turn().await?;
+    let turn = caller.app.turn(&caller.tenant).await?;
     let (filter, topic) = (Filter::compile(&entry.config.filter), Arc::clone(&source.topic));
     let view = caller.app.context.control.view();
     let made = view.topics.get(&(entry.tenant.clone(), entry.config.source.topic.clone())).map(|of| of.incarnation);
@@ -157,9 +161,7 @@ fn sourced((topic, incarnation): (&Arc<str>, u64), partition: u32, stored: &Stor
 
 async fn call(caller: &Caller, entry: &Arc<SubscriptionEntry>, events: Vec<Stored>) -> Result<Called, Problem> {
     let mut turn = caller.app.trials.of(&caller.tenant);
-    if !turn.grow(1) {
-        return Err(Problem::new(Kind::Unavailable, "too many webhooks are being tried: ask again in a moment"));
-    }
+    turn.grow(1).map_err(|full| Problem::full(&full, "webhooks that are tried"))?;
     let topics = &caller.app.context.topics;
     let at = TopicPartition::new(topics.deliveries(&entry.tenant, &entry.id, entry.incarnation), 0);
     let random = hash::to_hex(&app::random::<16>()?, 32);

@@ -110,8 +110,9 @@ pub const PAGE_ITEMS_MAX: usize = 1000;
 pub const PAGE_ITEMS_DEFAULT: usize = 100;
 /// The longest a PUT waits until its command is applied and durable.
 pub const API_APPLY_WAIT: Duration = Duration::from_secs(10);
-/// Open SSE tails of one process.
+/// Open SSE tails of one process, and of one tenant.
 pub const TAILS_MAX: usize = 256;
+pub const TAILS_EACH: usize = 32;
 /// Open connections of the API; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// The most bytes of a request's head.
@@ -133,9 +134,11 @@ pub const SECRET_OVERLAP_MS_DEFAULT: u64 = 24 * 3600 * 1000;
 pub const SECRET_OVERLAP_MS_MAX: u64 = 7 * SECRET_OVERLAP_MS_DEFAULT;
 /// How many of the most recent records a dry run looks at.
 pub const DRY_RUN_EVENTS_MAX: usize = 1000;
-/// How many events an expression is tried on at once, and how many such requests have their turn at a time.
+/// How many events an expression is tried on at once, how many such requests have their turn at a time, and how many of
+/// one tenant.
 pub const EVALUATE_EVENTS_MAX: usize = 100;
 pub const EVALUATIONS_MAX: usize = 2;
+pub const EVALUATIONS_EACH: usize = 1;
 /// How long one waits for its turn, and how long it may take.
 pub const EVALUATION_WAIT: Duration = Duration::from_secs(5);
 pub const EVALUATION_TIME_MAX: Duration = Duration::from_secs(2);

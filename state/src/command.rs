@@ -21,8 +21,9 @@ const VERSION: u8 = 4;
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;
-/// From this one on a topic has an incarnation; one that was made before has none, whoever reads of it when.
-const INCARNATIONS: u8 = 4;
+/// From this one on a topic has an incarnation, a change is of the subscription that was meant, and the tenant that
+/// nobody made is there in revision 0. What came of an older command stays what it was, for whoever applies it when.
+const EXACT: u8 = 4;
 
 /// One change that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +116,9 @@ pub enum Change {
     SetState {
         /// Its id.
         id: SubscriptionId,
+        /// Which subscription of that id, as whoever asked has seen it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Incarnation>,
         /// What it is from now on.
         state: State,
     },
@@ -122,6 +126,9 @@ pub enum Change {
     RotateSecret {
         /// Its id.
         id: SubscriptionId,
+        /// Which subscription of that id, as whoever asked has seen it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Incarnation>,
         /// The new one.
         secret: Secret,
         /// Until when the old one signs, too.
@@ -293,10 +300,19 @@ impl Command {
         self.v >= MOVES
     }
 
-    /// True where what it makes knows its incarnation: what came of an older command is the same for whoever applies
-    /// it.
-    pub(crate) const fn has_incarnations(&self) -> bool {
-        self.v >= INCARNATIONS
+    /// True where what it is about is told from what had the same name before.
+    pub(crate) const fn is_exact(&self) -> bool {
+        self.v >= EXACT
+    }
+
+    /// The subscription that it is about, and no other of its id.
+    pub(crate) fn means(&self) -> Option<(&SubscriptionId, Incarnation)> {
+        let (id, of) = match &self.change {
+            Change::SetState { id, of, .. } | Change::RotateSecret { id, of, .. } => (id, *of),
+            Change::StartReplay { id, of, .. } | Change::CancelReplay { id, of, .. } => (id, Some(*of)),
+            _ => return None,
+        };
+        of.filter(|_| self.is_exact()).map(|of| (id, of))
     }
 
     /// As the control topic holds it.

@@ -20,7 +20,7 @@ use tracing::warn;
 
 use crate::command::{Change, Command, Outcome};
 use crate::machine::Machine;
-use crate::view::{SubscriptionEntry, View};
+use crate::view::{Replay, SubscriptionEntry, View};
 use crate::{Error, Result};
 
 mod provision;
@@ -42,6 +42,8 @@ pub struct Applied {
     pub repeated: bool,
     /// The key that was made then.
     pub made: Option<KeyId>,
+    /// The replay that it has begun, or did then.
+    pub began: Option<Replay>,
     /// The revision that the command has made.
     pub revision: u64,
 }
@@ -304,7 +306,12 @@ impl Follower<'_> {
             Outcome::Repeated { outcome, made } => (*outcome, true, made),
             outcome => (outcome, false, None),
         };
-        Applied { outcome, subscription, repeated, made, revision: view.revision }
+        let began = match (&command.change, &subscription) {
+            (Change::StartReplay { .. }, _) if repeated => self.machine.began(command).cloned(),
+            (Change::StartReplay { .. }, Some(entry)) => entry.replay.clone(),
+            _ => None,
+        };
+        Applied { outcome, subscription, repeated, made, began, revision: view.revision }
     }
 
     async fn publish(&mut self, answers: Vec<(String, Applied)>) -> Result<()> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Change, Command, Outcome};
 use crate::once::Requests;
 use crate::view::tenants::{KeyEntry, TenantEntry};
-use crate::view::{DeletedTopic, SubscriptionEntry, TopicEntry, View};
+use crate::view::{DeletedTopic, Replay, SubscriptionEntry, TopicEntry, View};
 use crate::{Error, Result};
 
 /// How many recent commands it remembers the results of.
@@ -78,7 +78,7 @@ impl Machine {
             return outcome.clone();
         }
         let outcome = match self.requests.repeated(command) {
-            // Of the tenant that was meant, and of no later one of its name.
+            // Of the tenant and the subscription that were meant, and of no later ones of their names.
             Some(outcome) if self.view.is_meant(command) => outcome,
             _ => self.change(command),
         };
@@ -88,11 +88,22 @@ impl Machine {
 
     fn change(&mut self, command: &Command) -> Outcome {
         let outcome = self.view.change(command);
-        self.requests.note(command, &outcome);
+        self.requests.note(command, &outcome, self.just_begun(command, &outcome));
         if matches!((&command.change, &outcome), (Change::DeleteTenant {}, Outcome::Deleted)) {
             self.requests.forget(&command.tenant);
         }
         outcome
+    }
+
+    fn just_begun(&self, command: &Command, outcome: &Outcome) -> Option<Replay> {
+        let Change::StartReplay { id, .. } = &command.change else { return None };
+        let begun = *outcome == Outcome::Replaced && command.is_exact();
+        self.view.subscription(&command.tenant, id).filter(|_| begun)?.replay.clone()
+    }
+
+    /// The replay that a command which is to be done once has begun, or did when it was asked for first.
+    pub(crate) fn began(&self, command: &Command) -> Option<&Replay> {
+        self.requests.began(command)
     }
 
     fn remember(&mut self, id: Arc<str>, outcome: Outcome) {
@@ -171,7 +182,7 @@ mod tests {
     use super::*;
     use crate::command::Once;
     use expect_test::expect;
-    use fpaas_core::subscription::Secret;
+    use fpaas_core::subscription::{Secret, State};
     use fpaas_core::{Incarnation, KeyHash, KeyId, PoolId, Scope, SubscriptionId, TenantId, Timestamp, TopicName};
 
     fn put(id: &str, subscription: &str, json: &str) -> Command {
@@ -260,6 +271,47 @@ mod tests {
             assert_eq!(sent_again, Outcome::Repeated { outcome: Box::new(Outcome::Replaced), made: None });
         }
         assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
+        // What it was is known when it is cancelled, to those who have it from an image, too.
+        let began = likes(&machine).replay.clone().unwrap();
+        let cancel = Change::CancelReplay { id: likes(&machine).id.clone(), of: Incarnation(1), since: began.since };
+        let asked = replay("e", 1, None).once(Some(once));
+        for machine in [&mut machine, &mut again] {
+            machine.apply(&Command::new("d".to_owned(), Timestamp::from_millis(5), TenantId::local(), cancel.clone()));
+            assert!(matches!(machine.apply(&asked), Outcome::Repeated { .. }));
+            assert_eq!((machine.began(&asked), likes(machine).replay.as_ref()), (Some(&began), None));
+        }
+        assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
+    }
+
+    fn likes(machine: &Machine) -> &SubscriptionEntry {
+        machine.view.subscriptions.values().next().unwrap()
+    }
+
+    #[test]
+    fn what_is_asked_of_a_subscription_is_not_done_to_the_next_of_its_id() {
+        let id = || SubscriptionId::parse("likes").unwrap();
+        let pause = |name: &str, of| {
+            let change = Change::SetState { id: id(), of: Some(Incarnation(of)), state: State::Paused };
+            let once = Once { key: "k".to_owned(), fingerprint: "f".to_owned() };
+            Command::new(name.to_owned(), Timestamp::from_millis(5), TenantId::local(), change).once(Some(once))
+        };
+        let mut machine = Machine::default();
+        machine.apply(&put("a", "likes", "{}"));
+        assert_eq!(machine.apply(&pause("b", 1)), Outcome::Replaced);
+        let delete = Change::DeleteSubscription { id: id() };
+        machine.apply(&Command::new("c".to_owned(), Timestamp::from_millis(5), TenantId::local(), delete));
+        assert_eq!(machine.apply(&pause("d", 1)), Outcome::NotFound, "it is gone, whatever was done to it");
+        machine.apply(&put("e", "likes", "{}"));
+        assert_eq!(machine.apply(&pause("f", 1)), Outcome::NotFound, "that one is another");
+        assert!(!likes(&machine).config.is_paused());
+        let rotate = Change::RotateSecret {
+            id: id(),
+            of: Some(Incarnation(1)),
+            secret: Secret::from_bytes(&[9; 32]).unwrap(),
+            until: Timestamp::from_millis(7),
+        };
+        let rotate = Command::new("g".to_owned(), Timestamp::from_millis(5), TenantId::local(), rotate);
+        assert_eq!(machine.apply(&rotate), Outcome::NotFound);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use fpaas_core::{KeyId, TenantId, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Change, Command, Once, Outcome};
+use crate::view::Replay;
 
 /// What the first one came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ struct Done {
     /// The key that it has made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     made: Option<KeyId>,
+    /// The replay that it has begun: its subscription knows it only until it is cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    began: Option<Replay>,
 }
 
 /// Those that are remembered, by tenant, the oldest first.
@@ -32,10 +36,19 @@ impl Requests {
         self.0.is_empty()
     }
 
+    fn done(&self, command: &Command) -> Option<&Done> {
+        let once = command.once.as_ref()?;
+        self.0.get(&command.tenant)?.iter().rfind(|done| done.once.key == once.key)
+    }
+
+    /// The replay that a command has begun, or did when it was asked for first.
+    pub(crate) fn began(&self, command: &Command) -> Option<&Replay> {
+        self.done(command).filter(|done| command.once.as_ref() == Some(&done.once))?.began.as_ref()
+    }
+
     /// What a command comes to that was asked for before.
     pub(crate) fn repeated(&self, command: &Command) -> Option<Outcome> {
-        let once = command.once.as_ref()?;
-        let done = self.0.get(&command.tenant)?.iter().rfind(|done| done.once.key == once.key)?;
+        let (once, done) = (command.once.as_ref()?, self.done(command)?);
         if is_over(done.time, command.time) {
             return None;
         }
@@ -45,8 +58,8 @@ impl Requests {
         Some(Outcome::Repeated { outcome: Box::new(done.outcome.clone()), made: done.made.clone() })
     }
 
-    /// Remembers what a command came to.
-    pub(crate) fn note(&mut self, command: &Command, outcome: &Outcome) {
+    /// Remembers what a command came to, and the replay that it has begun.
+    pub(crate) fn note(&mut self, command: &Command, outcome: &Outcome, began: Option<Replay>) {
         let Some(once) = command.once.clone() else { return };
         // What has changed nothing may be asked for again, and come to something else.
         if !matches!(outcome, Outcome::Created | Outcome::Replaced | Outcome::Deleted) {
@@ -57,7 +70,7 @@ impl Requests {
             _ => None,
         };
         let done = self.0.entry(command.tenant.clone()).or_default();
-        done.push_back(Done { once, time: command.time, outcome: outcome.clone(), made });
+        done.push_back(Done { once, time: command.time, outcome: outcome.clone(), made, began });
         while done.len() > limits::ONCE_MAX || done.front().is_some_and(|first| is_over(first.time, command.time)) {
             done.pop_front();
         }
@@ -95,15 +108,15 @@ mod tests {
     #[test]
     fn a_request_is_known_again_for_a_day_and_by_its_tenant_alone() {
         let mut requests = Requests::default();
-        requests.note(&command("acme", "a", "x", 0), &Outcome::Deleted);
+        requests.note(&command("acme", "a", "x", 0), &Outcome::Deleted, None);
         assert_eq!(requests.repeated(&command("acme", "a", "x", DAY - 1)), repeated(Outcome::Deleted));
         assert_eq!(requests.repeated(&command("acme", "a", "y", 1)), Some(Outcome::Reused));
         assert_eq!(requests.repeated(&command("acme", "b", "x", 1)), None);
         assert_eq!(requests.repeated(&command("rival", "a", "x", 1)), None);
         assert_eq!(requests.repeated(&command("acme", "a", "x", DAY)), None);
-        requests.note(&command("acme", "a", "y", DAY), &Outcome::Created);
+        requests.note(&command("acme", "a", "y", DAY), &Outcome::Created, None);
         assert_eq!(requests.repeated(&command("acme", "a", "y", DAY)), repeated(Outcome::Created));
-        requests.note(&command("acme", "c", "x", 1), &Outcome::NotFound);
+        requests.note(&command("acme", "c", "x", 1), &Outcome::NotFound, None);
         assert_eq!(requests.repeated(&command("acme", "c", "x", 1)), None, "nothing was done");
     }
 
@@ -111,11 +124,11 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut requests = Requests::default();
         for number in 0..=limits::ONCE_MAX {
-            requests.note(&command("acme", &number.to_string(), "x", 5), &Outcome::Deleted);
+            requests.note(&command("acme", &number.to_string(), "x", 5), &Outcome::Deleted, None);
         }
         assert_eq!(requests.repeated(&command("acme", "0", "x", 6)), None);
         assert!(requests.repeated(&command("acme", "1", "x", 6)).is_some());
-        requests.note(&command("acme", "last", "x", 5 + DAY), &Outcome::Deleted);
+        requests.note(&command("acme", "last", "x", 5 + DAY), &Outcome::Deleted, None);
         assert_eq!(requests.0.values().map(VecDeque::len).sum::<usize>(), 1);
         requests.forget(&TenantId::parse("acme").unwrap());
         assert!(requests.is_empty());

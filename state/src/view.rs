@@ -201,8 +201,8 @@ impl View {
             Change::PutSubscription { id, subscription, secret, starts } => {
                 self.put_subscription(command, id, subscription, secret, starts)
             }
-            Change::SetState { id, state } => self.set_state(command, id, *state),
-            Change::RotateSecret { id, secret, until } => self.rotate_secret(command, id, secret, *until),
+            Change::SetState { id, state, .. } => self.set_state(command, id, *state),
+            Change::RotateSecret { id, secret, until, .. } => self.rotate_secret(command, id, secret, *until),
             Change::StartReplay { id, of, instead_of, from, to, events_per_second, .. } => {
                 let (from, to, events_per_second) = (from.clone(), to.clone(), *events_per_second);
                 let replay = Replay { since: self.revision, asked: command.time, from, to, events_per_second };
@@ -239,7 +239,9 @@ impl View {
             }
             Change::FreeTopic { .. } => None,
             Change::PutTenant { .. } | Change::EndMove { .. } | Change::DeleteTenant {} => {
-                Some(self.tenants.get(&command.tenant)?.revision)
+                // The one that nobody made is there from the beginning.
+                let unmade = command.tenant.is_local() && command.is_exact();
+                self.tenants.get(&command.tenant).map(|entry| entry.revision).or(unmade.then_some(0))
             }
             // They never change: nothing is expected of them.
             Change::PutKey { .. } | Change::DeleteKey { .. } => None,

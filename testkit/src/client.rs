@@ -107,12 +107,13 @@ impl Client {
         let request = request.timeout(Duration::from_secs(30)).build()?;
         let (method, path) = (request.method().clone(), request.url().path().to_owned());
         let answer = self.http.execute(request).await?;
-        let (status, content_type) = (answer.status(), answer.headers().get("content-type").cloned());
+        let (status, headers) = (answer.status(), answer.headers().clone());
         let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let bytes = answer.bytes().await?;
-        let content_type = content_type.as_ref().and_then(|text| text.to_str().ok());
+        let content_type = headers.get("content-type").and_then(|text| text.to_str().ok());
+        let headers = headers.keys().map(|name| name.as_str()).collect();
         let (method, path) = (method.as_str(), path.as_str());
-        let exchange = Exchange { method, path, status: status.as_u16(), content_type, body: &bytes };
+        let exchange = Exchange { method, path, status: status.as_u16(), content_type, headers, body: &bytes };
         self.check(&exchange).await?;
         let body = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
         let body = body.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));

@@ -26,9 +26,24 @@ pub struct Exchange<'a> {
     pub status: u16,
     /// Of the answer.
     pub content_type: Option<&'a str>,
+    /// The names of the answer's headers, in lower case.
+    pub headers: Vec<&'a str>,
     /// Of the answer.
     pub body: &'a [u8],
 }
+
+/// Headers that are about how an answer comes, and not about what it says: they are not documented.
+const TRANSPORT: [&str; 9] = [
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "keep-alive",
+    "trailer",
+    "transfer-encoding",
+    "vary",
+];
 
 impl Contract {
     /// Of a document.
@@ -44,19 +59,16 @@ impl Contract {
 
     fn checked(&self, exchange: &Exchange<'_>) -> Result<(), String> {
         let path = exchange.path.split('?').next().unwrap_or_default();
-        let Some((template, methods)) = self.template(path) else {
-            return self.refused(exchange, &[401, 404, 405, 503]);
-        };
+        let Some((template, methods)) = self.template(path) else { return self.refused(exchange) };
         let method = if exchange.method == "HEAD" { "GET" } else { exchange.method };
-        let Some(operation) = methods.get(method.to_ascii_lowercase()) else {
-            return self.refused(exchange, &[401, 404, 405, 503]);
-        };
+        let Some(operation) = methods.get(method.to_ascii_lowercase()) else { return self.refused(exchange) };
         let responses = operation.get("responses").unwrap_or(&Value::Null);
         let found = responses.get(exchange.status.to_string()).ok_or("no such status is documented")?;
         let response = match found.get("$ref").and_then(Value::as_str) {
             Some(reference) => self.document.pointer(reference.trim_start_matches('#')).ok_or("a broken reference")?,
             None => found,
         };
+        headers(exchange, response)?;
         if exchange.method == "HEAD" {
             return Ok(());
         }
@@ -71,11 +83,17 @@ impl Contract {
         self.valid(&name, media.get("schema").unwrap_or(&Value::Bool(true)), essence, exchange.body)
     }
 
-    /// What is behind no operation is a problem with one of these statuses.
-    fn refused(&self, exchange: &Exchange<'_>, statuses: &[u16]) -> Result<(), String> {
-        if !statuses.contains(&exchange.status) {
-            return Err("no such operation is documented".to_owned());
-        }
+    /// What is behind no operation is one of these problems.
+    fn refused(&self, exchange: &Exchange<'_>) -> Result<(), String> {
+        let name = match exchange.status {
+            401 => "unauthorized",
+            404 => "not-found",
+            405 => "method-not-allowed",
+            503 => "unavailable",
+            _ => return Err("no such operation is documented".to_owned()),
+        };
+        let response = self.document.pointer(&format!("/components/responses/{name}"));
+        headers(exchange, response.unwrap_or(&Value::Null))?;
         if exchange.method == "HEAD" {
             return Ok(());
         }
@@ -115,6 +133,14 @@ impl Contract {
     }
 }
 
+/// Every header that says something is documented.
+fn headers(exchange: &Exchange<'_>, response: &Value) -> Result<(), String> {
+    let documented = response.get("headers").and_then(Value::as_object);
+    let is_known = |name: &str| documented.is_some_and(|all| all.keys().any(|known| known.eq_ignore_ascii_case(name)));
+    let unknown = exchange.headers.iter().find(|name| !TRANSPORT.contains(name) && !is_known(name));
+    unknown.map_or(Ok(()), |name| Err(format!("the header {name} is not documented")))
+}
+
 /// Is it what the schema says?
 pub fn is_valid(schema: &Value, value: &Value) -> bool {
     jsonschema::is_valid(schema, value)
@@ -146,19 +172,46 @@ mod tests {
         let thing = json!({"type": "object", "required": ["id"], "additionalProperties": false,
             "properties": {"id": {"type": "string"}}});
         let answer = json!({"description": "", "content": {"application/json":
-            {"schema": {"$ref": "#/components/schemas/Thing"}}}});
+            {"schema": {"$ref": "#/components/schemas/Thing"}}}, "headers": {"ETag": {}}});
         Contract::new(json!({
             "paths": {
                 "/things/{id}": {"get": {"responses": {"200": answer, "304": {"description": ""}}}},
                 "/things/{id}:go": {"post": {"responses": {"204": {"description": ""}}}},
             },
-            "components": {"schemas": {"Thing": thing, "Problem": {"required": ["type"]}}},
+            "components": {
+                "schemas": {"Thing": thing, "Problem": {"required": ["type"]}},
+                "responses": {"method-not-allowed": {"headers": {"Allow": {}}}},
+            },
         }))
     }
 
     fn check(method: &str, path: &str, status: u16, content_type: Option<&str>, body: &str) -> bool {
-        let exchange = Exchange { method, path, status, content_type, body: body.as_bytes() };
+        checked(method, path, status, content_type, &[], body)
+    }
+
+    fn checked(method: &str, path: &str, status: u16, content_type: Option<&str>, more: &[&str], body: &str) -> bool {
+        let headers = ["date", "content-type"].iter().chain(more).copied().collect();
+        let exchange = Exchange { method, path, status, content_type, headers, body: body.as_bytes() };
         contract().check(&exchange).is_ok()
+    }
+
+    #[test]
+    fn a_header_that_is_documented_passes_and_any_other_does_not() {
+        let (json, problem) = (Some("application/json"), Some("application/problem+json"));
+        assert!(checked("GET", "/things/a", 200, json, &["etag"], r#"{"id":"a"}"#));
+        assert!(checked("POST", "/things/a", 405, problem, &["allow"], r#"{"type":"x"}"#));
+        for (method, path, status, header) in [
+            ("GET", "/things/a", 200, "location"),
+            ("HEAD", "/things/a", 200, "location"),
+            ("GET", "/things/a", 304, "etag"),
+            ("POST", "/things/a", 404, "allow"),
+        ] {
+            let body = if status == 404 { r#"{"type":"x"}"# } else { r#"{"id":"a"}"# };
+            let body = if status == 304 { "" } else { body };
+            let content_type = if status == 404 { problem } else { json };
+            assert!(checked(method, path, status, content_type, &[], body), "{method} {path} {status}");
+            assert!(!checked(method, path, status, content_type, &[header], body), "{method} {path} {status} {header}");
+        }
     }
 
     #[test]

@@ -35,13 +35,15 @@ pub(crate) struct Operation<'s> {
     fields: Map<String, Value>,
     parameters: Vec<Value>,
     answers: Map<String, Value>,
+    /// Of answers with statuses that begin like this: a header's name, and what it is.
+    headers: Vec<(&'static str, &'static str, Value)>,
     problems: BTreeSet<u16>,
 }
 
 impl<'s> Operation<'s> {
     pub(super) fn new(needs: Needs, schemas: &'s mut Schemas) -> Self {
-        let (fields, parameters, answers) = (Map::new(), Vec::new(), Map::new());
-        let operation = Self { schemas, needs, fields, parameters, answers, problems: BTreeSet::new() };
+        let (fields, parameters, answers, headers) = (Map::new(), Vec::new(), Map::new(), Vec::new());
+        let operation = Self { schemas, needs, fields, parameters, answers, headers, problems: BTreeSet::new() };
         operation.guarded()
     }
 
@@ -125,8 +127,8 @@ impl<'s> Operation<'s> {
 
     /// Nothing is sent again to whoever has it.
     pub(super) fn cached(mut self) -> Self {
-        let not_modified = json!({"description": "It is still as `If-None-Match` says", "headers": etag()});
-        self.answers.insert("304".to_owned(), not_modified);
+        self.answers.insert("304".to_owned(), json!({"description": "It is still as `If-None-Match` says"}));
+        self.headers.push(("304", "ETag", etag()));
         self.header("If-None-Match", "The `ETag` that is known", true)
             .header("If-Match", "The `ETag` that is expected", true)
             .problems(&[Kind::PreconditionFailed])
@@ -141,15 +143,22 @@ impl<'s> Operation<'s> {
 
     /// JSON that is sent, and an example that works.
     pub(super) fn takes<T: JsonSchema>(self, required: bool, example: &Value) -> Self {
-        let schema = json!(self.schemas.request::<T>());
-        self.takes_any(required, &schema, example)
+        self.takes_as::<T>(&["application/json"], required, example)
     }
 
-    /// The same of what has no type of ours.
-    pub(super) fn takes_any(mut self, required: bool, schema: &Value, example: &Value) -> Self {
-        let content = json!({"application/json": {"schema": schema, "example": example}});
+    /// The same under several names.
+    pub(super) fn takes_as<T: JsonSchema>(mut self, media_types: &[&str], required: bool, example: &Value) -> Self {
+        let schema = self.schemas.request::<T>();
+        let media = json!({"schema": schema, "example": example});
+        let content: Map<_, _> = media_types.iter().map(|name| ((*name).to_owned(), media.clone())).collect();
         self.fields.insert("requestBody".to_owned(), json!({"required": required, "content": content}));
-        let body = [Kind::RequestTimeout, Kind::ContentTooLarge, Kind::UnsupportedMediaType, Kind::NotSupportedYet];
+        let body = [
+            Kind::RequestTimeout,
+            Kind::ContentTooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::NotSupportedYet,
+            Kind::TooManyRequests,
+        ];
         self.problems(&body)
     }
 
@@ -178,12 +187,25 @@ impl<'s> Operation<'s> {
     }
 
     /// Answers that have succeeded say which revision it is.
-    pub(super) fn tagged(mut self) -> Self {
-        for (status, answer) in &mut self.answers {
-            if status.starts_with('2') {
-                answer["headers"] = etag();
-            }
-        }
+    pub(super) fn tagged(self) -> Self {
+        self.heads("2", "ETag", etag())
+    }
+
+    /// Those to a request that was done before say so.
+    pub(super) fn marked(self) -> Self {
+        let about = "There where it was done before, when the same request was sent with this `Idempotency-Key`";
+        self.heads("2", "Idempotent-Replayed", json!({"description": about, "schema": {"const": "true"}}))
+    }
+
+    /// What is new has a place.
+    pub(super) fn located(self) -> Self {
+        let schema = json!({"type": "string", "format": "uri-reference"});
+        self.heads("201", "Location", json!({"description": "Where it is", "schema": schema}))
+    }
+
+    /// A header of those answers whose statuses begin like this.
+    pub(super) fn heads(mut self, statuses: &'static str, name: &'static str, header: Value) -> Self {
+        self.headers.push((statuses, name, header));
         self
     }
 
@@ -194,7 +216,14 @@ impl<'s> Operation<'s> {
     }
 
     pub(super) fn finish(self) -> Value {
-        let Self { mut fields, parameters, mut answers, problems, .. } = self;
+        let Self { mut fields, parameters, mut answers, headers, problems, .. } = self;
+        for (statuses, name, header) in headers {
+            for (_, answer) in answers.iter_mut().filter(|(status, _)| status.starts_with(statuses)) {
+                let Some(answer) = answer.as_object_mut() else { continue };
+                let known = answer.entry("headers").or_insert_with(|| json!({}));
+                known.as_object_mut().into_iter().for_each(|known| drop(known.insert(name.to_owned(), header.clone())));
+            }
+        }
         for status in problems {
             let reference = json!({"$ref": format!("#/components/responses/{}", name_of(status))});
             answers.entry(status.to_string()).or_insert(reference);
@@ -211,7 +240,7 @@ impl<'s> Operation<'s> {
 const GUARDED: &[Kind] = &[Kind::InvalidRequest, Kind::Unauthorized, Kind::NotFound, Kind::Internal, Kind::Unavailable];
 
 fn etag() -> Value {
-    json!({"ETag": {"description": "The revision, in quotes", "schema": {"type": "string", "pattern": "^\"[0-9]+\"$"}}})
+    json!({"description": "The revision, in quotes", "schema": {"type": "string", "pattern": "^\"[0-9]+\"$"}})
 }
 
 fn name_of(status: u16) -> String {
@@ -235,6 +264,8 @@ pub(super) fn problem_responses(schema: &Schema) -> Value {
 fn headers_of(status: u16) -> Option<Value> {
     let header = |name: &str, about: &str| json!({name: {"description": about, "schema": {"type": "string"}}});
     match status {
+        405 => Some(header("Allow", "The methods that it takes")),
+        412 => Some(json!({"ETag": etag()})),
         401 => Some(header("WWW-Authenticate", "`Bearer`")),
         429 | 503 => Some(header("Retry-After", "Seconds")),
         _ => None,

@@ -5,6 +5,7 @@ use fpaas_core::{KeyId, SubscriptionId, TenantId, TopicName};
 use serde_json::{Value, json};
 
 use super::operation::Operation;
+use super::patched::SubscriptionPatch;
 use crate::problem::Kind;
 use crate::{
     browse, control, dry_run, evaluate, health, keys, list::Page, messages, replay, secrets, status, subscriptions,
@@ -55,8 +56,8 @@ pub(crate) fn put_subscription(op: Op<'_>) -> Op<'_> {
     });
     let op = op.named("putSubscription", SUBSCRIPTIONS, "Create a subscription, or replace it");
     let op = dry(subscription(op)).conditional().takes::<Subscription>(true, &example);
-    let op = op.answers::<subscriptions::Shown<'_>>(201, "It is new: its secret is in this answer and in no other");
-    changed(op).problems(&[Kind::QuotaExceeded, Kind::Conflict])
+    let op = op.answers::<subscriptions::Shown<'_>>(201, "It is new: its secret is in this answer, and at `…/secret`");
+    changed(op.located()).problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
 /// What it became, or what it would.
@@ -70,8 +71,9 @@ fn changed(mut op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn patch_subscription(op: Op<'_>) -> Op<'_> {
     let op = op.named("patchSubscription", SUBSCRIPTIONS, "Change what is given, and nothing else (RFC 7396)");
-    let patch = json!({"type": "object"});
-    let op = dry(subscription(op)).conditional().takes_any(true, &patch, &json!({"collector": {"maxEvents": 500}}));
+    let op = dry(subscription(op)).conditional();
+    let names = ["application/merge-patch+json", "application/json"];
+    let op = op.takes_as::<SubscriptionPatch>(&names, true, &json!({"collector": {"maxEvents": 500}}));
     changed(op).problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
@@ -84,16 +86,18 @@ pub(crate) fn delete_subscription(op: Op<'_>) -> Op<'_> {
 pub(crate) fn pause_subscription(op: Op<'_>) -> Op<'_> {
     let op = op.named("pauseSubscription", SUBSCRIPTIONS, "Hold it where it is");
     let op = op.about("Nothing is read for it, and its endpoint is not called. It does no harm where it is paused.");
-    let op =
-        subscription(op).conditional().repeatable().answers::<subscriptions::Shown<'_>>(200, "What it is now").tagged();
+    acted(op)
+}
+
+/// With nothing to say, for what it is now.
+fn acted(op: Op<'_>) -> Op<'_> {
+    let op = subscription(op).conditional().repeatable().takes::<subscriptions::Nothing>(false, &json!({}));
+    let op = op.answers::<subscriptions::Shown<'_>>(200, "What it is now").tagged().marked();
     op.problems(&[Kind::Conflict])
 }
 
 pub(crate) fn resume_subscription(op: Op<'_>) -> Op<'_> {
-    let op = op.named("resumeSubscription", SUBSCRIPTIONS, "Let it go on where it is");
-    let op =
-        subscription(op).conditional().repeatable().answers::<subscriptions::Shown<'_>>(200, "What it is now").tagged();
-    op.problems(&[Kind::Conflict])
+    acted(op.named("resumeSubscription", SUBSCRIPTIONS, "Let it go on where it is"))
 }
 
 pub(crate) fn rotate_secret(op: Op<'_>) -> Op<'_> {
@@ -101,12 +105,15 @@ pub(crate) fn rotate_secret(op: Op<'_>) -> Op<'_> {
     let op = op.about("Calls carry the old one's signature, too, until the overlap is over.");
     let op =
         subscription(op).conditional().repeatable().takes::<secrets::Rotation>(false, &json!({"overlapMs": 3_600_000}));
-    op.answers::<secrets::Shown>(200, "What signs now").tagged().problems(&[Kind::Conflict])
+    op.answers::<secrets::Shown>(200, "What signs now").tagged().marked().problems(&[Kind::Conflict])
 }
 
 pub(crate) fn test_subscription(op: Op<'_>) -> Op<'_> {
     let op = op.named("testSubscription", SUBSCRIPTIONS, "Try its filter, and its webhook where that is asked for");
-    let op = op.about("On the events that are given, or on the most recent ones. Nothing is changed.");
+    let op = op.about(
+        "On the events that are given, or on the most recent ones. Nothing is changed. With `call`, the key needs the \
+         scope `write`.",
+    );
     let op = subscription(op).takes::<trial::Asked>(false, &json!({"call": true}));
     op.answers::<trial::Answer>(200, "What came of it")
 }
@@ -118,7 +125,7 @@ pub(crate) fn start_replay(op: Op<'_>) -> Op<'_> {
     let op = subscription(op)
         .conditional()
         .takes::<replay::Asked>(false, &json!({"from": "earliest", "eventsPerSecond": 1000}));
-    let op = op.answers::<replay::Shown>(200, "It has begun").repeatable();
+    let op = op.answers::<replay::Shown>(200, "It has begun").repeatable().marked();
     op.problems(&[Kind::Conflict])
 }
 
@@ -145,7 +152,7 @@ pub(crate) fn get_dead_letters(op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn get_secret(op: Op<'_>) -> Op<'_> {
     let op = op.named("getSecret", SUBSCRIPTIONS, "What its webhook's calls are signed with");
-    subscription(op).answers::<secrets::Shown>(200, "What signs now").tagged()
+    subscription(op).answers::<secrets::Shown>(200, "What signs now").tagged().cached()
 }
 
 pub(crate) fn list_topics(op: Op<'_>) -> Op<'_> {
@@ -191,8 +198,11 @@ fn from<'s>(op: Op<'s>, default: &str) -> Op<'s> {
 
 pub(crate) fn tail(op: Op<'_>) -> Op<'_> {
     let op = topic(op.named("tailTopic", TOPICS, "Records as they come, as server-sent events"));
-    let op = op.about("Each event is a record as `getRecords` shows it. Its id resumes the tail without a gap.");
-    let id = json!({"type": "string", "pattern": "^[0-9]+(-[0-9]+)*$"});
+    let op = op.about(
+        "Each event is a record as `getRecords` shows it. Its id resumes the tail without a gap. An event \
+        `lost` has `partition`, `from` and `to`: offsets of records that retention removed before they were sent.",
+    );
+    let id = json!({"type": "string", "pattern": "^[0-9a-f]{12}(-[0-9]+)+$"});
     let op = from(op, "latest").sends("Last-Event-ID", id, "The id of the last event that was received");
     op.gives(200, "The tail", "text/event-stream", &json!({"type": "string"})).problems(&[Kind::TooManyTails])
 }
@@ -213,7 +223,7 @@ fn listed(op: Op<'_>) -> Op<'_> {
 fn made(op: Op<'_>) -> Op<'_> {
     let example = json!({"scopes": ["write"], "description": "the indexer"});
     let op = op.takes::<keys::Asked>(true, &example).repeatable();
-    let op = op.answers::<keys::Shown>(201, "The key is in this answer and in no other");
+    let op = op.answers::<keys::Shown>(201, "The key is in this answer and in no other").located();
     op.problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
@@ -244,7 +254,7 @@ pub(crate) fn put_tenant(op: Op<'_>) -> Op<'_> {
     let op = op.named("putTenant", TENANTS, "Create a tenant, or move it to another pool");
     let op = tenant(op).conditional().takes::<tenants::Tenant>(true, &json!({"pool": "_shared"}));
     let op = op.answers::<tenants::Tenant>(201, "It is new").answers::<tenants::Tenant>(200, "What it is");
-    op.tagged().problems(&[Kind::QuotaExceeded, Kind::Conflict])
+    op.located().tagged().problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
 pub(crate) fn delete_tenant(op: Op<'_>) -> Op<'_> {
@@ -303,5 +313,7 @@ pub(crate) fn document(op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn page(op: Op<'_>) -> Op<'_> {
     let text = json!({"type": "string"});
-    op.named("docs", NODE, "This document, to be read").gives(200, "A page", "text/html", &text)
+    let policy = json!({"description": "Nothing on it runs, or comes from elsewhere", "schema": text});
+    let op = op.named("docs", NODE, "This document, to be read").gives(200, "A page", "text/html", &text);
+    op.heads("200", "Content-Security-Policy", policy)
 }

@@ -1,5 +1,7 @@
 //! Pages of records.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fpaas_core::{HeadersBuilder, Timestamp, limits, rfc3339};
 use fpaas_log::Record;
 use serde_json::{Value, json};
@@ -122,6 +124,55 @@ async fn an_item_holds_the_json_itself_or_base64() {
         {"partition": 0, "offset": 2, "timestamp": "2026-11-23T20:00:00.002Z", "key": "gone", "headers": {"kind": "commit"}},
     ]);
     assert_eq!(page.json(200)["items"], expected);
+}
+
+/// Its topic is deleted, and another one has its name.
+#[tokio::test]
+async fn a_cursor_is_of_its_topic_and_of_no_other_of_its_name() {
+    let world = World::new().await;
+    for topic in ["out", "other"] {
+        world.put(&format!("/v1/topics/{topic}"), "{}").await.json(201);
+        world.append(&format!("fpaas.local.t.{topic}"), 0, (0..9).map(|n| record("k", "1", n))).await;
+    }
+    let page = world.get("/v1/topics/out/records?limit=3").await.json(200);
+    let cursor = page["cursor"].as_str().unwrap();
+    let refused = async |topic: &str| {
+        let answer = world.get(&format!("/v1/topics/{topic}/records?cursor={cursor}")).await;
+        answer.refused(400, "invalid-request", &["/cursor"]);
+    };
+    refused("other").await;
+    refused("firehose").await;
+    world.get(&format!("/v1/topics/out/records?cursor={cursor}")).await.json(200);
+    assert_eq!(world.delete("/v1/topics/out").await.status, 204);
+    let mut views = world.context.control.views();
+    views.wait_for(|view| view.deleted.is_empty()).await.unwrap();
+    world.put("/v1/topics/out", "{}").await.json(201);
+    world.append("fpaas.local.t.out", 0, (0..9).map(|n| record("k", "2", n))).await;
+    refused("out").await;
+}
+
+#[tokio::test]
+async fn a_cursor_past_the_end_is_refused_and_what_was_removed_behind_one_is_told() {
+    let world = World::new().await;
+    world.put("/v1/topics/out", "{}").await.json(201);
+    world.append("fpaas.local.t.out", 0, (0..9).map(|n| record("k", "1", n))).await;
+    let page = world.get("/v1/topics/out/records?limit=3").await.json(200);
+    assert_eq!(page.get("lost"), None);
+    let cursor = page["cursor"].as_str().unwrap();
+    let begin = page["nextOffset"].as_u64().unwrap();
+    let at = fpaas_core::TopicPartition::new("fpaas.local.t.out", 0);
+    let end = world.context.log.watermarks(&at).await.unwrap().end;
+    world.context.log.trim(&at, end).await.unwrap();
+    world.append("fpaas.local.t.out", 0, [record("k", "1", 9)]).await;
+    let next = world.get(&format!("/v1/topics/out/records?cursor={cursor}")).await.json(200);
+    assert_eq!(places(&next).len(), 1);
+    assert_eq!(next["lost"], json!([{"partition": 0, "from": begin, "to": end.0}]));
+
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).unwrap()).unwrap();
+    let beyond = text.replace(&format!("\"o\":{begin}"), "\"o\":1000");
+    assert_ne!(text, beyond);
+    let path = format!("/v1/topics/out/records?cursor={}", URL_SAFE_NO_PAD.encode(beyond));
+    world.get(&path).await.refused(400, "invalid-request", &["/cursor"]);
 }
 
 #[tokio::test]

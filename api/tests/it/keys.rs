@@ -98,6 +98,29 @@ async fn whatever_is_wrong_with_a_key_is_answered_the_same() {
     assert!(opens(&world, &good).await);
 }
 
+#[tokio::test]
+async fn a_header_that_says_who_asks_is_given_once() {
+    let world = World::new().await;
+    let key = world.key("acme", r#"{"scopes":["read"]}"#).await;
+    let asked = |name: &'static str, value: &str| {
+        let mut request = request("GET", "/v1/topics", Body::empty());
+        request.headers_mut().append(name, value.parse().unwrap());
+        request
+    };
+    for second in [KEY, key.as_str(), "x"] {
+        let refused = world.call(asked("authorization", &format!("Bearer {second}"))).await;
+        refused.refused(401, "unauthorized", &[]);
+        let problem: Value = serde_json::from_slice(&refused.body).unwrap();
+        assert_eq!(problem["detail"], "the header Authorization is given twice: send one key");
+    }
+    let mut twice = asked("fpaas-tenant", "acme");
+    assert_eq!(world.call(asked("fpaas-tenant", "acme")).await.status, 200);
+    twice.headers_mut().append("fpaas-tenant", "local".parse().unwrap());
+    let refused = world.call(twice).await;
+    refused.refused(400, "invalid-request", &[""]);
+    assert!(String::from_utf8_lossy(&refused.body).contains("FPaaS-Tenant is given twice"));
+}
+
 /// The scopes of keys, and which of them a route needs.
 fn needed(needs: Needs) -> Option<Scope> {
     match needs {
@@ -134,8 +157,8 @@ async fn a_key_opens_what_its_scopes_include_and_nothing_else() {
             }
         }
     }
-    // Twelve that need to write, and three for keys.
-    assert_eq!(refused, 12 + 2 * 3);
+    // Eleven that need to write, and three for keys.
+    assert_eq!(refused, 11 + 2 * 3);
 }
 
 #[tokio::test]
@@ -150,6 +173,7 @@ async fn what_needs_which_scope_is_as_the_page_says() {
     assert_eq!(of("GET", "/v1/topics/{name}/tail"), read);
     assert_eq!(of("GET", "/v1/subscriptions/{id}/secret"), write);
     assert_eq!(of("POST", "/v1/subscriptions/{id}:pause"), write);
+    assert_eq!(of("POST", "/v1/subscriptions/{id}:test"), read);
     assert_eq!(of("DELETE", "/v1/subscriptions/{id}"), write);
     assert_eq!(of("PUT", "/v1/topics/{name}"), write);
     assert_eq!(of("GET", "/v1/keys"), keys);
@@ -182,12 +206,38 @@ async fn a_dry_run_needs_to_read_and_what_it_tries_needs_to_write() {
 }
 
 #[tokio::test]
+async fn a_filter_is_tried_by_who_may_read_and_a_webhook_called_by_who_may_write() {
+    let world = World::new().await;
+    let reads = world.key("acme", r#"{"scopes":["read"]}"#).await;
+    let writes = world.key("acme", r#"{"scopes":["write"]}"#).await;
+    let (path, body) = ("/v1/subscriptions/likes", format!(r#"{{"processor":{HOOK}}}"#));
+    world.ask(&writes, "PUT", path, &body).await.json(201);
+    let test = format!("{path}:test");
+    let (filter, call) = (r#"{"events":[{"a":1}]}"#, r#"{"events":[{"a":1}],"call":true}"#);
+    assert_eq!(world.ask(&reads, "POST", &test, filter).await.json(200)["call"], Value::Null);
+    world.ask(&reads, "POST", &test, "").await.json(200);
+    refused_for(&world.ask(&reads, "POST", &test, call).await, Scope::Write);
+    assert_eq!(world.ask(&writes, "POST", &test, call).await.json(200)["call"]["status"], 200);
+    for action in ["pause", "resume", "replay", "rotateSecret"] {
+        refused_for(&world.ask(&reads, "POST", &format!("{path}:{action}"), "").await, Scope::Write);
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_replaced_while_both_work() {
     let world = World::new().await;
     let old = world.key("acme", r#"{"scopes":["admin"]}"#).await;
     let new = world.ask(&old, "POST", "/v1/keys", r#"{"scopes":["admin"]}"#).await.json(201);
     let new = new["key"].as_str().unwrap().to_owned();
     assert!(opens(&world, &old).await && opens(&world, &new).await);
+    let more = world.ask(&new, "POST", "/v1/keys", r#"{"scopes":["read"]}"#).await;
+    let id = more.json(201)["id"].as_str().unwrap().to_owned();
+    assert_eq!(more.headers["location"], format!("/v1/keys/{id}").as_str());
+    assert_eq!(world.ask(&new, "DELETE", &format!("/v1/keys/{id}"), "").await.status, 204);
+    let theirs = world.post(KEYS, r#"{"scopes":["read"]}"#).await;
+    let place = theirs.headers["location"].to_str().unwrap();
+    assert!(place.starts_with(&format!("{KEYS}/")), "{place}");
+    assert_eq!(world.delete(place).await.status, 204);
     let path = format!("/v1/keys/{}", id_of(&old));
     assert_eq!(world.ask(&new, "DELETE", &path, "").await.status, 204);
     assert!(!opens(&world, &old).await && opens(&world, &new).await);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests share may panic as tests may")]
 
 mod browse;
+mod closed;
 mod conditions;
 mod docs;
 mod dry_run;

@@ -47,9 +47,23 @@ async fn a_patch_is_checked_like_what_is_put() {
         (r#"{"processor":null}"#, 400, "not-supported-yet", &["/processor"]),
         (r#"[{"op":"remove","path":"/filter"}]"#, 400, "invalid-request", &[""]),
         ("{", 400, "invalid-request", &[""]),
+        // What takes away something that can never be there is a mistake, and so is what is said twice.
+        (r#"{"nosuch":null,"filter":{"mach":null}}"#, 400, "invalid-request", &["/filter/mach", "/nosuch"]),
+        (r#"{"nosuch":null,"lanes":0}"#, 400, "invalid-request", &["/nosuch", "/lanes"]),
+        (r#"{"processor":{"webhook":{"sceret":null}}}"#, 400, "invalid-request", &["/processor/webhook/sceret"]),
+        (
+            r#"{"lanes":2,"lanes":1,"metadata":{"a/b":"x","a/b":"y"}}"#,
+            400,
+            "invalid-request",
+            &["/lanes", "/metadata/a~1b"],
+        ),
     ] {
         world.patch(LIKES, patch).await.refused(status, kind, pointers);
     }
+    // What may be there and is not may be taken away.
+    let absent =
+        r#"{"output":null,"filter":{"match":null},"metadata":{"a":null},"processor":{"webhook":{"secret":null}}}"#;
+    world.patch(LIKES, absent).await.json(200);
     let tag = world.get(LIKES).await.headers["etag"].clone();
     assert_eq!(world.patch(LIKES, r#"{"state":"active"}"#).await.json(200), world.get(LIKES).await.json(200));
     let mut late = request("PATCH", LIKES, Body::from("{}"));

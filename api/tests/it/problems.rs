@@ -2,12 +2,14 @@
 
 use axum::body::Body;
 use fpaas_api::Phase;
+use fpaas_core::limits;
+use futures_util::StreamExt as _;
 use http::Request;
 use proptest::prop_assert;
 use proptest::test_runner::TestRunner;
 use serde_json::json;
 
-use crate::world::{KEY, World, request};
+use crate::world::{KEY, World, record, request};
 
 const LIKES: &str = "/v1/subscriptions/likes";
 
@@ -102,6 +104,35 @@ async fn a_query_that_nobody_reads_is_refused() {
 }
 
 #[tokio::test]
+async fn a_cursor_of_another_list_is_refused() {
+    let world = World::new().await;
+    for name in ["aa", "bb"] {
+        world.subscribe(name, "").await.json(201);
+        world.put(&format!("/v1/topics/{name}"), "{}").await.json(201);
+        world.put(&format!("/v1/admin/tenants/{name}"), "{}").await.json(201);
+        world.post("/v1/keys", r#"{"scopes":["read"]}"#).await.json(201);
+    }
+    world.append("fpaas.local.t.aa", 0, (0..2).map(|n| record("k", "1", n))).await;
+    let lists = ["subscriptions", "topics", "admin/tenants", "keys", "topics/aa/records"];
+    for list in lists {
+        let page = world.get(&format!("/v1/{list}?limit=1")).await.json(200);
+        let cursor = page["cursor"].as_str().unwrap();
+        for other in lists {
+            let answer = world.get(&format!("/v1/{other}?cursor={cursor}")).await;
+            if other == list {
+                answer.json(200);
+            } else {
+                answer.refused(400, "invalid-request", &["/cursor"]);
+            }
+        }
+    }
+    // Nor is any text, such as a name.
+    for text in ["YWE", "L2Fh", ""] {
+        world.get(&format!("/v1/subscriptions?cursor={text}")).await.refused(400, "invalid-request", &["/cursor"]);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_said_to_be_json_is_refused() {
     let world = World::new().await;
     for (name, value) in
@@ -158,6 +189,28 @@ async fn a_body_that_does_not_come_is_given_up_on() {
     tokio::time::pause();
     let never = Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
     world.put("/v1/topics/out", never).await.refused(408, "request-timeout", &[]);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_bodies_take_too_much_is_told_so_and_others_send_theirs() {
+    let world = World::new().await;
+    let other = world.key("other", r#"{"scopes":["write"]}"#).await;
+    let mib = bytes::Bytes::from(vec![b' '; limits::API_BODY_BYTES_MAX]);
+    let mut arriving = Vec::new();
+    for _ in 0..limits::API_BODIES_BYTES_EACH / mib.len() {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(mib.clone())]);
+        let body = Body::from_stream(first.chain(futures_util::stream::pending()));
+        let mut put = Box::pin(world.put("/v1/topics/out", body));
+        assert!(futures_util::poll!(put.as_mut()).is_pending());
+        arriving.push(put);
+    }
+    let refused = world.put("/v1/topics/out", "{}").await;
+    refused.refused(429, "too-many-requests", &[]);
+    let said = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(said.contains("the tenant local may have 8388608 bytes of bodies that arrive at a time"), "{said}");
+    world.ask(&other, "PUT", "/v1/topics/out", "{}").await.json(201);
+    arriving.pop();
+    world.put("/v1/topics/out", "{}").await.json(201);
 }
 
 #[tokio::test]

@@ -227,6 +227,12 @@ async fn a_subscription_is_paused_and_resumed_by_its_state_or_by_an_action() {
     world.subscribe("likes", "").await.json(200);
     assert_eq!(state().await.0, "active");
     world.post(&format!("{LIKES}:dance"), "").await.refused(404, "not-found", &[]);
+    for (body, pointer) in [(r#"{"now":true}"#, "/now"), ("[]", ""), ("null", ""), ("{", "")] {
+        world.post(&format!("{LIKES}:pause"), body).await.refused(400, "invalid-request", &[pointer]);
+        world.post(&format!("{LIKES}:resume"), body).await.refused(400, "invalid-request", &[pointer]);
+    }
+    assert_eq!(state().await.0, "active");
+    world.post(&format!("{LIKES}:pause"), "{}").await.json(200);
     world.post(&format!("{LIKES}:pause?now=1"), "").await.refused(400, "invalid-request", &["/now"]);
 }
 
@@ -243,6 +249,15 @@ async fn a_rotated_secret_is_shown_beside_the_new_one_until_its_time_is_over() {
     assert_eq!(answer["previous"], json!({"secret": first, "until": "2026-11-24T20:00:00.000Z"}));
     assert_eq!(world.get(&format!("{LIKES}/secret")).await.json(200), answer);
     assert_eq!(world.get(LIKES).await.headers["etag"], rotated.headers["etag"]);
+    for (header, tag, status) in [
+        ("if-none-match", rotated.headers["etag"].clone(), 304),
+        ("if-none-match", "\"1\"".parse().unwrap(), 200),
+        ("if-match", "\"1\"".parse().unwrap(), 412),
+    ] {
+        let mut request = crate::world::request("GET", &format!("{LIKES}/secret"), axum::body::Body::empty());
+        request.headers_mut().insert(header, tag);
+        assert_eq!(world.call(request).await.status, status, "{header}");
+    }
 
     let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let asked = json!({"secret": own, "overlapMs": 0}).to_string();

@@ -3,9 +3,9 @@
 use axum::body::{Body, BodyDataStream};
 use fpaas_core::limits;
 use futures_util::StreamExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{World, record, request};
+use crate::world::{Answer, World, record, request};
 
 const TAIL: &str = "/v1/topics/firehose/tail";
 
@@ -120,6 +120,78 @@ async fn the_last_id_resumes_without_a_gap_or_a_double() {
     world.call(wrong).await.refused(400, "invalid-request", &[""]);
 }
 
+/// The id of the event with that number.
+async fn id_of(world: &World, path: &str, number: usize) -> String {
+    let mut tail = Events::open(world, &format!("{path}?from=earliest"), None).await;
+    for _ in 1..number {
+        tail.next().await.unwrap();
+    }
+    tail.next().await.unwrap().field("id").unwrap().to_owned()
+}
+
+async fn resumed(world: &World, path: &str, id: &str) -> Answer {
+    let mut asked = request("GET", path, Body::empty());
+    asked.headers_mut().insert("last-event-id", id.parse().unwrap());
+    world.call(asked).await
+}
+
+fn detail(answer: &Answer) -> String {
+    answer.refused(400, "invalid-request", &[""]);
+    serde_json::from_slice::<Value>(&answer.body).unwrap()["detail"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_retention_removed_before_it_was_sent_is_told() {
+    let world = World::new().await;
+    append(&world, 0..48).await;
+    let id = id_of(&world, TAIL, 1).await;
+    let firehose = world.context.topics.firehose();
+    let at = |partition| fpaas_core::TopicPartition::new(firehose.as_str(), partition);
+    let end = world.context.log.watermarks(&at(5)).await.unwrap().end;
+    world.context.log.trim(&at(5), end).await.unwrap();
+    append(&world, 53..54).await;
+    let mut tail = Events::open(&world, TAIL, Some(&id)).await;
+    let (mut numbers, mut lost) = (Vec::new(), Vec::new());
+    while numbers.len() < 48 - 1 - 3 + 1 {
+        let event = tail.next().await.unwrap();
+        match event.field("event") {
+            None => numbers.push(event.item()["value"]["n"].as_u64().unwrap()),
+            Some(name) => lost.push((name.to_owned(), event.item(), event.field("id").unwrap().to_owned())),
+        }
+    }
+    let [(name, data, after)] = lost.as_slice() else { panic!("{lost:?}") };
+    assert_eq!((name.as_str(), data), ("lost", &json!({"partition": 5, "from": 0, "to": end.0})));
+    assert!(numbers.contains(&53) && !numbers.iter().any(|number| [5, 21, 37].contains(number)), "{numbers:?}");
+    // It is told once: who goes on behind it has heard of it.
+    let mut tail = Events::open(&world, TAIL, Some(after)).await;
+    assert_eq!(tail.next().await.unwrap().field("event"), None);
+}
+
+#[tokio::test]
+async fn an_id_of_another_topic_or_past_the_end_is_refused() {
+    let world = World::new().await;
+    append(&world, 0..20).await;
+    for topic in ["out", "other"] {
+        world.put(&format!("/v1/topics/{topic}"), "{}").await.json(201);
+        world.append(&format!("fpaas.local.t.{topic}"), 0, (0..3).map(|n| record("k", "{\"n\":1}", n))).await;
+    }
+    let tail = "/v1/topics/out/tail";
+    let id = id_of(&world, tail, 3).await;
+    let other = detail(&resumed(&world, "/v1/topics/other/tail", &id).await);
+    assert!(other.contains("of another topic, or of one that had this name before"), "{other}");
+    let (making, _) = id.split_once('-').unwrap();
+    let beyond = detail(&resumed(&world, tail, &format!("{making}-1000")).await);
+    assert!(beyond.contains("partition 0 does not hold"), "{beyond}");
+    // It is deleted and made again, and has come as far.
+    assert_eq!(world.delete("/v1/topics/out").await.status, 204);
+    let mut views = world.context.control.views();
+    views.wait_for(|view| view.deleted.is_empty()).await.unwrap();
+    world.put("/v1/topics/out", "{}").await.json(201);
+    world.append("fpaas.local.t.out", 0, (0..9).map(|n| record("k", "{\"n\":2}", n))).await;
+    let again = detail(&resumed(&world, tail, &id).await);
+    assert!(again.contains("of one that had this name before"), "{again}");
+}
+
 #[tokio::test]
 async fn an_item_is_one_line_and_the_same_as_when_browsed() {
     let world = World::new().await;
@@ -144,16 +216,44 @@ async fn a_silent_tail_shows_that_it_is_there() {
 }
 
 #[tokio::test]
-async fn tails_are_bounded_and_a_closed_one_makes_room() {
+async fn tails_of_a_tenant_are_bounded_and_a_closed_one_makes_room() {
     let world = World::new().await;
     world.put("/v1/topics/out", "{}").await.json(201);
     let mut tails = Vec::new();
-    for _ in 0..limits::TAILS_MAX {
+    for _ in 0..limits::TAILS_EACH {
         tails.push(Events::open(&world, "/v1/topics/out/tail", None).await);
     }
-    world.get("/v1/topics/out/tail").await.refused(429, "too-many-tails", &[]);
+    let refused = world.get("/v1/topics/out/tail").await;
+    refused.refused(429, "too-many-tails", &[]);
+    assert_eq!(refused.headers["retry-after"], "1");
+    let said = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(said.contains("the tenant local has 32 tails open"), "{said}");
     tails.pop();
     tails.push(Events::open(&world, "/v1/topics/out/tail", None).await);
+}
+
+#[tokio::test]
+async fn a_tenant_with_all_its_tails_leaves_others_theirs_until_all_are_taken() {
+    let world = World::new().await;
+    let opened = async |key: &str| {
+        let mut asked = request("GET", TAIL, Body::empty());
+        asked.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        world.send(asked).await
+    };
+    let mut tails = Vec::new();
+    for tenant in 0..limits::TAILS_MAX / limits::TAILS_EACH {
+        let key = world.key(&format!("t{tenant}"), r#"{"scopes":["read"]}"#).await;
+        for _ in 0..limits::TAILS_EACH {
+            let tail = opened(&key).await;
+            assert_eq!(tail.status(), 200, "{tenant}");
+            tails.push(tail);
+        }
+        world.ask(&key, "GET", TAIL, "").await.refused(429, "too-many-tails", &[]);
+    }
+    let key = world.key("late", r#"{"scopes":["read"]}"#).await;
+    world.ask(&key, "GET", TAIL, "").await.refused(503, "unavailable", &[]);
+    tails.pop();
+    assert_eq!(opened(&key).await.status(), 200);
 }
 
 #[tokio::test]

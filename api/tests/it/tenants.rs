@@ -208,6 +208,7 @@ async fn tenants_are_put_read_listed_and_deleted_in_the_revision_that_is_expecte
     let world = World::new().await;
     let made = world.put("/v1/admin/tenants/acme", "{}").await;
     assert_eq!(made.json(201), json!({"id": "acme", "pool": "acme"}));
+    assert_eq!(made.headers["location"], "/v1/admin/tenants/acme");
     let first = made.headers["etag"].to_str().unwrap().to_owned();
     let shown = world.get("/v1/admin/tenants/acme").await;
     assert_eq!((shown.json(200), shown.headers["etag"].to_str().unwrap()), (made.json(201), first.as_str()));
@@ -239,6 +240,29 @@ async fn tenants_are_put_read_listed_and_deleted_in_the_revision_that_is_expecte
         let gone = world.call(request(method, "/v1/admin/tenants/acme", Body::empty())).await;
         gone.refused(404, "not-found", &[]);
     }
+}
+
+/// Nobody made it, and it is there all the same.
+#[tokio::test]
+async fn the_tenant_that_is_always_there_is_so_in_revision_0() {
+    let world = World::new().await;
+    let path = "/v1/admin/tenants/local";
+    let asked = |method: &'static str, name: &'static str, tag: &str| {
+        let mut request = request(method, path, Body::from("{}"));
+        request.headers_mut().insert(name, tag.parse().unwrap());
+        world.call(request)
+    };
+    assert_eq!(world.get(path).await.headers["etag"], "\"0\"");
+    assert_eq!(asked("GET", "if-none-match", "\"0\"").await.status, 304);
+    let refused = asked("PUT", "if-none-match", "*").await;
+    refused.refused(412, "precondition-failed", &[]);
+    assert_eq!(refused.headers["etag"], "\"0\"");
+    asked("PUT", "if-match", "\"7\"").await.refused(412, "precondition-failed", &[]);
+    asked("DELETE", "if-match", "\"7\"").await.refused(412, "precondition-failed", &[]);
+    let put = asked("PUT", "if-match", "\"0\"").await;
+    put.json(200);
+    assert_eq!(world.get(path).await.headers["etag"], put.headers["etag"]);
+    asked("PUT", "if-match", "*").await.json(200);
 }
 
 #[tokio::test]
@@ -276,7 +300,7 @@ async fn a_tenant_that_is_put_into_another_pool_moves_and_stays_until_it_is_ther
     assert_eq!(page["items"], json!([moving]));
     world.subscribe("likes", "").await.json(201);
     let local = json!({"id": "local", "pool": "_free", "moving": {"from": "local"}});
-    assert_eq!(world.put("/v1/admin/tenants/local", r#"{"pool":"_free"}"#).await.json(201), local);
+    assert_eq!(world.put("/v1/admin/tenants/local", r#"{"pool":"_free"}"#).await.json(200), local);
     let status = world.get("/v1/subscriptions/likes/status").await.json(200);
     let why = "it is moving from the pool local to _free; each part goes on where it stands as soon as it is there";
     assert_eq!((&status["state"], &status["reason"]), (&json!("active"), &json!(why)));

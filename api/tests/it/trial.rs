@@ -1,8 +1,12 @@
 //! `…/{id}:test`.
 
-use serde_json::json;
+use std::sync::Arc;
 
-use crate::world::{World, record};
+use fpaas_api::Webhooks;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::world::{World, config, record, tried};
 
 const TEST: &str = "/v1/subscriptions/likes:test";
 
@@ -37,6 +41,43 @@ async fn the_webhook_is_called_with_those_that_pass_where_that_is_asked_for() {
     assert_eq!(none["call"], json!(null));
     let status = world.get("/v1/subscriptions/likes/status").await.json(200);
     assert_eq!((&status["counters"]["calls"], &status["lastOutcome"]), (&json!(0), &json!(null)));
+}
+
+#[tokio::test]
+async fn a_tenant_that_tries_all_it_may_is_told_so_and_others_try_theirs() {
+    let (entered, leave) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (coming, going) = (Arc::clone(&entered), Arc::clone(&leave));
+    let webhooks = Webhooks::new(move |trial| {
+        let (coming, going) = (Arc::clone(&coming), Arc::clone(&going));
+        Box::pin(async move {
+            coming.add_permits(1);
+            going.acquire().await.unwrap().forget();
+            Some(tried(&trial))
+        })
+    });
+    let world = World::new().await.configured(fpaas_api::Config { webhooks, ..config() });
+    let other = world.key("other", r#"{"scopes":["write"]}"#).await;
+    let hook = format!(r#"{{"processor":{}}}"#, crate::world::HOOK);
+    world.put("/v1/subscriptions/likes", hook.clone()).await.json(201);
+    world.ask(&other, "PUT", "/v1/subscriptions/likes", &hook).await.json(201);
+    let body = r#"{"call":true,"events":[{"a":1}]}"#;
+    let more = async {
+        drop(entered.acquire_many(2).await.unwrap());
+        let refused = world.post(TEST, body).await;
+        refused.refused(429, "too-many-requests", &[]);
+        assert_eq!(refused.headers["retry-after"], "1");
+        let problem: Value = serde_json::from_slice(&refused.body).unwrap();
+        let why = "the tenant local may have 2 webhooks that are tried at a time: ask again in a moment";
+        assert_eq!(problem["detail"], why);
+        let release = async {
+            drop(entered.acquire_many(3).await.unwrap());
+            leave.add_permits(3);
+        };
+        futures_util::future::join(world.ask(&other, "POST", TEST, body), release).await.0.json(200)
+    };
+    let [one, two] = [world.post(TEST, body), world.post(TEST, body)];
+    let (one, two, _) = futures_util::future::join3(one, two, more).await;
+    assert_eq!((one.status.as_u16(), two.status.as_u16()), (200, 200));
 }
 
 #[tokio::test]

@@ -84,7 +84,8 @@ impl World {
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         let content_type = parts.headers.get("content-type").map(|value| value.to_str().unwrap());
         let (method, path, status) = (method.as_str(), path.as_str(), parts.status.as_u16());
-        CONTRACT.check(&Exchange { method, path, status, content_type, body: &body }).unwrap();
+        let headers = parts.headers.keys().map(http::HeaderName::as_str).collect();
+        CONTRACT.check(&Exchange { method, path, status, content_type, headers, body: &body }).unwrap();
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
@@ -168,7 +169,7 @@ fn messages() -> Messages {
 }
 
 /// Stands in for an endpoint that gives back how many events it got.
-fn tried(trial: &Trial) -> Tried {
+pub(crate) fn tried(trial: &Trial) -> Tried {
     let place = |stored: &Stored| (stored.record.timestamp, stored.offset);
     assert!(trial.events.is_sorted_by_key(place), "the oldest comes first");
     let record = TriedRecord {

@@ -157,7 +157,7 @@ impl World {
     pub(crate) async fn rotate(&mut self, secret: Secret, seconds: i64) -> Outcome {
         let until = self.context.clock.now().as_millis() + seconds * 1000;
         let until = Timestamp::from_millis(until);
-        self.submit(Change::RotateSecret { id: likes(), secret, until }).await
+        self.submit(Change::RotateSecret { id: likes(), of: None, secret, until }).await
     }
 
     pub(crate) async fn delete(&mut self) -> Outcome {

@@ -114,10 +114,12 @@ impl View {
         self.keys.values().filter(move |entry| entry.tenant == *tenant)
     }
 
-    /// Is the tenant still the one that was meant? Whoever makes a tenant cannot have seen it.
+    /// Are tenant and subscription still those that were meant? Whoever makes a tenant cannot have seen it.
     pub(crate) fn is_meant(&self, command: &Command) -> bool {
         let makes = matches!(command.change, Change::PutTenant { .. } | Change::EndMove { .. });
-        makes || command.made.is_none_or(|made| self.made(&command.tenant) == Some(made))
+        let tenant = makes || command.made.is_none_or(|made| self.made(&command.tenant) == Some(made));
+        let of = |id| self.subscription(&command.tenant, id).map(|entry| entry.incarnation);
+        tenant && command.means().is_none_or(|(id, meant)| of(id) == Some(meant))
     }
 
     pub(super) fn put_tenant(&mut self, command: &Command, pool: Option<&PoolId>) -> Outcome {
@@ -150,7 +152,8 @@ impl View {
             created: old.map_or(command.time, |old| old.created),
             moving,
         };
-        let outcome = if old.is_some() { Outcome::Replaced } else { Outcome::Created };
+        let replaces = old.is_some() || (is_there && command.is_exact());
+        let outcome = if replaces { Outcome::Replaced } else { Outcome::Created };
         if moves {
             self.move_subscriptions(&entry);
         }

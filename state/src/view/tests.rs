@@ -160,7 +160,8 @@ fn a_rotated_secret_signs_beside_the_new_one_for_a_while() {
     let [first, second, third] = [1, 2, 3].map(|byte| Secret::from_bytes(&[byte; 24]).unwrap());
     let rotate = |id: &str, secret: &Secret, until: i64| {
         let id_of = SubscriptionId::parse("likes").unwrap();
-        command(id, Change::RotateSecret { id: id_of, secret: secret.clone(), until: Timestamp::from_millis(until) })
+        let until = Timestamp::from_millis(until);
+        command(id, Change::RotateSecret { id: id_of, of: None, secret: secret.clone(), until })
     };
     assert_eq!(view.apply(&rotate("a", &first, 10)), Outcome::NotFound);
     view.apply(&put("b", "{}"));

@@ -74,7 +74,7 @@ impl View {
         let key = (command.tenant.clone(), name.clone());
         self.deleted.remove(&key);
         let old = self.topics.get(&key);
-        let made = if command.has_incarnations() { self.revision } else { 0 };
+        let made = if command.is_exact() { self.revision } else { 0 };
         let incarnation = old.map_or(made, |old| old.incarnation);
         let created = old.map_or(command.time, |old| old.created);
         let entry = TopicEntry {

@@ -185,7 +185,13 @@ fn the_tenant_that_nobody_made_is_there_and_stays() {
     assert!(given.0.view.has_tenant(&id("local")) && !given.0.view.has_tenant(&id("acme")));
     assert_eq!(given.change("local", key(1, &[Scope::Read])), Outcome::Created);
     assert_eq!(given.change("acme", key(2, &[Scope::Read])), Outcome::NotFound);
-    assert_eq!(given.put("local", Some("_free")), Outcome::Created);
+    // It was there before, but to commands of older versions.
+    let mut before = given.0.clone();
+    let old = r#"{"v":3,"id":"o","time":5,"tenant":"local","expects":"absent","change":{"putTenant":{}}}"#;
+    assert_eq!(before.apply(&Command::decode(old.as_bytes()).unwrap()), Outcome::Created);
+    let now = Command::new("n".to_owned(), Timestamp::from_millis(5), id("local"), Change::PutTenant { pool: None });
+    assert_eq!(given.0.clone().apply(&now.expecting(Expects::Absent)), Outcome::Unexpected(Some(0)));
+    assert_eq!(given.put("local", Some("_free")), Outcome::Replaced);
     assert_eq!(moving(&given.0.view), (vec!["_free".into(), "local".into()], vec![("local: local".into(), 3)]));
     assert_eq!(given.change("local", Change::EndMove { since: 3 }), Outcome::Replaced);
     assert_eq!(given.0.view.pools(), [pool("_free")].into());
