@@ -33,9 +33,10 @@ Examples:
   fpaas config default > fpaas.yaml             a file with every setting, for --config
   fpaas config check --config fpaas.yaml        say whether a node would start with it
 
-Exit codes: 0 done, 1 failed, 2 something would change (--diff-exit-code), 64 wrong usage or input, 66 no such thing,
-69 the server cannot be reached, 73 the data folder cannot be used, 75 not now: try again, 77 wrong key or scope,
-78 the Kafka cluster is not as it must be, 79 refused beside what is there, or changed since it was read.";
+Exit codes: 0 done, 1 failed, 2 something would change (--diff-exit-code), 64 wrong usage or
+input, 66 no such thing, 69 the server cannot be reached, 73 the data folder cannot be used,
+75 not now: try again, 77 wrong key or scope, 78 the Kafka cluster is not as it must be,
+79 refused beside what is there, or changed since it was read.";
 
 /// The ATProto firehose as configuration: filter, batch, call your endpoint, keep the results.
 #[derive(Debug, Parser)]

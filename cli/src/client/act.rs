@@ -68,10 +68,11 @@ fn patch_of(text: &str) -> Result<Value, String> {
 pub(crate) async fn rotate_secret(server: &Server, rotate: &RotateSecret) -> Result<(), Failure> {
     let overlap = humantime::parse_duration(&rotate.overlap)
         .map_err(|error| Failure::Usage(format!("--overlap {}: {error}", rotate.overlap)))?;
-    let mut body = json!({"overlapMs": u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX)});
-    if let Some(secret) = &rotate.secret {
-        body["secret"] = given_secret(secret)?.into();
-    }
+    let overlap = u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX);
+    let body = match &rotate.secret {
+        Some(secret) => json!({"overlapMs": overlap, "secret": given_secret(secret)?}),
+        None => json!({"overlapMs": overlap}),
+    };
     let client = Client::find(server)?;
     let request = client.request(Method::POST, &format!("/v1/subscriptions/{}:rotateSecret", segment(&rotate.id)?));
     let request = request.expecting(&rotate.condition).once(&rotate.once).body(Some(&body));

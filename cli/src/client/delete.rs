@@ -47,7 +47,7 @@ async fn look(client: &Client, path: &str) -> Result<Goes, Failure> {
         undelivered: status.pointer("/lag/deliveries").and_then(Value::as_u64).unwrap_or(0),
         dead_letters: dead.get("items").and_then(Value::as_array).map_or(0, Vec::len),
         and_more: dead.get("cursor").is_some_and(Value::is_string),
-        replays: replay.is_some_and(|replay| replay.value["state"] != "done"),
+        replays: replay.is_some_and(|replay| replay.value.get("state").is_none_or(|state| state != "done")),
     })
 }
 
