@@ -163,8 +163,8 @@ pub(crate) enum OnKafka {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Looks at the brokers and their settings, then makes a topic and a group under the prefix, commits one transaction, reads
-it back, and removes both. With --config, the cluster is that of a node's file. Exit codes: 0 the cluster will do, 64 it does not let us in, 69 it cannot be reached, 78 it
-is not as FPaaS needs it.")]
+it back, and removes both. With --config, the cluster is that of a node's file. Exit codes: 0 the cluster will do, 64 it
+does not let us in, 69 it cannot be reached, 78 it is not as FPaaS needs it.")]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) settings: OnCluster<false>,
