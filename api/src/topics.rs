@@ -1,5 +1,6 @@
 //! `/v1/topics`: put, get, list, and browsing records.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -7,9 +8,9 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{TopicName, Violation, limits};
+use fpaas_core::{TenantId, TopicName, Violation, limits};
 use fpaas_log::TopicSpec;
-use fpaas_state::{Change, Outcome};
+use fpaas_state::{Change, Command, Expects, Machine, Outcome, View};
 use http::{HeaderMap, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,13 +80,17 @@ impl Topic {
 pub(crate) async fn put(
     caller: Caller,
     Name(name): Name,
-    params: Params,
+    mut params: Params,
     request: Request,
 ) -> Result<Response, Problem> {
+    let dry = params.flag("dryRun");
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
     let (name, settings) = read(&name, &body::read(request).await?)?;
     quota::check_topic(&caller, &name)?;
+    if dry {
+        return tried(&caller, expects, name, settings).await;
+    }
     let applied = caller.submit(expects, Change::PutTopic { name: name.clone(), settings }).await?;
     let status = match applied.outcome {
         Outcome::Created => StatusCode::CREATED,
@@ -94,6 +99,34 @@ pub(crate) async fn put(
         outcome => return Err(app::unexpected(&outcome)),
     };
     Ok((status, tagged(Some(applied.revision), shown(&caller, name).await?)).into_response())
+}
+
+/// What it would be. Nothing is changed: the command is applied to a copy of what it is about, and given to nobody.
+async fn tried(
+    caller: &Caller,
+    expects: Expects,
+    name: TopicName,
+    settings: TopicSettings,
+) -> Result<Response, Problem> {
+    caller.app.follow(&expects).await;
+    let change = Change::PutTopic { name: name.clone(), settings: settings.clone() };
+    let command = Command::new(String::new(), caller.app.context.clock.now(), caller.tenant.clone(), change);
+    match topics_of(&caller.app.context.control.view(), &caller.tenant).apply(&command.expecting(expects)) {
+        Outcome::Created | Outcome::Replaced => Ok(Json(Topic::new(Some(name), settings)).into_response()),
+        Outcome::Conflict(conflicts) => Err(Problem::conflict(conflicts)),
+        Outcome::Unexpected(revision) => Err(Problem::unexpected(revision)),
+        outcome => Err(app::unexpected(&outcome)),
+    }
+}
+
+/// A machine with the tenant's topics and nothing else.
+fn topics_of(view: &View, tenant: &TenantId) -> Machine {
+    let mut machine = Machine::default();
+    let topics = view.topics.iter().filter(|((owner, _), _)| owner == tenant);
+    machine.view.topics = topics.map(|(key, entry)| (key.clone(), Arc::clone(entry))).collect();
+    let deleted = view.deleted.iter().filter(|((owner, _), _)| owner == tenant);
+    machine.view.deleted = deleted.map(|(key, entry)| (key.clone(), entry.clone())).collect();
+    machine
 }
 
 /// The body, once everything about it and the name in the path is right.

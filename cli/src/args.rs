@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use fpaas_core::TopicName;
-use ipnet::IpNet;
 
+mod answers;
+mod operator;
+mod records;
 mod resources;
 
-pub(crate) use resources::{DeadLetters, DeleteTopic, Keys, Replay, Scope, Tenants, Test};
+pub(crate) use answers::{Form, IfMatch, Once, Shown};
+pub(crate) use operator::{Admin, Keys, Scope, Tenants};
+pub(crate) use records::{DeadLetters, Jmespath, Replay, Tap, Test, Where};
+pub(crate) use resources::{Act, Apply, Delete, DeleteTopic, Get, Patch, RotateSecret, ShowOne, Status, Topics};
 
-use crate::config::setting::{API_KEY, KAFKA_PROPERTIES, KAFKA_PROPERTY, MESSAGES, TOPIC_PREFIX};
-use crate::config::{Flags, Origin, Role, Settings, Shared};
+use crate::config::setting::{API_KEY, MESSAGES};
+use crate::config::{Flags, OnCluster, Origin, Role, Settings, Shared};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FPAAS_COMMIT"), ")");
 
@@ -29,8 +33,10 @@ Examples:
   fpaas config default > fpaas.yaml             a file with every setting, for --config
   fpaas config check --config fpaas.yaml        say whether a node would start with it
 
-Exit codes: 0 done, 1 failed, 64 wrong usage or input, 66 no such thing, 69 the server cannot be reached,
-73 the data folder cannot be used, 77 wrong key, 78 the Kafka cluster is not as it must be.";
+Exit codes: 0 done, 1 failed, 2 something would change (--diff-exit-code), 64 wrong usage or
+input, 66 no such thing, 69 the server cannot be reached, 73 the data folder cannot be used,
+75 not now: try again, 77 wrong key or scope, 78 the Kafka cluster is not as it must be,
+79 refused beside what is there, or changed since it was read.";
 
 /// The ATProto firehose as configuration: filter, batch, call your endpoint, keep the results.
 #[derive(Debug, Parser)]
@@ -73,24 +79,26 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Move an embedded installation to a Kafka cluster, where its work goes on
     Migrate(Migrate),
-    /// Create or change the subscriptions and topics of a YAML file
+    /// Create or change the subscriptions and topics of a YAML file, as far as they differ
     Apply(Apply),
+    /// Change a part of a subscription: a merge patch
+    Patch(Patch),
     /// Show a subscription, or list all of them
     Get(Get),
     /// Delete a subscription with its deliveries and dead letters (its output topic stays)
-    Delete(One),
+    Delete(Delete),
     /// Say whether a subscription moves, how far behind it is, and how its last call ended
-    Status(Get),
+    Status(Status),
     /// Show a topic, or list all of them
     Topics(Topics),
     /// Hold a subscription where it is: nothing is read for it, and its endpoint is not called
-    Pause(One),
+    Pause(Act),
     /// Let a paused subscription go on where it is
-    Resume(One),
+    Resume(Act),
     /// Give a webhook a new secret; calls carry the old one's signature too for a while
     RotateSecret(RotateSecret),
     /// Show what a webhook's calls are signed with
-    Secret(One),
+    Secret(ShowOne),
     /// Deliver a part of a subscription's source again
     Replay(Replay),
     /// Try a subscription's filter on events, and its webhook
@@ -105,6 +113,9 @@ pub(crate) enum Command {
     /// For whom the server works: the operator's alone
     #[command(subcommand)]
     Tenants(Tenants),
+    /// How a node is, and what it says: the operator's alone
+    #[command(subcommand)]
+    Admin(Admin),
     /// Read a topic, one JSON object a line
     Tap(Tap),
     /// Try a JMESPath on events, as a filter would
@@ -152,14 +163,11 @@ pub(crate) enum OnKafka {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Looks at the brokers and their settings, then makes a topic and a group under the prefix, commits one transaction, reads
-it back, and removes both. Exit codes: 0 the cluster will do, 64 it does not let us in, 69 it cannot be reached, 78 it
-is not as FPaaS needs it.")]
+it back, and removes both. With --config, the cluster is that of a node's file. Exit codes: 0 the cluster will do, 64 it
+does not let us in, 69 it cannot be reached, 78 it is not as FPaaS needs it.")]
 pub(crate) struct Check {
-    /// The cluster: kafka://HOST:PORT,…
-    #[arg(long, env = "FPAAS_LOG", value_name = "LOG")]
-    pub(crate) log: String,
     #[command(flatten)]
-    pub(crate) cluster: Cluster,
+    pub(crate) settings: OnCluster<false>,
     /// How the lines look
     #[arg(short, long, value_enum, default_value = "text")]
     pub(crate) output: Output,
@@ -194,37 +202,15 @@ pub(crate) struct Serve {
     pub(crate) settings: Flags<true>,
 }
 
-/// The names on a Kafka cluster, and how its clients are.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Cluster {
-    #[arg(
-        long,
-        env = TOPIC_PREFIX.variable,
-        default_value = TOPIC_PREFIX.default(),
-        value_name = "PREFIX",
-        help = TOPIC_PREFIX.help
-    )]
-    pub(crate) topic_prefix: String,
-    #[arg(
-        long,
-        env = KAFKA_PROPERTY.variable,
-        hide_env_values = true,
-        value_delimiter = '\n',
-        value_name = "NAME=VALUE",
-        help = KAFKA_PROPERTY.help
-    )]
-    pub(crate) kafka_property: Vec<String>,
-    #[arg(long, env = KAFKA_PROPERTIES.variable, value_name = "FILE", help = KAFKA_PROPERTIES.help)]
-    pub(crate) kafka_properties: Option<PathBuf>,
-}
-
 impl Args {
-    /// Those of the node that is asked for. Of another command's, what is shown of messages counts.
+    /// Those of the node that is asked for, or of the cluster. Of another command's, what is shown of messages counts.
     pub(crate) fn settings(&self) -> Settings {
         match &self.command {
             Command::Dev(dev) => Settings::resolve(Role::Dev, &dev.settings.0),
             Command::Serve(serve) => Settings::resolve(Role::Serve, &serve.settings.0),
             Command::Config(OnConfig::Check(check)) => Settings::resolve(check.role, &check.settings.0),
+            Command::Kafka(OnKafka::Check(check)) => Settings::resolve(Role::Serve, &check.settings.0),
+            Command::Migrate(migrate) => Settings::resolve(Role::Serve, &migrate.settings.0),
             _ => Settings::resolve(Role::Serve, &self.shared.0),
         }
     }
@@ -255,20 +241,14 @@ pub(crate) struct Migrate {
     /// The data folder of the installation; it becomes that of a node on the cluster
     #[arg(long, value_name = "DIR")]
     pub(crate) from: PathBuf,
-    /// The cluster: kafka://HOST:PORT,…
+    /// The cluster: kafka://HOST:PORT,… [default: `log` of --config]
     #[arg(long, value_name = "LOG")]
-    pub(crate) to: String,
+    pub(crate) to: Option<String>,
     #[command(flatten)]
-    pub(crate) cluster: Cluster,
-    /// The name of the node that will go on there with this folder [default: one is made]
-    #[arg(long, env = "FPAAS_NODE_ID", value_name = "NAME")]
-    pub(crate) node_id: Option<String>,
+    pub(crate) settings: OnCluster<true>,
     /// How long frozen batches may take to be finished
     #[arg(long, default_value = "60s", value_name = "TIME")]
     pub(crate) drain_wait: String,
-    /// A network whose addresses webhooks may have meanwhile, by http too; may be given again
-    #[arg(long, env = "FPAAS_ALLOW_WEBHOOK_CIDR", value_delimiter = ',', value_name = "CIDR")]
-    pub(crate) allow_webhook_cidr: Vec<IpNet>,
     /// Give up a move that has not come to its end: what it made on the cluster is removed, and the folder starts again
     #[arg(long)]
     pub(crate) abandon: bool,
@@ -289,105 +269,10 @@ pub(crate) enum Part {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-The file holds YAML documents, each one `subscription: {…}` or `topic: {…}`:
-
-  subscription:
-    id: likes
-    filter: {collections: [app.bsky.feed.like], operations: [create]}
-    processor: {webhook: {url: http://127.0.0.1:8787/}}
-    output: {topic: like-results}")]
-pub(crate) struct Apply {
-    /// The file, or - for standard input
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Change nothing: say what would change, and what a subscription would have got of the most recent events
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// How resources are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// As the API has them, with every field.
-    Json,
-    /// The same as YAML documents.
-    Yaml,
-    /// A line each, for people.
-    Table,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Get {
-    /// Its id; without one, all of them
-    pub(crate) id: Option<String>,
-    /// How they are shown
-    #[arg(short, long, value_enum, default_value = "json")]
-    pub(crate) output: Form,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct One {
-    /// Its id
-    pub(crate) id: String,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct RotateSecret {
-    /// The subscription's id
-    pub(crate) id: String,
-    /// How long calls carry both signatures, such as 1h; 0s for not at all
-    #[arg(long, default_value = "1day", value_name = "TIME")]
-    pub(crate) overlap: String,
-}
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Events are JSON, one after the other, as `fpaas tap` prints them (what is asked is then their `value`) or as they are:
-
-  fpaas tap firehose -n 20 | fpaas jmespath 'commit.record.langs[0]'")]
-pub(crate) struct Jmespath {
-    /// The expression
-    pub(crate) expression: String,
-    /// The file with the events, or - for standard input
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub(crate) file: PathBuf,
-}
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
   fpaas completion bash > /etc/bash_completion.d/fpaas
   fpaas completion zsh > \"${fpath[1]}/_fpaas\"
   fpaas completion fish > ~/.config/fish/completions/fpaas.fish")]
 pub(crate) struct Completion {
     /// Which shell
     pub(crate) shell: clap_complete::Shell,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Topics {
-    /// Its name; without one, all of them
-    pub(crate) name: Option<String>,
-    /// How they are shown
-    #[arg(short, long, value_enum, default_value = "json")]
-    pub(crate) output: Form,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Tap {
-    /// The topic: `firehose`, or one of yours
-    #[arg(value_parser = topic_name)]
-    pub(crate) topic: TopicName,
-    /// Where to begin: earliest, latest, or a time such as 2026-11-23T20:00:00Z
-    #[arg(long, default_value = "earliest")]
-    pub(crate) from: String,
-    /// Wait for what comes
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// Stop after so many records
-    #[arg(long, short = 'n', value_name = "N")]
-    pub(crate) limit: Option<u64>,
-}
-
-fn topic_name(text: &str) -> Result<TopicName, String> {
-    TopicName::parse(text).map_err(|error| error.to_string())
 }

@@ -10,32 +10,32 @@ use fpaas_core::topics::Topics;
 use fpaas_log::KafkaConfig;
 use tracing::warn;
 
-use crate::args::Cluster;
-use crate::config::Reading;
 use crate::config::setting::{KAFKA_PROPERTIES, KAFKA_PROPERTY, LOG, TOPIC_PREFIX};
+use crate::config::{Origin, Reading, Settings};
 use crate::exit::Failure;
 
 /// What a cluster's address begins with.
 pub(crate) const SCHEME: &str = "kafka://";
 
-/// The cluster at `log`, kafka://HOST:PORT,…, for a command that is no node.
-pub(crate) fn config(log: &str, cluster: &Cluster) -> Result<KafkaConfig, Failure> {
-    let wrong = |flag: String| move |why: String| Failure::Usage(format!("{flag}: {why}"));
-    let brokers = brokers(log, "").map_err(wrong(format!("--log {log}")))?;
-    let prefix = prefix(&cluster.topic_prefix).map_err(wrong(format!("--topic-prefix {}", cluster.topic_prefix)))?;
-    let mut config = KafkaConfig::new(brokers, &Topics::with_prefix(prefix));
-    if let Some(file) = &cluster.kafka_properties {
-        config.properties = read(file).map_err(wrong(format!("--kafka-properties {}", file.display())))?;
+/// The cluster of a command that is no node: `--log`, or that of the file.
+pub(crate) fn asked(settings: &Settings) -> Result<KafkaConfig, Failure> {
+    if settings.origin(&LOG, None) == Origin::Default {
+        return Err(Failure::Usage(format!("which cluster? Give --log {SCHEME}HOST:PORT,…, or a file with --config")));
     }
-    let given = cluster.kafka_property.iter().map(|text| property(text).map_err(wrong("--kafka-property".to_owned())));
-    config.properties.extend(given.collect::<Result<Vec<_>, _>>()?);
-    config.check().map_err(|error| wrong("--kafka-property".to_owned())(error.to_string()))?;
-    Ok(config)
+    let mut reading = Reading::new(settings);
+    let brokers = reading.one(&LOG, |log| brokers(log, ""));
+    let config = of(&mut reading, brokers);
+    Ok(reading.done(config)?)
 }
 
 /// The cluster of a node.
 pub(crate) fn of_node(reading: &mut Reading<'_>) -> Option<KafkaConfig> {
     let brokers = reading.one(&LOG, |log| brokers(log, "embedded, or "));
+    of(reading, brokers)
+}
+
+/// The cluster at these brokers.
+pub(crate) fn of(reading: &mut Reading<'_>, brokers: Option<&str>) -> Option<KafkaConfig> {
     let prefix = reading.one(&TOPIC_PREFIX, prefix);
     let filed = reading.one(&KAFKA_PROPERTIES, |file| read(Path::new(file)));
     let given = reading.each(&KAFKA_PROPERTY, property);
@@ -49,7 +49,7 @@ pub(crate) fn of_node(reading: &mut Reading<'_>) -> Option<KafkaConfig> {
 }
 
 /// `alternative` is what else the log may be.
-fn brokers<'a>(log: &'a str, alternative: &str) -> Result<&'a str, String> {
+pub(crate) fn brokers<'a>(log: &'a str, alternative: &str) -> Result<&'a str, String> {
     let brokers = log.strip_prefix(SCHEME).filter(|brokers| !brokers.is_empty());
     brokers.ok_or_else(|| format!("must be {alternative}{SCHEME}HOST:PORT,HOST:PORT…"))
 }
@@ -83,6 +83,8 @@ fn property(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Args;
+    use clap::Parser as _;
 
     #[test]
     fn a_file_of_properties_is_read_and_what_is_typed_counts_more() {
@@ -90,13 +92,13 @@ mod tests {
         let file = folder.path().join("kafka.properties");
         fs::write(&file, "# who we are\n\nsasl.username = anna\n  sasl.password=a=b #c \nsasl.mechanism=PLAIN\n")
             .unwrap();
-        let cluster = |typed: &[&str]| Cluster {
-            topic_prefix: "fpaas".to_owned(),
-            kafka_property: typed.iter().map(ToString::to_string).collect(),
-            kafka_properties: Some(file.clone()),
+        let named = file.display().to_string();
+        let config = |typed: &[&str]| {
+            let check = ["fpaas", "kafka", "check", "--log", "kafka://127.0.0.1:1", "--kafka-properties", &named];
+            asked(&Args::try_parse_from(check.iter().chain(typed)).unwrap().settings())
         };
-        let config = config("kafka://127.0.0.1:1", &cluster(&["sasl.mechanism=SCRAM-SHA-512"])).unwrap();
-        let found: Vec<_> = config.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let found = config(&["--kafka-property", "sasl.mechanism=SCRAM-SHA-512"]).unwrap();
+        let found: Vec<_> = found.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let expected = [
             ("sasl.username", "anna"),
             ("sasl.password", "a=b #c"),
@@ -105,10 +107,31 @@ mod tests {
         ];
         assert_eq!(found, expected);
         fs::write(&file, "sasl.username=anna\nhunter2\n").unwrap();
-        let said = super::config("kafka://127.0.0.1:1", &cluster(&[])).unwrap_err().to_string();
+        let said = config(&[]).unwrap_err().to_string();
         assert!(said.ends_with("kafka.properties: line 2: must be NAME=VALUE") && !said.contains("hunter2"), "{said}");
         fs::write(&file, "sasl.mechanism=PLAIN\nacks=1\n").unwrap();
-        let said = super::config("kafka://127.0.0.1:1", &cluster(&[])).unwrap_err().to_string();
+        let said = config(&[]).unwrap_err().to_string();
         assert!(said.contains("the property acks is set by FPaaS"), "{said}");
+    }
+
+    #[test]
+    fn a_cluster_is_that_of_the_file_where_nothing_else_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.yaml");
+        fs::write(&file, "log: kafka://10.0.0.1:9092\ntopicPrefix: ours\n").unwrap();
+        let named = file.display().to_string();
+        let config = |typed: &[&str]| {
+            let check = ["fpaas", "kafka", "check", "--config", &named];
+            asked(&Args::try_parse_from(check.iter().chain(typed)).unwrap().settings())
+        };
+        let found = config(&[]).unwrap();
+        assert_eq!((found.brokers.as_str(), found.prefix.as_str()), ("10.0.0.1:9092", "ours"));
+        let found = config(&["--log", "kafka://10.0.0.2:1", "--topic-prefix", "theirs"]).unwrap();
+        assert_eq!((found.brokers.as_str(), found.prefix.as_str()), ("10.0.0.2:1", "theirs"));
+        fs::write(&file, "log: embedded\nlogs: no\n").unwrap();
+        let said = config(&[]).unwrap_err().to_string();
+        assert!(said.contains("/log embedded: must be kafka://HOST:PORT") && said.contains("/logs"), "{said}");
+        fs::write(&file, "topicPrefix: ours\n").unwrap();
+        assert!(config(&[]).unwrap_err().to_string().starts_with("which cluster?"));
     }
 }

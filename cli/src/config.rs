@@ -25,7 +25,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-pub(crate) use given::{Flags, Given, Shared};
+pub(crate) use given::{Flags, Given, OnCluster, Shared};
 pub(crate) use reading::Reading;
 use setting::{ALL, Kind, Setting};
 pub(crate) use wrong::{Origin, Wrong, Wrongs};

@@ -7,19 +7,20 @@ use fpaas_core::Clock;
 use fpaas_log::{Finding, Grade, Kafka, Subject};
 use serde_json::json;
 
-use crate::args::{Check, Output};
+use crate::args::Output;
 use crate::clock::WallClock;
 use crate::cluster;
+use crate::config::Settings;
 use crate::exit::Failure;
 use crate::out;
 
 /// Looks, and says it.
-pub(crate) async fn run(check: &Check) -> Result<(), Failure> {
-    let config = cluster::config(&check.log, &check.cluster)?;
+pub(crate) async fn run(settings: &Settings, output: Output) -> Result<(), Failure> {
+    let config = cluster::asked(settings)?;
     let clock: Arc<dyn Clock> = Arc::new(WallClock);
     let findings = Kafka::check(&config, clock).await;
     for finding in &findings {
-        if let ControlFlow::Break(()) = out::line(shown(finding, check.output))? {
+        if let ControlFlow::Break(()) = out::line(shown(finding, output))? {
             break;
         }
     }

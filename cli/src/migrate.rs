@@ -29,6 +29,7 @@ use fpaas_log::{Created, Log, Record, Retention, Stored, TopicSpec, Transaction}
 use tracing::info;
 
 use crate::args::Migrate;
+use crate::config::Settings;
 use crate::exit::Failure;
 use crate::mark::State;
 use copy::{Copier, Pair, Tally};
@@ -41,8 +42,8 @@ use setting::Setting;
 const PADDING: u64 = 10_000;
 
 /// `fpaas migrate`.
-pub(crate) async fn run(args: Migrate) -> Result<(), Failure> {
-    let setting = Setting::open(&args)?;
+pub(crate) async fn run(args: Migrate, settings: &Settings) -> Result<(), Failure> {
+    let setting = Setting::open(&args, settings)?;
     if args.abandon { setting.abandon().await } else { setting.run().await }
 }
 

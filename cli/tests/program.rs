@@ -1,5 +1,9 @@
 //! The program as a person runs it: its commands, its folder, its disk, its signals, and every command the docs show.
 
+#[path = "program/apply.rs"]
+mod apply;
+#[path = "program/codes.rs"]
+mod codes;
 #[path = "program/commands.rs"]
 mod commands;
 #[path = "program/config.rs"]
@@ -40,8 +44,12 @@ mod metrics;
 mod migrate;
 #[path = "program/remade.rs"]
 mod remade;
+#[path = "program/routes.rs"]
+mod routes;
 #[path = "program/serve.rs"]
 mod serve;
+#[path = "program/stub.rs"]
+mod stub;
 #[path = "program/tenants.rs"]
 mod tenants;
 

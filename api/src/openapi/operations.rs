@@ -168,8 +168,10 @@ pub(crate) fn get_topic(op: Op<'_>) -> Op<'_> {
 pub(crate) fn put_topic(op: Op<'_>) -> Op<'_> {
     let example = json!({"partitions": 4, "retentionMs": 86_400_000});
     let op = op.named("putTopic", TOPICS, "Create a topic, or change its retention");
-    let op = topic(op).conditional().takes::<topics::Topic>(true, &example);
-    let op = op.answers::<topics::Topic>(201, "It is new").answers::<topics::Topic>(200, "What it is now");
+    let op =
+        topic(op).query("dryRun", json!({"type": "boolean", "default": false}), "Change nothing: say what it would be");
+    let op = op.conditional().takes::<topics::Topic>(true, &example).answers::<topics::Topic>(201, "It is new");
+    let op = op.answers::<topics::Topic>(200, "What it is now; with `dryRun`, what it would be");
     op.tagged().problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 

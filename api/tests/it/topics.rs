@@ -108,3 +108,35 @@ async fn a_topic_that_is_used_is_not_deleted_nor_is_the_firehose() {
     assert_eq!(world.delete("/v1/topics/out").await.status, 204);
     world.delete("/v1/topics/firehose").await.refused(409, "conflict", &["/name"]);
 }
+
+#[tokio::test]
+async fn a_dry_run_of_a_topic_says_what_it_would_be_refuses_what_would_be_refused_and_changes_nothing() {
+    let world = World::new().await;
+    let dry = |name: &str| format!("/v1/topics/{name}?dryRun=true");
+    let tried = world.put(&dry("a.b"), r#"{"partitions":2}"#).await.json(200);
+    assert_eq!((&tried["name"], &tried["partitions"]), (&json!("a.b"), &json!(2)));
+    assert_eq!(tried["retentionMs"], 604_800_000);
+    world.get("/v1/topics/a.b").await.refused(404, "not-found", &[]);
+    world.put(&dry("a.b"), r#"{"partitions":0}"#).await.refused(400, "invalid-request", &["/partitions"]);
+    world.put(&dry("firehose"), "{}").await.refused(400, "invalid-request", &["/name"]);
+    world.put("/v1/topics/a.b?dryRun=yes", "{}").await.refused(400, "invalid-request", &["/dryRun"]);
+
+    let made = world.put("/v1/topics/a.b", r#"{"partitions":2}"#).await.headers["etag"].clone();
+    let changed = world.put(&dry("a.b"), r#"{"partitions":2,"retentionMs":null}"#).await.json(200);
+    assert_eq!(changed["retentionMs"], Value::Null);
+    let fixed = world.put(&dry("a.b"), r#"{"compacted":true}"#).await;
+    fixed.refused(409, "conflict", &["/partitions", "/compacted"]);
+    world.put(&dry("a_b"), "{}").await.refused(409, "conflict", &["/name"]);
+    for (header, value) in [("if-none-match", "*"), ("if-match", "\"999\"")] {
+        let mut stale = request("PUT", &dry("a.b"), r#"{"partitions":2}"#.into());
+        stale.headers_mut().insert(header, value.parse().unwrap());
+        world.call(stale).await.refused(412, "precondition-failed", &[]);
+    }
+    let after = world.get("/v1/topics/a.b").await;
+    assert_eq!((after.headers["etag"].clone(), after.json(200)["retentionMs"].clone()), (made, json!(604_800_000)));
+    // Another tenant's topics are no reason.
+    let key = world.key("acme", r#"{"scopes":["write"]}"#).await;
+    assert_eq!(world.ask(&key, "PUT", &dry("a_b"), "{}").await.json(200)["name"], "a_b");
+    world.delete("/v1/topics/a.b").await;
+    world.put(&dry("a.b"), "{}").await.refused(409, "conflict", &["/name"]);
+}

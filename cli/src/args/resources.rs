@@ -1,149 +1,145 @@
-//! What can be asked of a server besides subscriptions themselves, and the help for it.
+//! Subscriptions and topics: what can be done with them, and the help for it.
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::Args as ClapArgs;
 
-use super::Form;
-
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-  fpaas replay likes --from 2026-11-23T20:00:00Z --rate 500 --wait
-  fpaas replay likes --partition 3 --from-offset 100 --to-offset 200
-  fpaas replay likes --show
-  fpaas replay likes --cancel")]
-pub(crate) struct Replay {
-    /// The subscription's id
-    pub(crate) id: String,
-    /// Where to begin: earliest, latest, or a time [default: earliest]
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Option<String>,
-    /// Where to end, in the same words [default: what it has passed]
-    #[arg(long, value_name = "TIME")]
-    pub(crate) to: Option<String>,
-    /// That partition of the source alone
-    #[arg(long, value_name = "N")]
-    pub(crate) partition: Option<u32>,
-    /// In that partition: where to begin
-    #[arg(long, value_name = "OFFSET", requires = "partition", conflicts_with = "from")]
-    pub(crate) from_offset: Option<u64>,
-    /// In that partition: where to end
-    #[arg(long, value_name = "OFFSET", requires = "partition", conflicts_with = "to")]
-    pub(crate) to_offset: Option<u64>,
-    /// At most so many events a second, in each partition of the source
-    #[arg(long, value_name = "N")]
-    pub(crate) rate: Option<u32>,
-    /// Say how far it has come until it is done
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// Begin nothing: show how far the last one has come
-    #[arg(long, conflicts_with_all = ["from", "to", "partition", "rate"])]
-    pub(crate) show: bool,
-    /// Begin nothing: deliver no more of it
-    #[arg(long, conflicts_with_all = ["from", "to", "partition", "rate", "wait", "show"])]
-    pub(crate) cancel: bool,
-}
+use super::{Form, IfMatch, Once, Shown};
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Without --file its filter is tried on the most recent events of its source. With --call its webhook is called once with
-a batch of those that pass, marked as a test; nothing of what it answers is kept.
+Topics are put first, then subscriptions in the order of the file. What is as the file says is not put. What is changed
+by somebody else meanwhile is left as it is (79). A file that says nothing of `state` does not end a pause.
 
-  fpaas tap firehose -n 50 | fpaas test likes --file - --call")]
-pub(crate) struct Test {
-    /// The subscription's id
-    pub(crate) id: String,
-    /// Events, JSON one after the other as `fpaas tap` prints them or as they are; - for standard input
+The file holds YAML documents, each one `subscription: {…}` or `topic: {…}`:
+
+  subscription:
+    id: likes
+    filter: {collections: [app.bsky.feed.like], operations: [create]}
+    processor: {webhook: {url: http://127.0.0.1:8787/}}
+    output: {topic: like-results}")]
+pub(crate) struct Apply {
+    /// The file, or - for standard input
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// Call its webhook
+    pub(crate) file: PathBuf,
+    /// Change nothing: say what would change, and what a subscription would have got of the most recent events
     #[arg(long)]
-    pub(crate) call: bool,
+    pub(crate) dry_run: bool,
+    /// With --dry-run: exit with 2 where something would change
+    #[arg(long, requires = "dry_run")]
+    pub(crate) diff_exit_code: bool,
+    /// How it is said [default: lines for people]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Form>,
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct DeadLetters {
+#[command(after_help = "\
+The file holds what changes, as JSON or YAML, and nothing else; null brings a default back (RFC 7396):
+
+  echo 'collector: {maxEvents: 500}' | fpaas patch likes -f -")]
+pub(crate) struct Patch {
     /// The subscription's id
     pub(crate) id: String,
-    /// Stop after so many
-    #[arg(long, short = 'n', value_name = "N")]
-    pub(crate) limit: Option<u64>,
+    /// The file with the patch, or - for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Change nothing: show what it would be, and what it would have got of the most recent events
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) condition: IfMatch,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Get {
+    /// Its id; without one, all of them
+    pub(crate) id: Option<String>,
+    /// Print its ETag alone, for --if-match
+    #[arg(long, requires = "id")]
+    pub(crate) etag: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Status {
+    /// Its id; without one, all of them
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Topics {
+    /// Its name; without one, all of them
+    pub(crate) name: Option<String>,
+    /// Print its ETag alone, for --if-match
+    #[arg(long, requires = "name")]
+    pub(crate) etag: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShowOne {
+    /// The subscription's id
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Act {
+    /// The subscription's id
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) condition: IfMatch,
+    #[command(flatten)]
+    pub(crate) once: Once,
+    /// Show what it is now [default: say that it is done]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Form>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Events that are delivered and not acknowledged, and dead letters, go with it. Where there are any, it says how many and
+asks; where nobody can be asked, --yes is needed.")]
+pub(crate) struct Delete {
+    /// The subscription's id
+    pub(crate) id: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) condition: IfMatch,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DeleteTopic {
     /// Its name
     pub(crate) name: String,
-}
-
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scope {
-    /// See what there is, but for secrets.
-    Read,
-    /// Change it.
-    Write,
-    /// Make keys, too.
-    Admin,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Keys {
-    /// List the tenant's keys
-    List(Listed),
-    /// Make a key: its text is shown this once
-    Create(NewKey),
-    /// Delete a key: it opens nothing any more
-    Delete(OneKey),
+    #[command(flatten)]
+    pub(crate) condition: IfMatch,
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Listed {
-    /// How they are shown
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub(crate) output: Form,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct NewKey {
-    /// What it may do, such as write; may be given again
-    #[arg(long, value_enum, value_name = "SCOPE", required = true, value_delimiter = ',')]
-    pub(crate) scope: Vec<Scope>,
-    /// What it is for, in your words
-    #[arg(long, default_value = "", value_name = "TEXT")]
-    pub(crate) description: String,
-    /// From when on it opens nothing, such as 2027-01-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub(crate) expires: Option<String>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct OneKey {
-    /// Its id: the part between fpaas_ and the next _
+pub(crate) struct RotateSecret {
+    /// The subscription's id
     pub(crate) id: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Tenants {
-    /// List all tenants
-    List(Listed),
-    /// Create a tenant, or put it into another pool
-    Put(PutTenant),
-    /// Delete a tenant that has nothing but keys
-    Delete(OneTenant),
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct PutTenant {
-    /// Its id
-    pub(crate) id: String,
-    /// The pool it is in: its own, which has its name, or a shared one, whose name begins with _
-    #[arg(long, value_name = "POOL")]
-    pub(crate) pool: Option<String>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct OneTenant {
-    /// Its id
-    pub(crate) id: String,
+    /// The new one, whsec_…; - for a line of standard input, where no list of processes shows it [default: one is made]
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Option<String>,
+    /// How long calls carry both signatures, such as 1h; 0s for not at all
+    #[arg(long, default_value = "1day", value_name = "TIME")]
+    pub(crate) overlap: String,
+    #[command(flatten)]
+    pub(crate) condition: IfMatch,
+    #[command(flatten)]
+    pub(crate) once: Once,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }

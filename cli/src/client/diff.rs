@@ -1,25 +1,57 @@
 //! What differs between two resources, field by field.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::Serialize;
 use serde_json::Value;
 
-/// A line for each field that is new, gone or other, by its JSON pointer (RFC 6901); lists are fields as a whole.
-pub(super) fn lines(before: &Value, after: &Value) -> Vec<String> {
+/// A field that is new, gone or other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Change {
+    /// Where it is (RFC 6901).
+    pub(super) pointer: String,
+    /// Absent where it was not there, and where it may not be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<Value>,
+    /// The same of what it becomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to: Option<Value>,
+}
+
+impl Change {
+    /// Of a field whose value may not be shown.
+    pub(super) fn hidden(pointer: &str) -> Self {
+        Self { pointer: pointer.to_owned(), from: None, to: None }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pointer, from, to } = self;
+        match (from, to) {
+            (Some(old), Some(new)) => write!(f, "{pointer}: {old} -> {new}"),
+            (None, Some(new)) => write!(f, "{pointer}: {new}"),
+            (Some(old), None) => write!(f, "{pointer}: {old} -> nothing"),
+            (None, None) => write!(f, "{pointer}: another one"),
+        }
+    }
+}
+
+/// In the order of their pointers; lists are fields as a whole.
+pub(super) fn changes(before: &Value, after: &Value) -> Vec<Change> {
     let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
     fields(String::new(), before, &mut old);
     fields(String::new(), after, &mut new);
     let mut all: Vec<&String> = old.keys().chain(new.keys()).collect();
     all.sort_unstable();
     all.dedup();
-    let line = |pointer: &&String| match (old.get(*pointer), new.get(*pointer)) {
-        (Some(old), Some(new)) if old == new => None,
-        (Some(old), Some(new)) => Some(format!("{pointer}: {old} -> {new}")),
-        (None, Some(new)) => Some(format!("{pointer}: {new}")),
-        (Some(old), None) => Some(format!("{pointer}: {old} -> nothing")),
-        (None, None) => None,
+    let change = |pointer: &String| {
+        let (from, to) = (old.get(pointer), new.get(pointer));
+        let of = |value: Option<&&Value>| value.map(|&value| value.clone());
+        (from != to).then(|| Change { pointer: pointer.clone(), from: of(from), to: of(to) })
     };
-    all.iter().filter_map(line).collect()
+    all.into_iter().filter_map(change).collect()
 }
 
 fn fields<'v>(pointer: String, value: &'v Value, found: &mut BTreeMap<String, &'v Value>) {
@@ -40,6 +72,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn lines(before: &Value, after: &Value) -> Vec<String> {
+        changes(before, after).iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn each_field_that_differs_has_a_line() {
         let before = json!({"a": 1, "b": {"c": [1, 2], "d": null, "e/f": "x"}, "g": {}});
@@ -47,5 +83,11 @@ mod tests {
         assert_eq!(lines(&before, &after), ["/b/c: [1,2] -> [2]", "/b/d: 7", "/b/e~1f: \"x\" -> nothing"]);
         assert!(lines(&before, &before).is_empty());
         assert_eq!(lines(&Value::Null, &json!({"a": {"b": true}})), ["/a/b: true"]);
+    }
+
+    #[test]
+    fn what_may_not_be_shown_is_said_to_be_another_one() {
+        assert_eq!(Change::hidden("/secret").to_string(), "/secret: another one");
+        assert_eq!(serde_json::to_value(Change::hidden("/secret")).unwrap(), json!({"pointer": "/secret"}));
     }
 }

@@ -5,23 +5,28 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::Client;
+use super::render::{Column, Stream};
+use super::{Client, apply};
 use crate::args::{Jmespath, Server};
 use crate::exit::Failure;
-use crate::out;
 
 /// What one request takes.
 const EVENTS_MAX: usize = fpaas_core::limits::EVALUATE_EVENTS_MAX;
 /// What the server takes, with room for what is around the events.
 const BYTES_MAX: usize = fpaas_core::limits::API_BODY_BYTES_MAX - 16 * 1024;
 
+/// Each with its width.
+const RESULTS: &[(Column, usize)] =
+    &[(("MATCHES", "/matches"), 7), (("VALUE", "/value"), 30), (("ERROR", "/error"), 0)];
+
 pub(crate) async fn run(server: &Server, asked: &Jmespath) -> Result<(), Failure> {
     let (client, events) = (Client::find(server)?, read(&asked.file)?);
+    let mut results = Stream::new(asked.output, RESULTS);
     for events in pages(&events) {
         let body = json!({"expression": asked.expression, "events": events});
         let answer = client.call(Method::POST, "/v1/jmespath:evaluate", Some(&body)).await?;
         for result in answer.get("results").and_then(Value::as_array).into_iter().flatten() {
-            if out::line(result)?.is_break() {
+            if results.item(&result.to_string())?.is_break() {
                 return Ok(());
             }
         }
@@ -32,9 +37,7 @@ pub(crate) async fn run(server: &Server, asked: &Jmespath) -> Result<(), Failure
 pub(super) fn read(file: &Path) -> Result<Vec<Value>, Failure> {
     let name = file.display();
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("{name} cannot be read: {error}"));
-    let text =
-        if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
-    let text = text.map_err(|error| wrong(&error))?;
+    let text = apply::text(file)?;
     let events: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(&text).into_iter().collect();
     let events: Vec<_> = events.map_err(|error| wrong(&error))?.into_iter().map(event).collect();
     if events.is_empty() { Err(Failure::Usage(format!("{name}: there is no event in it"))) } else { Ok(events) }

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::Client;
 use super::render::{self, Column};
-use super::show::{list, segment};
-use crate::args::{Form, Keys, Scope, Server, Tenants};
+use super::show::{list, segment, tag};
+use crate::args::{Keys, Scope, Server, Tenants};
 use crate::exit::Failure;
 use crate::out;
 
@@ -18,7 +18,14 @@ const KEYS: &[Column] = &[
     ("LAST USED", "/lastUsedAt"),
     ("DESCRIPTION", "/description"),
 ];
-const TENANTS: &[Column] = &[("ID", "/id"), ("POOL", "/pool")];
+const MADE: &[Column] = &[
+    ("ID", "/id"),
+    ("SCOPES", "/scopes"),
+    ("EXPIRES", "/expiresAt"),
+    ("DESCRIPTION", "/description"),
+    ("KEY", "/key"),
+];
+const TENANTS: &[Column] = &[("ID", "/id"), ("POOL", "/pool"), ("MOVES FROM", "/moving/from")];
 
 pub(crate) async fn keys(server: &Server, asked: &Keys) -> Result<(), Failure> {
     let client = Client::find(server)?;
@@ -27,10 +34,11 @@ pub(crate) async fn keys(server: &Server, asked: &Keys) -> Result<(), Failure> {
         Keys::Create(new) => {
             let scopes: Vec<_> = new.scope.iter().map(|scope| scope.name()).collect();
             let body = json!({"scopes": scopes, "description": new.description, "expiresAt": new.expires});
-            render::all(Form::Json, &[], &[client.call(Method::POST, "/v1/keys", Some(&body)).await?])
+            let made = client.request(Method::POST, "/v1/keys").once(&new.once).body(Some(&body)).answer().await?;
+            render::all(new.shown.output, MADE, &[made.value])
         }
         Keys::Delete(one) => {
-            client.send(Method::DELETE, &format!("/v1/keys/{}", segment(&one.id)?), None).await?;
+            client.call(Method::DELETE, &format!("/v1/keys/{}", segment(&one.id)?), None).await?;
             out::line(format_args!("key {} deleted", one.id)).map(drop)
         }
     }
@@ -41,12 +49,17 @@ pub(crate) async fn tenants(server: &Server, asked: &Tenants) -> Result<(), Fail
     let at = |id: &str| Ok::<_, Failure>(format!("/v1/admin/tenants/{}", segment(id)?));
     match asked {
         Tenants::List(listed) => render::all(listed.output, TENANTS, &list(&client, "/v1/admin/tenants").await?),
+        Tenants::Get(get) => {
+            let found = client.request(Method::GET, &at(&get.id)?).answer().await?;
+            if get.etag { tag(&found) } else { render::all(get.shown.output, TENANTS, &[found.value]) }
+        }
         Tenants::Put(put) => {
             let body = put.pool.as_ref().map_or_else(|| json!({}), |pool| json!({"pool": pool}));
-            render::all(Form::Json, &[], &[client.call(Method::PUT, &at(&put.id)?, Some(&body)).await?])
+            let request = client.request(Method::PUT, &at(&put.id)?).expecting(&put.condition).body(Some(&body));
+            render::all(put.shown.output, TENANTS, &[request.answer().await?.value])
         }
         Tenants::Delete(one) => {
-            client.send(Method::DELETE, &at(&one.id)?, None).await?;
+            client.request(Method::DELETE, &at(&one.id)?).expecting(&one.condition).answer().await?;
             out::line(format_args!("tenant {} deleted", one.id)).map(drop)
         }
     }

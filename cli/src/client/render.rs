@@ -1,5 +1,7 @@
 //! Resources as a person has asked for them: JSON, YAML, or a table.
 
+use std::ops::ControlFlow;
+
 use serde_json::Value;
 
 use crate::args::Form;
@@ -9,19 +11,60 @@ use crate::out;
 /// A column: what stands above it, and where its value is (RFC 6901).
 pub(super) type Column = (&'static str, &'static str);
 
+/// What is shown one by one, without an end that is known: records, and what an expression makes of them.
+#[derive(Debug)]
+pub(super) struct Stream {
+    form: Form,
+    /// Each as wide as it is at least, since what is still to come is not known.
+    columns: &'static [(Column, usize)],
+    begun: bool,
+}
+
+impl Stream {
+    pub(super) const fn new(form: Form, columns: &'static [(Column, usize)]) -> Self {
+        Self { form, columns, begun: false }
+    }
+
+    /// Shows one, JSON as it is; breaks once nobody reads any more.
+    pub(super) fn item(&mut self, json: &str) -> Result<ControlFlow<()>, Failure> {
+        if self.form == Form::Json {
+            return out::line(json);
+        }
+        let value = serde_json::from_str(json);
+        let value = value.map_err(|error| Failure::Failed(format!("the server's answer is not JSON: {error}")))?;
+        if self.form == Form::Yaml {
+            return out::line(yaml(&value)?);
+        }
+        if !self.begun {
+            self.begun = true;
+            if out::line(self.row(|(name, _)| name.to_owned()))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        out::line(self.row(|(_, pointer)| cell(value.pointer(pointer))))
+    }
+
+    fn row(&self, text: impl Fn(Column) -> String) -> String {
+        let cells = self.columns.iter().map(|&(column, width)| format!("{:<width$}", text(column)));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    }
+}
+
 /// Shows all of them; a table has these columns.
 pub(super) fn all(form: Form, columns: &[Column], values: &[Value]) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     match form {
         Form::Json => values.iter().try_for_each(|value| {
-            out::line(serde_json::to_string_pretty(value).map_err(|error| failed(&error))?).map(drop)
+            let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+            out::line(text).map(drop)
         }),
-        Form::Yaml => values.iter().try_for_each(|value| {
-            let text = serde_norway::to_string(value).map_err(|error| failed(&error))?;
-            out::line(format_args!("---\n{}", text.trim_end())).map(drop)
-        }),
+        Form::Yaml => values.iter().try_for_each(|value| out::line(yaml(value)?).map(drop)),
         Form::Table => table(columns, values).iter().try_for_each(|line| out::line(line).map(drop)),
     }
+}
+
+fn yaml(value: &Value) -> Result<String, Failure> {
+    let text = serde_norway::to_string(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(format!("---\n{}", text.trim_end()))
 }
 
 fn table(columns: &[Column], values: &[Value]) -> Vec<String> {
@@ -57,5 +100,13 @@ mod tests {
         let lines = table(&[("ID", "/id"), ("N", "/of/n"), ("NONE", "/no")], &values);
         assert_eq!(lines, ["ID         N  NONE", "a          1  -", "long name  -  -"]);
         assert_eq!(table(&[("ID", "/id")], &[]), ["ID"]);
+    }
+
+    #[test]
+    fn a_row_of_a_stream_is_as_wide_as_its_columns_are_at_least() {
+        let stream = Stream::new(Form::Table, &[(("ID", "/id"), 4), (("VALUE", "/value"), 0)]);
+        assert_eq!(stream.row(|(name, _)| name.to_owned()), "ID    VALUE");
+        let value = json!({"id": "longer", "value": {"a": 1}});
+        assert_eq!(stream.row(|(_, pointer)| cell(value.pointer(pointer))), r#"longer  {"a":1}"#);
     }
 }

@@ -5,11 +5,19 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::Client;
+use super::render::{self, Column};
 use super::show::segment;
-use super::{Client, render};
-use crate::args::{Form, Replay, Server};
+use crate::args::{Replay, Server};
 use crate::exit::Failure;
 use crate::out;
+
+const REPLAYS: &[Column] = &[
+    ("STATE", "/state"),
+    ("STARTED", "/startedAt"),
+    ("PROGRESS", "/progress"),
+    ("EVENTS PER SECOND", "/eventsPerSecond"),
+];
 
 /// How often it is asked how far it has come.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,20 +26,21 @@ pub(crate) async fn run(server: &Server, asked: &Replay) -> Result<(), Failure> 
     let (client, id) = (Client::find(server)?, segment(&asked.id)?);
     let at = format!("/v1/subscriptions/{id}/replay");
     if asked.cancel {
-        client.send(Method::DELETE, &at, None).await?;
+        client.call(Method::DELETE, &at, None).await?;
         return out::line(format_args!("the replay of {id} is cancelled")).map(drop);
     }
     let mut replay = if asked.show {
         client.call(Method::GET, &at, None).await?
     } else {
-        client.call(Method::POST, &format!("/v1/subscriptions/{id}:replay"), Some(&body(asked))).await?
+        let request = client.request(Method::POST, &format!("/v1/subscriptions/{id}:replay"));
+        request.expecting(&asked.condition).once(&asked.once).body(Some(&body(asked))).answer().await?.value
     };
     while asked.wait && replay.get("state").and_then(Value::as_str) != Some("done") {
         eprintln!("{}", progress(id, &replay));
         tokio::time::sleep(LOOK).await;
         replay = client.call(Method::GET, &at, None).await?;
     }
-    render::all(Form::Json, &[], &[replay])
+    render::all(asked.shown.output, REPLAYS, &[replay])
 }
 
 fn body(asked: &Replay) -> Value {

@@ -3,12 +3,13 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use super::Client;
 use super::render::{self, Column};
-use crate::args::{Get, Server, Topics};
+use super::{Answer, Client};
+use crate::args::{Get, Server, Status, Topics};
 use crate::exit::Failure;
+use crate::out;
 
-const SUBSCRIPTIONS: &[Column] = &[
+pub(super) const SUBSCRIPTIONS: &[Column] = &[
     ("ID", "/id"),
     ("STATE", "/state"),
     ("SOURCE", "/source/topic"),
@@ -36,19 +37,33 @@ const TOPICS: &[Column] = &[
 ];
 
 pub(crate) async fn get(server: &Server, get: &Get) -> Result<(), Failure> {
-    let found = found(&Client::find(server)?, "/v1/subscriptions", get.id.as_deref()).await?;
-    render::all(get.output, SUBSCRIPTIONS, &found)
+    let client = Client::find(server)?;
+    if get.etag {
+        return tag(&one(&client, "/v1/subscriptions", get.id.as_deref().unwrap_or_default()).await?);
+    }
+    let found = found(&client, "/v1/subscriptions", get.id.as_deref()).await?;
+    render::all(get.shown.output, SUBSCRIPTIONS, &found)
 }
 
 pub(crate) async fn topics(server: &Server, topics: &Topics) -> Result<(), Failure> {
-    let found = found(&Client::find(server)?, "/v1/topics", topics.name.as_deref()).await?;
-    render::all(topics.output, TOPICS, &found)
+    let client = Client::find(server)?;
+    if topics.etag {
+        return tag(&one(&client, "/v1/topics", topics.name.as_deref().unwrap_or_default()).await?);
+    }
+    let found = found(&client, "/v1/topics", topics.name.as_deref()).await?;
+    render::all(topics.shown.output, TOPICS, &found)
+}
+
+/// What `--if-match` takes.
+pub(super) fn tag(found: &Answer) -> Result<(), Failure> {
+    let none = || Failure::NotFound("it has no ETag, since nobody can change it".to_owned());
+    out::line(found.tag.as_ref().ok_or_else(none)?).map(drop)
 }
 
 /// The status of one subscription, or of each.
-pub(crate) async fn status(server: &Server, status: &Get) -> Result<(), Failure> {
+pub(crate) async fn status(server: &Server, asked: &Status) -> Result<(), Failure> {
     let client = Client::find(server)?;
-    let ids = match &status.id {
+    let ids = match &asked.id {
         Some(id) => vec![segment(id)?.to_owned()],
         None => {
             let all = list(&client, "/v1/subscriptions").await?;
@@ -63,15 +78,19 @@ pub(crate) async fn status(server: &Server, status: &Get) -> Result<(), Failure>
         }
         found.push(status);
     }
-    render::all(status.output, STATUSES, &found)
+    render::all(asked.shown.output, STATUSES, &found)
 }
 
 /// The one of that name, or all.
-async fn found(client: &Client, path: &str, one: Option<&str>) -> Result<Vec<Value>, Failure> {
-    match one {
-        Some(id) => Ok(vec![client.call(Method::GET, &format!("{path}/{}", segment(id)?), None).await?]),
+async fn found(client: &Client, path: &str, name: Option<&str>) -> Result<Vec<Value>, Failure> {
+    match name {
+        Some(name) => Ok(vec![one(client, path, name).await?.value]),
         None => list(client, path).await,
     }
+}
+
+async fn one(client: &Client, path: &str, name: &str) -> Result<Answer, Failure> {
+    client.request(Method::GET, &format!("{path}/{}", segment(name)?)).answer().await
 }
 
 /// All pages of a list.

@@ -1,13 +1,30 @@
-//! `fpaas tap`: a topic's records, one JSON object a line; what is there first, then what comes.
+//! `fpaas tap` and `fpaas dead-letters`: records, one JSON object a line; what is there first, then what comes.
 
-use reqwest::Method;
 use serde_json::value::RawValue;
 
-use super::Client;
+use super::render::{Column, Stream};
 use super::show::segment;
-use crate::args::{DeadLetters, Server, Tap};
+use super::{Client, follow};
+use crate::args::{DeadLetters, Form, Server, Tap, Where};
 use crate::exit::Failure;
-use crate::out;
+
+/// Each with its width.
+const RECORDS: &[(Column, usize)] = &[
+    (("PARTITION", "/partition"), 9),
+    (("OFFSET", "/offset"), 10),
+    (("TIMESTAMP", "/timestamp"), 24),
+    (("KEY", "/key"), 32),
+    (("VALUE", "/value"), 0),
+];
+const DEAD_LETTERS: &[(Column, usize)] = &[
+    (("PARTITION", "/partition"), 9),
+    (("OFFSET", "/offset"), 10),
+    (("TIMESTAMP", "/timestamp"), 24),
+    (("KEY", "/key"), 32),
+    (("REASON", "/reason"), 16),
+    (("ATTEMPTS", "/error/attempts"), 8),
+    (("MESSAGE", "/error/message"), 0),
+];
 
 /// A page of records; the items' bytes are passed on untouched.
 #[derive(Debug, serde::Deserialize)]
@@ -17,34 +34,44 @@ struct Page {
 }
 
 /// What is still to be printed.
-struct Out {
+#[derive(Debug)]
+pub(super) struct Out {
     left: u64,
+    stream: Stream,
 }
 
 pub(crate) async fn run(server: &Server, tap: &Tap) -> Result<(), Failure> {
     let client = Client::find(server)?;
-    let mut out = Out { left: tap.limit.unwrap_or(u64::MAX) };
-    if tap.follow { follow(&client, tap, &mut out).await } else { browse(&client, tap, &mut out).await }
-}
-
-async fn browse(client: &Client, tap: &Tap, out: &mut Out) -> Result<(), Failure> {
-    let path = format!("/v1/topics/{}/records", tap.topic);
-    pages(client, &path, &format!("from={}", escape(&tap.from)), out).await
+    let mut out = Out::new(tap.limit, tap.output, RECORDS);
+    if tap.follow {
+        let from = tap.place.from.as_deref().unwrap_or("earliest");
+        let path = format!("/v1/topics/{}/tail?from={}", tap.topic, escape(from));
+        return follow::run(&client, &path, tap.topic.as_str(), &mut out).await;
+    }
+    pages(&client, &format!("/v1/topics/{}/records", tap.topic), &first(&tap.place), &mut out).await
 }
 
 /// `fpaas dead-letters`.
 pub(crate) async fn dead_letters(server: &Server, asked: &DeadLetters) -> Result<(), Failure> {
     let path = format!("/v1/subscriptions/{}/deadLetters", segment(&asked.id)?);
-    let mut out = Out { left: asked.limit.unwrap_or(u64::MAX) };
-    pages(&Client::find(server)?, &path, "from=earliest", &mut out).await
+    let mut out = Out::new(asked.limit, asked.output, DEAD_LETTERS);
+    pages(&Client::find(server)?, &path, &first(&asked.place), &mut out).await
+}
+
+/// What the first page is asked for with.
+fn first(place: &Where) -> String {
+    let partition = place.partition.map(|partition| format!("partition={partition}"));
+    let begin = match place.offset {
+        Some(offset) => format!("offset={offset}"),
+        None => format!("from={}", escape(place.from.as_deref().unwrap_or("earliest"))),
+    };
+    partition.into_iter().chain([begin]).collect::<Vec<_>>().join("&")
 }
 
 async fn pages(client: &Client, path: &str, first: &str, out: &mut Out) -> Result<(), Failure> {
     let mut query = first.to_owned();
     while out.left > 0 {
-        let path = format!("{path}?limit={}&{query}", out.left.min(1000));
-        let text = client.send(Method::GET, &path, None).await?.text().await;
-        let text = text.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let text = client.text(&format!("{path}?limit={}&{query}", out.left.min(1000))).await?;
         let page: Page = serde_json::from_str(&text)
             .map_err(|error| Failure::Failed(format!("the server's answer is not a page: {error}")))?;
         for item in &page.items {
@@ -58,43 +85,49 @@ async fn pages(client: &Client, path: &str, first: &str, out: &mut Out) -> Resul
     Ok(())
 }
 
-/// The tail is a stream of server-sent events whose data are the items.
-async fn follow(client: &Client, tap: &Tap, out: &mut Out) -> Result<(), Failure> {
-    let path = format!("/v1/topics/{}/tail?from={}", tap.topic, escape(&tap.from));
-    let mut answer = client.send(Method::GET, &path, None).await?;
-    let mut line = Vec::new();
-    let broken = |error: reqwest::Error| Failure::Unreachable(format!("the tail broke off: {error}"));
-    while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-        for byte in chunk {
-            if byte != b'\n' {
-                line.push(byte);
-                continue;
-            }
-            if let Some(data) = line.strip_prefix(b"data:") {
-                out.print(String::from_utf8_lossy(data).trim_start())?;
-            }
-            line.clear();
-            if out.left == 0 {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
 impl Out {
-    fn print(&mut self, item: &str) -> Result<(), Failure> {
+    const fn new(limit: Option<u64>, form: Form, columns: &'static [(Column, usize)]) -> Self {
+        let left = match limit {
+            Some(limit) => limit,
+            None => u64::MAX,
+        };
+        Self { left, stream: Stream::new(form, columns) }
+    }
+
+    pub(super) fn print(&mut self, item: &str) -> Result<(), Failure> {
         if self.left > 0 {
             self.left -= 1;
-            if out::line(item)?.is_break() {
+            if self.stream.item(item)?.is_break() {
                 self.left = 0;
             }
         }
         Ok(())
+    }
+
+    /// True once nobody wants more.
+    pub(super) const fn is_enough(&self) -> bool {
+        self.left == 0
     }
 }
 
 /// A time holds `:` and `+`, which a query would change.
 fn escape(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_page_begins_where_it_is_said() {
+        let place =
+            |from: Option<&str>, partition, offset| first(&Where { from: from.map(str::to_owned), partition, offset });
+        assert_eq!(place(None, None, None), "from=earliest");
+        assert_eq!(
+            place(Some("2026-11-23T20:00:00+01:00"), Some(3), None),
+            "partition=3&from=2026-11-23T20%3A00%3A00%2B01%3A00"
+        );
+        assert_eq!(place(None, Some(3), Some(7)), "partition=3&offset=7");
+    }
 }

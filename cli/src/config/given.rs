@@ -7,7 +7,9 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::Source;
-use super::setting::{ALL, API_KEY, SHARED, Setting};
+use super::setting::{
+    ALL, ALLOW_WEBHOOK_CIDR, API_KEY, KAFKA_PROPERTIES, KAFKA_PROPERTY, LOG, NODE_ID, SHARED, Setting, TOPIC_PREFIX,
+};
 
 const FILE: &str = "config";
 
@@ -22,6 +24,10 @@ pub(crate) struct Given {
 /// The flags of a node: those of `fpaas serve`, or of `fpaas dev`.
 #[derive(Clone, Debug)]
 pub(crate) struct Flags<const SERVE: bool>(pub(crate) Given);
+
+/// The flags of what is about a cluster: those of `fpaas migrate`, or of `fpaas kafka check`.
+#[derive(Clone, Debug)]
+pub(crate) struct OnCluster<const MIGRATE: bool>(pub(crate) Given);
 
 /// The flags of every command that are settings of a node, too.
 #[derive(Clone, Debug)]
@@ -68,6 +74,35 @@ impl<const SERVE: bool> Args for Flags<SERVE> {
 }
 
 impl<const SERVE: bool> FromArgMatches for Flags<SERVE> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(Self(Given::of(matches)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<const MIGRATE: bool> Args for OnCluster<MIGRATE> {
+    fn augment_args(command: Command) -> Command {
+        let command = command.arg(file());
+        let command = if MIGRATE {
+            command.args([NODE_ID.argument(), ALLOW_WEBHOOK_CIDR.argument()])
+        } else {
+            // It has no default: a log of one's own is no cluster.
+            let log = LOG.argument().help("The cluster: kafka://HOST:PORT,…").default_values(None::<&str>);
+            command.arg(log)
+        };
+        command.args([&TOPIC_PREFIX, &KAFKA_PROPERTY, &KAFKA_PROPERTIES].map(Setting::argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const MIGRATE: bool> FromArgMatches for OnCluster<MIGRATE> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         Ok(Self(Given::of(matches)))
     }

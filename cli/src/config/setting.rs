@@ -51,11 +51,6 @@ impl Setting {
         Self { serve_only: true, ..self }
     }
 
-    /// What it is where nobody says otherwise, `""` for nothing.
-    pub(crate) fn default(&self) -> &'static str {
-        default::texts(self).first().map_or("", String::as_str)
-    }
-
     /// As a flag and a variable. Any text is taken: what is wrong with it is said with everything else that is wrong.
     pub(crate) fn argument(&self) -> Arg {
         let argument = Arg::new(self.flag).long(self.flag).env(self.variable).value_name(self.value).help(self.help);

@@ -14,6 +14,7 @@ use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Topics;
 use fpaas_dispatcher::Reach;
 use fpaas_log::{Embedded, EmbeddedConfig, Error as LogError, Fsync, Kafka, KafkaConfig, Log, Patient};
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{self, Found};
@@ -21,7 +22,9 @@ use super::drain::Draining;
 use super::{Move, Moved};
 use crate::args::Migrate;
 use crate::clock::WallClock;
-use crate::cluster::{SCHEME, config};
+use crate::cluster::{self as brokers, SCHEME};
+use crate::config::setting::{ALLOW_WEBHOOK_CIDR, LOG, NODE_ID};
+use crate::config::{Origin, Reading, Settings};
 use crate::exit::Failure;
 use crate::mark::{self, FolderMark, MOVED_LOG, State};
 use crate::node::{VERSION, folder};
@@ -45,18 +48,21 @@ pub(super) struct Setting {
 
 impl Setting {
     /// Everything that can be wrong without asking the cluster is said here.
-    pub(super) fn open(args: &Migrate) -> Result<Self, Failure> {
-        let kafka = cluster(args)?;
+    pub(super) fn open(args: &Migrate, settings: &Settings) -> Result<Self, Failure> {
+        let to = target(args, settings)?;
+        let mut reading = Reading::new(settings);
+        let kafka = brokers::of(&mut reading, Some(to.strip_prefix(SCHEME).unwrap_or(&to)));
+        let node = reading.one(&NODE_ID, folder::checked_name);
+        let networks: Vec<IpNet> = reading.each(&ALLOW_WEBHOOK_CIDR, str::parse);
+        let kafka = reading.done(kafka)?;
         let drain_wait = humantime::parse_duration(&args.drain_wait)
             .map_err(|_| Failure::Usage(format!("--drain-wait {}: must be a time such as 60s", args.drain_wait)))?;
-        let node = args.node_id.as_deref().map(folder::checked_name).transpose();
-        let node = node.map_err(|why| Failure::Usage(format!("--node-id: {why}")))?;
         let from = &args.from;
         if !from.join(folder::EMBEDDED_LOG).is_dir() && FolderMark::read(from)?.is_none() {
             return Err(Failure::Usage(format!("--from {}: there is no embedded installation", from.display())));
         }
         let lock = folder::lock(from)?;
-        let (after, to) = (Topics::with_prefix(&kafka.prefix), args.to.clone());
+        let after = Topics::with_prefix(&kafka.prefix);
         let mark = FolderMark::read(from)?;
         // Elsewhere it would begin anew, and two clusters might have all of it in the end.
         let elsewhere = |mark: &&FolderMark| mark.to != to || mark.prefix != kafka.prefix;
@@ -66,7 +72,7 @@ impl Setting {
                 mark.to, mark.prefix
             )));
         }
-        let reach = Reach::Listed(args.allow_webhook_cidr.clone().into());
+        let reach = Reach::Listed(networks.into());
         Ok(Self { folder: from.clone(), _lock: lock, mark, kafka, after, to, node, drain_wait, reach })
     }
 
@@ -244,11 +250,16 @@ fn again(failure: Failure) -> Failure {
     }
 }
 
-fn cluster(args: &Migrate) -> Result<KafkaConfig, Failure> {
-    if !args.to.starts_with(SCHEME) {
-        return Err(Failure::Usage(format!("--to {}: must be {SCHEME}HOST:PORT,HOST:PORT…", args.to)));
-    }
-    config(&args.to, &args.cluster)
+/// `--to`, or the log of the file.
+fn target(args: &Migrate, settings: &Settings) -> Result<String, Failure> {
+    let filed = matches!(settings.origin(&LOG, None), Origin::File { .. });
+    let said = |(flag, log): (&str, &String)| {
+        let wrong = |why: String| Failure::Usage(format!("{flag} {log}: {why}"));
+        brokers::brokers(log, "").map(|_| log.clone()).map_err(wrong)
+    };
+    let filed = settings.texts(&LOG).first().filter(|_| filed).map(|log| ("--config: log", log));
+    let none = || Failure::Usage(format!("which cluster? Give --to {SCHEME}HOST:PORT,…, or a file with --config"));
+    args.to.as_ref().map(|to| ("--to", to)).or(filed).map_or_else(|| Err(none()), said)
 }
 
 /// Waits for a cluster that is away for a moment; who waits no longer ends the program, and runs it again.
@@ -263,4 +274,48 @@ async fn close(cluster: Arc<Kafka>) -> Result<(), Failure> {
 
 fn first(topics: &[String]) -> &str {
     topics.first().map_or("", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser as _;
+
+    fn asked(typed: &[&str]) -> (Migrate, Settings) {
+        let args = Args::try_parse_from(["fpaas", "migrate", "--from", "data"].iter().chain(typed)).unwrap();
+        let settings = args.settings();
+        let Command::Migrate(migrate) = args.command else { panic!("another command") };
+        (migrate, settings)
+    }
+
+    #[test]
+    fn the_cluster_is_the_one_that_is_typed_or_that_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.yaml");
+        std::fs::write(&file, "log: kafka://10.0.0.1:9092\nnodeId: a\n").unwrap();
+        let named = file.display().to_string();
+        let to = |typed: &[&str]| {
+            let (migrate, settings) = asked(typed);
+            target(&migrate, &settings).map_err(|why| why.to_string())
+        };
+        assert_eq!(to(&["--config", &named]).unwrap(), "kafka://10.0.0.1:9092");
+        assert_eq!(to(&["--config", &named, "--to", "kafka://10.0.0.2:1"]).unwrap(), "kafka://10.0.0.2:1");
+        assert!(to(&["--to", "10.0.0.2:1"]).unwrap_err().starts_with("--to 10.0.0.2:1: must be kafka://"));
+        assert!(to(&[]).unwrap_err().starts_with("which cluster?"));
+        std::fs::write(&file, "log: embedded\n").unwrap();
+        assert!(to(&["--config", &named]).unwrap_err().starts_with("--config: log embedded: must be kafka://"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_file_is_said_before_anything_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("node.yaml");
+        std::fs::write(&file, "nodeId: a b\nallowWebhookCidr: [everything]\ntopicPrefix: a.b\n").unwrap();
+        let (migrate, settings) = asked(&["--to", "kafka://10.0.0.2:1", "--config", &file.display().to_string()]);
+        let said = Setting::open(&migrate, &settings).unwrap_err().to_string();
+        for pointer in ["/nodeId a b", "/allowWebhookCidr/0 everything", "/topicPrefix a.b"] {
+            assert!(said.contains(pointer), "{pointer}: {said}");
+        }
+    }
 }

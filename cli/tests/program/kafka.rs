@@ -95,3 +95,26 @@ async fn a_node_that_only_serves_the_api_knows_how_subscriptions_fare() -> Resul
     ensure!(works.process.stop(LONG).await?.success() && asked.process.stop(LONG).await?.success());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_checked_as_the_file_of_a_node_says() -> Result<()> {
+    let Some(broker) = Broker::shared().await else { return Ok(()) };
+    let place = Place::new().await?;
+    let file = place.folder.path().join("node.yaml");
+    std::fs::write(&file, format!("log: kafka://{}\ntopicPrefix: checked\n", broker.bootstrap()))?;
+    let checked = async |more: &[&str]| {
+        let mut command = place.dev()?.command();
+        let output =
+            command.args(["kafka", "check", "--config", &file.display().to_string()]).args(more).output().await?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        anyhow::Ok((output.status.code(), said))
+    };
+    let (code, said) = checked(&[]).await?;
+    ensure!(code == Some(0) && said.contains("ok     transaction"), "{code:?}: {said}");
+    let (code, said) = checked(&["--topic-prefix", "a.b"]).await?;
+    ensure!(code == Some(64) && said.contains("--topic-prefix a.b: must have no dot"), "{code:?}: {said}");
+    std::fs::write(&file, "log: embedded\n")?;
+    let (code, said) = checked(&[]).await?;
+    ensure!(code == Some(64) && said.contains("/log embedded: must be kafka://"), "{code:?}: {said}");
+    Ok(())
+}

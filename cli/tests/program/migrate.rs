@@ -35,7 +35,7 @@ async fn a_move_that_cannot_be_is_refused_and_changes_nothing() -> Result<()> {
     check(&dev, &["--from", &from, "--to", "embedded"], 64, "--to embedded: must be kafka://HOST:PORT").await?;
     check(&dev, &["--from", &from, "--to", nowhere, "--drain-wait", "x"], 64, "must be a time such as 60s").await?;
     check(&dev, &["--from", &from, "--to", nowhere, "--topic-prefix", "a.b"], 64, "must have no dot").await?;
-    check(&dev, &["--from", &from, "--to", nowhere, "--node-id", "a b"], 64, "--node-id: must be 1 to 64").await?;
+    check(&dev, &["--from", &from, "--to", nowhere, "--node-id", "a b"], 64, "--node-id a b: must be 1 to 64").await?;
     check(&dev, &["--from", &from, "--to", nowhere, "--abandon"], 64, "no move of").await?;
     check(&dev, &["--from", &from, "--to", nowhere], 69, "check the address in --to").await?;
     ensure!(dev.start().await?.process.stop(LONG).await?.success());

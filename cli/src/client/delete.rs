@@ -1,0 +1,107 @@
+//! `fpaas delete`: what goes with a subscription is said before it goes, and somebody has to agree.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Client;
+use super::show::segment;
+use crate::args::{Delete, Server};
+use crate::exit::Failure;
+use crate::out;
+
+/// As many dead letters are counted as a page has.
+const COUNTED: usize = fpaas_core::limits::PAGE_ITEMS_MAX;
+
+/// What would be lost with a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Goes {
+    /// Offsets of events that are delivered and not acknowledged: there may be fewer events.
+    undelivered: u64,
+    dead_letters: usize,
+    /// There are more of them.
+    and_more: bool,
+    /// A part of its source is being delivered again.
+    replays: bool,
+}
+
+pub(crate) async fn run(server: &Server, asked: &Delete) -> Result<(), Failure> {
+    let client = Client::find(server)?;
+    let path = format!("/v1/subscriptions/{}", segment(&asked.id)?);
+    if !asked.yes {
+        let goes = look(&client, &path).await?;
+        if let Some(what) = goes.sentence() {
+            agree(&asked.id, &what)?;
+        }
+    }
+    client.request(Method::DELETE, &path).expecting(&asked.condition).answer().await?;
+    out::line(format_args!("subscription {} deleted", asked.id)).map(drop)
+}
+
+async fn look(client: &Client, path: &str) -> Result<Goes, Failure> {
+    let status = client.call(Method::GET, &format!("{path}/status"), None).await?;
+    let dead = client.call(Method::GET, &format!("{path}/deadLetters?limit={COUNTED}"), None).await?;
+    let replay = client.find_one(&format!("{path}/replay")).await?;
+    Ok(Goes {
+        undelivered: status.pointer("/lag/deliveries").and_then(Value::as_u64).unwrap_or(0),
+        dead_letters: dead.get("items").and_then(Value::as_array).map_or(0, Vec::len),
+        and_more: dead.get("cursor").is_some_and(Value::is_string),
+        replays: replay.is_some_and(|replay| replay.value.get("state").is_none_or(|state| state != "done")),
+    })
+}
+
+/// Asks whoever sits there; where nobody does, it takes a flag.
+fn agree(id: &str, what: &str) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(format!("with {id} go {what}: nothing is deleted; give --yes to delete it all")));
+    }
+    eprint!("with {id} go {what}. Delete it? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    if matches!(line.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::Failed("nothing is deleted".to_owned()))
+    }
+}
+
+impl Goes {
+    /// None where nothing would be lost.
+    fn sentence(self) -> Option<String> {
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let undelivered = (self.undelivered > 0).then(|| {
+            format!("up to {} event{} that its endpoint has not taken", self.undelivered, plural(self.undelivered))
+        });
+        let more = if self.and_more { "more than " } else { "" };
+        let count = self.dead_letters;
+        let dead = (count > 0).then(|| format!("{more}{count} dead letter{}", plural(count as u64)));
+        let replay = self.replays.then(|| "what is left of its replay".to_owned());
+        let all: Vec<_> = [undelivered, dead, replay].into_iter().flatten().collect();
+        let (last, others) = all.split_last()?;
+        Some(if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_is_said_in_one_sentence_and_nothing_where_nothing_goes() {
+        let goes = |undelivered, dead_letters, and_more, replays| Goes { undelivered, dead_letters, and_more, replays };
+        for (goes, said) in [
+            (goes(0, 0, false, false), None),
+            (goes(1, 0, false, false), Some("up to 1 event that its endpoint has not taken")),
+            (goes(0, 1000, true, false), Some("more than 1000 dead letters")),
+            (goes(7, 1, false, false), Some("up to 7 events that its endpoint has not taken and 1 dead letter")),
+            (
+                goes(7, 2, false, true),
+                Some("up to 7 events that its endpoint has not taken, 2 dead letters and what is left of its replay"),
+            ),
+        ] {
+            assert_eq!(goes.sentence().as_deref(), said);
+        }
+    }
+}

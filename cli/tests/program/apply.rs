@@ -1,0 +1,202 @@
+//! `fpaas apply`: what a file would change, what it changes, and what it leaves alone.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use fpaas_testkit::Dev;
+use serde_json::{Value, json};
+
+use crate::commands::{ok, run};
+use crate::stub::{Stub, answer};
+use crate::{LONG, Place};
+
+fn write(place: &Place, text: &str) -> Result<String> {
+    let file: PathBuf = place.folder.path().join("file.yaml");
+    std::fs::write(&file, text)?;
+    Ok(file.display().to_string())
+}
+
+async fn silent(place: &Place) -> Result<(Dev, fpaas_testkit::dev::Running)> {
+    let dev = place.dev()?.upstream("ws://127.0.0.1:9");
+    let running = dev.start().await?;
+    Ok((dev, running))
+}
+
+/// A subscription of a topic of the file, and one of the output of that.
+const CHAIN: &str = "\
+subscription: {id: first, source: {topic: in}, processor: {webhook: {url: http://a.example/}}, output: {topic: mid}}
+---
+subscription: {id: second, source: {topic: mid}, processor: {webhook: {url: http://a.example/}}}
+---
+topic: {name: in, partitions: 2}
+";
+
+#[tokio::test]
+async fn what_a_file_makes_is_taken_as_there_by_its_later_documents() -> Result<()> {
+    let place = Place::new().await?;
+    let (dev, mut running) = silent(&place).await?;
+    let file = write(&place, CHAIN)?;
+    let said = ok(&dev, &["apply", "-f", &file, "--dry-run"]).await?;
+    let not_tried =
+        |source| format!("  its filter could not be tried: its source {source} is still to be made by this file");
+    let expected = [
+        "topic in would be created".to_owned(),
+        "subscription first would be created".to_owned(),
+        not_tried("in"),
+        "subscription second would be created".to_owned(),
+        not_tried("mid"),
+    ];
+    ensure!(said.lines().eq(expected), "{said}");
+    ensure!(ok(&dev, &["get"]).await?.is_empty(), "a dry run has made something");
+    let (code, _, error) = run(&dev, &["apply", "-f", &file, "--dry-run", "--diff-exit-code"]).await?;
+    ensure!(code == 2 && error.contains("of 3 documents, 3 would change something"), "{code}: {error}");
+
+    let said = ok(&dev, &["apply", "-f", &file]).await?;
+    ensure!(
+        said.lines().eq(["topic in created", "subscription first created", "subscription second created"]),
+        "{said}"
+    );
+    let revision = ok(&dev, &["get", "first", "--etag"]).await?;
+    let unchanged = ok(&dev, &["apply", "-f", &file]).await?;
+    ensure!(unchanged.lines().all(|line| line.ends_with(" unchanged")), "{unchanged}");
+    ensure!(ok(&dev, &["get", "first", "--etag"]).await? == revision, "it was put for nothing");
+    ok(&dev, &["apply", "-f", &file, "--dry-run", "--diff-exit-code"]).await?;
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_would_be_refused_is_said_before_it_is_and_the_rest_is_tried() -> Result<()> {
+    let place = Place::new().await?;
+    let (dev, mut running) = silent(&place).await?;
+    ok(&dev, &["apply", "-f", &write(&place, "topic: {name: a.b, partitions: 2}")?]).await?;
+    for (text, code, said) in [
+        ("topic: {name: a.b, partitions: 3}", 79, "/partitions: cannot change"),
+        // Left out, it would be one partition.
+        ("topic: {name: a.b}", 79, "/partitions: cannot change"),
+        ("topic: {name: a_b}", 79, "the topic a.b is there"),
+        ("topic: {name: b, partitions: 0}", 64, "/partitions: must be 1 to 256"),
+        ("topic: {name: c.d}\n---\ntopic: {name: c_d}", 79, "this file makes the topic c.d"),
+        (
+            "subscription: {id: s, processor: {webhook: {url: http://a.example/}}, output: {topic: a_b}}",
+            79,
+            "its output topic a_b: ",
+        ),
+        (
+            "subscription: {id: s, source: {topic: no}, processor: {webhook: {url: http://a.example/}}}",
+            64,
+            "no topic no",
+        ),
+    ] {
+        let file = write(&place, &format!("{text}\n---\ntopic: {{name: zuletzt}}"))?;
+        let (ended, out, error) = run(&dev, &["apply", "-f", &file, "--dry-run"]).await?;
+        ensure!(ended == code && out.contains(" would be refused\n") && out.contains(said), "{text}: {ended}: {out}");
+        ensure!(
+            error.contains(", 1 would be refused") && out.contains("topic zuletzt would be created"),
+            "{error}{out}"
+        );
+        // The server says the same where it is put.
+        let (ended, _, error) = run(&dev, &["apply", "-f", &write(&place, text)?]).await?;
+        ensure!(ended == code, "{text}: {ended}: {error}");
+    }
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pause_and_a_start_are_not_undone_unsaid_and_a_secret_is_compared_and_not_shown() -> Result<()> {
+    let place = Place::new().await?;
+    let (dev, mut running) = silent(&place).await?;
+    let likes = place.likes().display().to_string();
+    ok(&dev, &["apply", "-f", &likes]).await?;
+    ok(&dev, &["pause", "likes"]).await?;
+    let text = std::fs::read_to_string(&likes)?;
+    let changed = write(&place, &text.replace("maxEvents: 100", "maxEvents: 50"))?;
+    let said = ok(&dev, &["apply", "-f", &changed]).await?;
+    let expected = "subscription likes updated\n  /collector/maxEvents: 100 -> 50\n  it stays paused: ";
+    ensure!(said.starts_with(expected), "{said}");
+    ensure!(ok(&dev, &["get", "likes"]).await?.contains("\"paused\""), "it was resumed");
+    let active = write(&place, &text.replace("  id: likes", "  id: likes\n  state: active"))?;
+    let said = ok(&dev, &["apply", "-f", &active]).await?;
+    ensure!(said.contains("  /state: \"paused\" -> \"active\"\n") && !said.contains("stays"), "{said}");
+
+    let later = write(&place, &text.replace("startFrom: earliest", "startFrom: latest"))?;
+    let said = ok(&dev, &["apply", "-f", &later]).await?;
+    ensure!(said.starts_with("subscription likes unchanged\n  its startFrom stays \"earliest\""), "{said}");
+
+    let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let secret = write(&place, &text.replace(crate::SECRET, other))?;
+    for (dry, said) in [(true, "would change"), (false, "updated"), (false, "unchanged")] {
+        let mut arguments = vec!["apply", "-f", &secret];
+        arguments.extend(dry.then_some("--dry-run"));
+        let out = ok(&dev, &arguments).await?;
+        ensure!(out.starts_with(&format!("subscription likes {said}\n")) && !out.contains("whsec_"), "{said}: {out}");
+        ensure!(out.contains("  /processor/webhook/secret: another one\n") == (said != "unchanged"), "{out}");
+    }
+    let shown: Value = serde_json::from_str(&ok(&dev, &["apply", "-f", &secret, "-o", "json"]).await?)?;
+    ensure!(shown["outcome"] == "unchanged" && shown["changes"] == json!([]), "{shown}");
+    let table = ok(&dev, &["apply", "-f", &secret, "-o", "table"]).await?;
+    ensure!(table.lines().count() == 2 && table.contains("subscription  likes  unchanged"), "{table}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_may_only_read_tries_what_it_can_and_says_what_it_cannot() -> Result<()> {
+    let place = Place::new().await?;
+    let (dev, mut running) = silent(&place).await?;
+    let likes = std::fs::read_to_string(place.likes())?;
+    ok(&dev, &["apply", "-f", &place.likes().display().to_string()]).await?;
+    let made: Value = serde_json::from_str(&ok(&dev, &["keys", "create", "--scope", "read"]).await?)?;
+    let key = made["key"].as_str().unwrap_or_default();
+    let file = write(&place, &format!("{likes}\n---\ntopic: {{name: more}}\n"))?;
+    let asked = ["apply", "-f", &file, "--dry-run", "--api-key", key, "--server", running.api.url()];
+    let said = ok(&dev, &asked).await?;
+    ensure!(said.contains("topic more would be created\n  it could not be tried: "), "{said}");
+    ensure!(said.contains("subscription likes unchanged\n  its secret could not be compared: "), "{said}");
+    let (code, _, error) = run(&dev, &["pause", "likes", "--api-key", key, "--server", running.api.url()]).await?;
+    ensure!(code == 77 && error.contains("scope write"), "{code}: {error}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+/// A subscription with so many events, as the server shows it.
+fn shown(events: u32) -> String {
+    json!({"id": "likes", "state": "active", "collector": {"maxEvents": events}}).to_string()
+}
+
+fn tried(events: u32) -> String {
+    let subscription: Value = serde_json::from_str(&shown(events)).unwrap_or_default();
+    answer("200 OK", "", &json!({"subscription": subscription, "recent": {}}).to_string())
+}
+
+fn found(events: u32, revision: u32) -> String {
+    answer("200 OK", &format!("etag: \"{revision}\"\r\n"), &shown(events))
+}
+
+#[tokio::test]
+async fn a_change_of_somebody_elses_in_between_is_not_undone() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let file = write(&place, "subscription: {id: likes, collector: {maxEvents: 5}}")?;
+    let stale = || answer("412 Precondition Failed", "", r#"{"detail": "it is there, in the revision \"2\""}"#);
+    // What they made of it is something else.
+    let stub = Stub::start(vec![found(1, 1), tried(5), stale(), found(9, 2), tried(5)])?;
+    let (code, out, error) = stub.run(&dev, &["apply", "-f", &file]).await?;
+    ensure!(code == 79 && out.is_empty(), "{code}: {out}");
+    ensure!(error.contains("subscription likes: somebody else has changed it meanwhile"), "{error}");
+    let put = stub.asked().into_iter().nth(2).unwrap_or_default();
+    ensure!(put.starts_with("put /v1/subscriptions/likes http") && put.contains("\nif-match: \"1\""), "{put}");
+    // What they made of it is the same, as when two nodes are given one file.
+    let stub = Stub::start(vec![found(1, 1), tried(5), stale(), found(5, 2), tried(5)])?;
+    let (code, out, error) = stub.run(&dev, &["apply", "-f", &file]).await?;
+    ensure!(code == 0 && out == "subscription likes unchanged\n", "{code}: {out}{error}");
+    // It was made in between.
+    let none = || answer("404 Not Found", "", r#"{"detail": "there is no subscription likes"}"#);
+    let stub = Stub::start(vec![none(), stale(), found(5, 2), tried(5)])?;
+    let (code, out, error) = stub.run(&dev, &["apply", "-f", &file]).await?;
+    ensure!(code == 0 && out == "subscription likes unchanged\n", "{code}: {out}{error}");
+    let put = stub.asked().into_iter().nth(1).unwrap_or_default();
+    ensure!(put.contains("\nif-none-match: *"), "{put}");
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! What commands end with, against a server that refuses, and one that breaks off.
+
+use anyhow::{Result, ensure};
+
+use crate::Place;
+use crate::stub::{Stub, answer};
+
+fn problem(status: u16, kind: &str) -> String {
+    let body = format!(r#"{{"type": "urn:fpaas:problem:{kind}", "title": "no", "detail": "because of {kind}"}}"#);
+    answer(&format!("{status} No"), "content-type: application/problem+json\r\n", &body)
+}
+
+#[tokio::test]
+async fn every_refusal_ends_with_the_code_that_the_docs_name() -> Result<()> {
+    let (place, mut seen) = (Place::new().await?, 0);
+    let dev = place.dev()?;
+    let page = std::fs::read_to_string(fpaas_testkit::checkout().join("docs/errors.md"))?;
+    let table = std::fs::read_to_string(fpaas_testkit::checkout().join("docs/cli.md"))?;
+    let headings = page.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix(')')?.split_once("` ("));
+    for (kind, status) in headings {
+        let row = table.lines().find(|line| line.starts_with("| ") && line.contains(&format!("[`{kind}`]")));
+        let code = row.and_then(|row| row.split(' ').nth(1)?.parse::<i32>().ok());
+        let stub = Stub::start(vec![problem(status.parse()?, kind)])?;
+        let (ended, _, said) = stub.run(&dev, &["topics", "out"]).await?;
+        ensure!(Some(ended) == code, "{kind}: {ended}, and the page says {code:?}: {said}");
+        ensure!(said.contains(&format!("because of {kind}")), "{kind}: {said}");
+        seen += 1;
+    }
+    ensure!(seen >= 15, "only {seen} kinds of problems were found");
+    let stub = Stub::start(vec![])?;
+    let (ended, _, said) = stub.run(&dev, &["topics", "out"]).await?;
+    ensure!(ended == 69, "{ended}: {said}");
+    Ok(())
+}
+
+const TAIL: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_tail_that_breaks_off_goes_on_behind_what_it_has_shown() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let first = format!("{TAIL}: tail\nid: 0-0\n\nid: 1-0\ndata: {{\"n\":1}}\n\ndata: {{\"n\":");
+    let second = format!("{TAIL}: tail\nid: 1-0\n\nevent: lost\nid: 4-0\ndata: {{\"offsets\":3}}\n\n");
+    let third = format!("{TAIL}id: 5-0\ndata: {{\"n\":5}}\n\n");
+    let stub = Stub::start(vec![first, problem(503, "unavailable"), second, third])?;
+    let (code, out, said) = stub.run(&dev, &["tap", "out", "--follow", "-n", "2"]).await?;
+    ensure!(code == 0 && out == "{\"n\":1}\n{\"n\":5}\n", "{code}: {out}{said}");
+    ensure!(said.contains("has broken off") && said.contains("goes on behind the last record"), "{said}");
+    ensure!(said.contains("are lost to this tail: {\"offsets\":3}"), "{said}");
+    let places: Vec<_> = stub.asked().iter().map(|request| last_id(request)).collect();
+    let expected = [None, Some("1-0"), Some("1-0"), Some("4-0")].map(|id| id.map(str::to_owned));
+    ensure!(places == expected, "{places:?}");
+    Ok(())
+}
+
+fn last_id(request: &str) -> Option<String> {
+    request.lines().find_map(|line| line.strip_prefix("last-event-id: ")).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_tail_ends_where_the_server_refuses_it_and_fails_where_there_is_none() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let stub = Stub::start(vec![format!("{TAIL}: tail\nid: 0\n\n"), problem(404, "not-found")])?;
+    let (code, _, said) = stub.run(&dev, &["tap", "out", "--follow"]).await?;
+    ensure!(code == 66 && said.contains("because of not-found"), "{code}: {said}");
+    let (code, _, said) = Stub::start(vec![])?.run(&dev, &["tap", "out", "--follow"]).await?;
+    ensure!(code == 69 && !said.contains("trying again"), "{code}: {said}");
+    Ok(())
+}
