@@ -1,9 +1,12 @@
 //! The commands against a running server.
 
+use std::process::Stdio;
+
 use anyhow::{Context as _, Result, ensure};
 use fpaas_testkit::{Answer, Dev, Script};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
 use crate::{LONG, Place, recording};
 
@@ -192,15 +195,40 @@ async fn what_goes_with_a_subscription_is_said_and_nobody_deletes_it_by_accident
     let (code, _, error) = run(&dev, &["delete", "likes"]).await?;
     ensure!(code == 64 && error.contains("that its endpoint has not taken"), "{code}: {error}");
     ensure!(error.contains("nothing is deleted; give --yes"), "{error}");
+    let (code, said) = at_a_terminal(&dev, "delete likes", "n\n").await?;
+    ensure!(code == 1 && said.contains("Delete it? [y/N]") && said.contains("nothing is deleted"), "{code}: {said}");
+    ok(&dev, &["get", "likes"]).await?;
     let tag = ok(&dev, &["get", "likes", "--etag"]).await?;
     ensure!(run(&dev, &["pause", "likes", "--if-match", "999999"]).await?.0 == 79, "another revision was taken for it");
     let revision = tag.trim().trim_matches('"');
     ok(&dev, &["pause", "likes", "--if-match", revision]).await?;
     let (code, _, error) = run(&dev, &["delete", "likes", "--yes", "--if-match", revision]).await?;
     ensure!(code == 79 && error.contains("read it again"), "{code}: {error}");
-    ensure!(ok(&dev, &["delete", "likes", "--yes"]).await? == "subscription likes deleted\n");
+    let (code, said) = at_a_terminal(&dev, "delete likes", "y\n").await?;
+    ensure!(code == 0 && said.contains("subscription likes deleted"), "{code}: {said}");
+    ensure!(run(&dev, &["delete", "likes", "--yes"]).await?.0 == 66, "it is still there");
     ensure!(running.process.stop(LONG).await?.success());
     Ok(())
+}
+
+/// As a person who types the answer: its code, and what stood on the screen.
+async fn at_a_terminal(dev: &Dev, line: &str, typed: &str) -> Result<(i32, String)> {
+    let command = dev.command();
+    let program = command.as_std();
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("{} {line}", program.get_program().display()), "/dev/null"]);
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => script.env(name, value),
+            None => script.env_remove(name),
+        };
+    }
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut input = child.stdin.take().context("an input")?;
+    input.write_all(typed.as_bytes()).await?;
+    let output = child.wait_with_output().await?;
+    drop(input);
+    Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 #[tokio::test]
@@ -221,8 +249,8 @@ async fn a_request_that_is_given_again_is_done_once() -> Result<()> {
     let (code, _, error) = run(&dev, &made).await?;
     ensure!(code == 79, "a key was shown twice: {code}: {error}");
     let mut typed = dev.command();
-    typed.args(["rotate-secret", "likes", "--secret", "-"]).stdin(std::process::Stdio::piped());
-    typed.stdout(std::process::Stdio::piped());
+    typed.args(["rotate-secret", "likes", "--secret", "-"]).stdin(Stdio::piped());
+    typed.stdout(Stdio::piped());
     let mut child = typed.spawn()?;
     let mut input = child.stdin.take().context("an input")?;
     input.write_all(format!("{}\n", crate::SECRET).as_bytes()).await?;
