@@ -126,13 +126,16 @@ impl Lanes {
         while self.running.values().any(|running| ours(running) && !running.over) {
             self.over().await?;
         }
-        let board = &self.shared.context.board;
-        for (key, _) in self.running.iter().filter(|(_, running)| ours(running)) {
-            // Whoever runs it next speaks for it.
-            board.of(&key.tenant, &key.subscription, key.incarnation).note_moving(Stage::Dispatcher, key.lane);
-        }
         self.running.retain(|_, running| !ours(running));
         Ok(())
+    }
+
+    /// The lanes of `slots` are another's: whoever runs them next speaks for what stands still there.
+    pub(crate) fn say_nothing_of(&self, slots: &BTreeSet<Slot>) {
+        let board = &self.shared.context.board;
+        for (key, _) in self.running.iter().filter(|(_, running)| slots.contains(&running.slot)) {
+            board.of(&key.tenant, &key.subscription, key.incarnation).note_moving(Stage::Dispatcher, key.lane);
+        }
     }
 
     fn note_over(&mut self, key: &Key) -> Slot {

@@ -183,6 +183,7 @@ impl Service {
 
     async fn release(&mut self, leases: &[Lease]) -> Result<()> {
         let slots: BTreeSet<Slot> = leases.iter().map(|lease| lease.slot).collect();
+        self.lanes.say_nothing_of(&slots);
         self.lanes.stop(&slots).await?;
         for slot in slots {
             self.leases.remove(&slot);

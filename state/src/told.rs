@@ -110,7 +110,8 @@ impl Telling {
         Ok(())
     }
 
-    /// Makes the topic, and removes what nodes have told that are gone for good, and what this one told in another life.
+    /// Makes the topic, and removes what nodes have told that are gone for good, and what this one told in another
+    /// life.
     async fn begin(&self) -> Result<Arc<dyn Writer>> {
         let (log, at) = (&self.context.log, at(&self.context));
         log.create_topic(&at.topic, &TopicSpec::compacted(1)).await?;

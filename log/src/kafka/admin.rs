@@ -360,8 +360,8 @@ impl Admin {
         Ok(members.map(described).collect())
     }
 
-    /// How many slots somebody in the group has; `None` while the group has yet to say who has which, or where it speaks
-    /// another protocol. Blocks.
+    /// How many slots somebody in the group has; `None` while the group has yet to say who has which, or where it
+    /// speaks another protocol. Blocks.
     pub(super) fn held_now(&self, group: &str) -> Result<Option<usize>, Failure> {
         let found = self.client.inner().fetch_group_list(Some(group), self.config.request_wait)?;
         let Some(found) = found.groups().iter().find(|found| found.name() == group) else { return Ok(None) };

@@ -1,8 +1,8 @@
 //! Slots that a group gives to nobody.
 //!
 //! A member that is to let go of slots keeps them through one rebalance and, once it has let go, asks for the next one,
-//! in which others are given them (KIP-429). One that dies in between and comes back under its name is given what it was
-//! to keep, without a rebalance (KIP-345), and asks for none: it has nothing to let go of. What it was to let go of
+//! in which others are given them (KIP-429). One that dies in between and comes back under its name is given what it
+//! was to keep, without a rebalance (KIP-345), and asks for none: it has nothing to let go of. What it was to let go of
 //! stays nobody's until somebody joins or leaves. So it is looked at who has what, and whoever finds slots that nobody
 //! has joins anew: at once where it came back itself, else once it has waited long enough for those who let go.
 

@@ -1,3 +1,5 @@
+//! What nodes hear of each other.
+
 use fpaas_core::subscription::Secret;
 use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{ManualClock, Partition};
