@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fpaas_core::{Incarnation, KeyHash, TenantId, hash, limits};
-use fpaas_state::{Applied, Change, Command, Context, Expects, Once, Outcome, Standings, Told};
+use fpaas_state::{Applied, Change, Command, Context, Expects, Once, Outcome, Standings};
 use tokio::sync::{Mutex, watch};
 
 use crate::config::Config;
@@ -21,8 +21,6 @@ pub(crate) struct App {
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) tails: Arc<Shares>,
     pub(crate) standings: Standings,
-    /// What other nodes say.
-    pub(crate) told: Told,
     pub(crate) requests: Requests,
     pub(crate) used: Used,
     pub(crate) served: &'static Served,
@@ -74,12 +72,15 @@ impl App {
             phase,
             tails: Shares::new(limits::TAILS_MAX, limits::TAILS_EACH),
             standings: Standings::default(),
-            told: Told::default(),
             requests: Requests::default(),
             used: Used::default(),
             served,
             nobody: KeyHash::of(""),
-            evaluations: Turns::new(limits::EVALUATIONS_MAX, limits::EVALUATIONS_EACH),
+            evaluations: Turns::new(
+                limits::EVALUATIONS_MAX,
+                limits::EVALUATIONS_EACH,
+                limits::EVALUATIONS_WAITING_EACH,
+            ),
             bodies: Shares::new(limits::API_BODIES_BYTES_MAX, limits::API_BODIES_BYTES_EACH),
             trials: Shares::new(limits::TRIALS_MAX, limits::TRIALS_EACH),
             scrapes: Mutex::default(),

@@ -26,6 +26,11 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, Problem> {
 
 /// The same of a request whose head is needed afterwards.
 pub(crate) async fn read_parts(parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+    Ok(read_kept(parts, body).await?.0)
+}
+
+/// The same of one that waits for its turn with it: what it takes is counted until the second part is dropped.
+pub(crate) async fn read_kept(parts: &Parts, body: Body) -> Result<(Bytes, Option<Share>), Problem> {
     check_headers(&parts.headers)?;
     let share = parts.extensions.get::<Caller>().map(|caller| caller.app.bodies.of(&caller.tenant));
     let collected = tokio::time::timeout(limits::API_BODY_WAIT, collect(body, share)).await;
@@ -55,8 +60,8 @@ fn is_json(essence: &str) -> bool {
         || essence.ends_with("+json")
 }
 
-/// What it takes is counted in `share` until it is whole.
-async fn collect(body: Body, mut share: Option<Share>) -> Result<Bytes, Problem> {
+/// What it takes is counted in `share`.
+async fn collect(body: Body, mut share: Option<Share>) -> Result<(Bytes, Option<Share>), Problem> {
     let (mut chunks, mut whole, mut seen) = (body.into_data_stream(), Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Problem::new(Kind::InvalidRequest, "the body broke off"))?;
@@ -79,5 +84,5 @@ async fn collect(body: Body, mut share: Option<Share>) -> Result<Bytes, Problem>
         let detail = format!("the body must be at most {} bytes", limits::API_BODY_BYTES_MAX);
         return Err(Problem::new(Kind::ContentTooLarge, detail));
     }
-    Ok(whole.into())
+    Ok((whole.into(), share))
 }

@@ -45,12 +45,15 @@ enum Evaluation {
 
 pub(crate) async fn post(caller: Caller, params: Params, request: Request) -> Result<Json<Evaluated>, Problem> {
     params.finish()?;
-    let asked = Parsed::<Asked>::of(&body::read(request).await?);
+    let (parts, body) = request.into_parts();
+    // What events come to in memory is many times what they take here: nobody waits with that.
+    let (bytes, _counted) = body::read_kept(&parts, body).await?;
+    let turn = caller.app.turn(&caller.tenant).await?;
+    let asked = Parsed::<Asked>::of(&bytes);
     let asked = asked.checked(violations).map_err(Problem::invalid)?;
     let expression = Expression::compile(&asked.expression).map_err(|error| {
         Problem::invalid(vec![Violation::new("/expression", format!("must be a JMESPath: {error}"))])
     })?;
-    let turn = caller.app.turn(&caller.tenant).await?;
     let evaluated = tokio::task::spawn_blocking(move || {
         let evaluated = evaluate(&expression, &asked.events);
         drop(turn);

@@ -39,10 +39,12 @@ pub(crate) fn restore(patched: &mut Value, before: &Subscription) {
     }
 }
 
-/// Masks are no values.
-pub(crate) fn violations(config: &Subscription) -> Vec<Violation> {
+/// Masks are no values, unless one was before they were masks.
+pub(crate) fn violations(config: &Subscription, before: Option<&Subscription>) -> Vec<Violation> {
     let headers = config.webhook().into_iter().flat_map(|webhook| &webhook.headers);
-    let masks = headers.filter(|(_, value)| *value == MASK).map(|(name, _)| {
+    let before = before.and_then(Subscription::webhook);
+    let is_old = |name: &str| before.and_then(|before| before.headers.get(name)).is_some_and(|value| *value == MASK);
+    let masks = headers.filter(|(name, value)| *value == MASK && !is_old(name)).map(|(name, _)| {
         let detail = "is what a key with the scope read is shown in place of the value: send the value, or a PATCH \
             without it, which keeps what is there";
         Violation::new(format!("{HEADERS}/{}", strict::escape(name)), detail)

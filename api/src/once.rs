@@ -33,8 +33,9 @@ pub(crate) fn of(
     // What it depends on is part of what it asks for.
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
     let conditions = conditions.iter().map(|name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes));
-    let about = about.map(|of| of.to_string()).unwrap_or_default();
-    let parts: Vec<_> = [path.as_bytes(), body, about.as_bytes()].into_iter().chain(conditions).collect();
+    let about = about.map(|of| of.to_string());
+    let about = about.iter().map(String::as_bytes);
+    let parts: Vec<_> = [path.as_bytes(), body].into_iter().chain(about).chain(conditions).collect();
     Ok(Some(Once { key, fingerprint: hash::hex(&parts, DIGITS) }))
 }
 

@@ -135,7 +135,8 @@ pub(crate) async fn allow(request: Request, next: Next) -> Response {
     let is_other = !methods.is_empty() && !methods.split(',').any(|method| method == request.method());
     let mut response = next.run(request).await;
     let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
-    if is_refused
+    // Whatever else it is refused for: the router says of it what it would allow.
+    if (is_refused || response.headers().contains_key(header::ALLOW))
         && is_other
         && let Ok(methods) = HeaderValue::try_from(methods)
     {

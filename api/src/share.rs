@@ -113,6 +113,7 @@ impl Drop for Share {
 /// one that asks a hundred times is one of those who wait.
 #[derive(Debug)]
 pub(crate) struct Turns {
+    waiting: Arc<Shares>,
     own: Arc<Shares>,
     all: Arc<Semaphore>,
 }
@@ -120,23 +121,27 @@ pub(crate) struct Turns {
 /// Is over when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
+    _waiting: Share,
     _own: Share,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Turns {
-    /// So many at a time, and so many of one tenant.
-    pub(crate) fn new(all: usize, each: usize) -> Self {
-        Self { own: Shares::new(usize::MAX, each), all: Arc::new(Semaphore::new(all)) }
+    /// So many at a time, and so many of one tenant; and so many of one tenant that wait or have their turn.
+    pub(crate) fn new(all: usize, each: usize, waiting: usize) -> Self {
+        let waiting = Shares::new(usize::MAX, waiting);
+        Self { waiting, own: Shares::new(usize::MAX, each), all: Arc::new(Semaphore::new(all)) }
     }
 
     /// The tenant's turn, once it comes; what it has waited for where that takes too long.
     pub(crate) async fn of(&self, tenant: &TenantId, wait: Duration) -> Result<Turn, Full> {
+        let mut waiting = self.waiting.of(tenant);
+        waiting.grow(1)?;
         let until = tokio::time::Instant::now() + wait;
         let own = tokio::time::timeout_at(until, self.own.of(tenant).grown(1)).await;
         let own = own.map_err(|_| Full::Own { tenant: tenant.clone(), most: self.own.each })?;
         match tokio::time::timeout_at(until, Arc::clone(&self.all).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn { _own: own, _permit: permit }),
+            Ok(Ok(permit)) => Ok(Turn { _waiting: waiting, _own: own, _permit: permit }),
             // It is never closed.
             Ok(Err(_)) | Err(_) => Err(Full::All),
         }
@@ -171,7 +176,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_that_asks_often_keeps_nobody_else_waiting() {
-        let turns = Turns::new(2, 1);
+        let turns = Turns::new(2, 1, 8);
         let [acme, rival, third] = tenants(["acme", "rival", "third"]);
         let first = turns.of(&acme, WAIT).await.unwrap();
         let mut more = Box::pin(turns.of(&acme, WAIT));
@@ -189,8 +194,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn of_one_tenant_so_many_wait_and_the_next_is_told_at_once() {
+        let turns = Turns::new(2, 1, 3);
+        let [acme, rival] = tenants(["acme", "rival"]);
+        let _first = turns.of(&acme, WAIT).await.unwrap();
+        let mut waiting = [Box::pin(turns.of(&acme, WAIT)), Box::pin(turns.of(&acme, WAIT))];
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one.as_mut()).is_pending());
+        }
+        let began = tokio::time::Instant::now();
+        assert_eq!(turns.of(&acme, WAIT).await.unwrap_err(), Full::Own { tenant: acme.clone(), most: 3 });
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        turns.of(&rival, WAIT).await.unwrap();
+        drop(waiting);
+        assert_eq!(turns.waiting.taken().by.get(&acme), Some(&1), "whoever went away waits no more");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_told_for_what() {
-        let turns = Turns::new(2, 1);
+        let turns = Turns::new(2, 1, 8);
         let [acme, rival, third] = tenants(["acme", "rival", "third"]);
         let _one = turns.of(&acme, WAIT).await.unwrap();
         assert_eq!(turns.of(&acme, WAIT).await.unwrap_err(), Full::Own { tenant: acme, most: 1 });

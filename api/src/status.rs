@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Json;
 use fpaas_core::{Message, Offset, Timestamp, TopicName, TopicPartition, rfc3339};
 use fpaas_log::FetchBounds;
-use fpaas_state::{Fares, LastOutcome, SubscriptionEntry, View};
+use fpaas_state::{Context, Fares, LastOutcome, SubscriptionEntry, View};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ pub(crate) enum State {
     Stopped,
 }
 
-/// Per second, over the last minute, as this node has seen it.
+/// Per second, over the last minute, of all nodes together.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Rates {
@@ -136,7 +136,9 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         source: partitions.iter().map(|of| of.place.lag).sum(),
         deliveries: lanes.iter().map(|of| of.place.lag).sum(),
     };
-    let fares = caller.app.told.of(&caller.app.context, &entry).await;
+    let key = (entry.tenant.clone(), entry.id.clone(), entry.incarnation);
+    let Context { board, node, clock, .. } = &caller.app.context;
+    let fares = board.at_all(&key, node, clock.now());
     let unmade = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned);
     let reason = unmade.or_else(|| fares.stopped.clone());
     let (state, reason) = match reason {

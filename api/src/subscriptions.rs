@@ -206,11 +206,12 @@ fn answer(caller: &Caller, applied: &Applied) -> Result<Response, Problem> {
 /// The body, once everything about it is right.
 fn read(caller: &Caller, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Subscription), Vec<Violation>> {
     let id = SubscriptionId::parse(name);
+    let before = caller.subscription(name).ok();
     let checked = Parsed::<Subscription>::of(bytes).checked(|subscription| {
         let mut found = subscription.violations(caller.app.config.allow_http);
         found.extend(id_violation(id.as_ref().ok(), subscription.id.as_ref()));
         found.extend(match_violation(subscription));
-        found.extend(mask::violations(subscription));
+        found.extend(mask::violations(subscription, before.as_deref().map(|entry| &entry.config)));
         found.extend(source_violation(caller, name, subscription));
         found
     });

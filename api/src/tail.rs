@@ -11,8 +11,9 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use fpaas_core::{Offset, TopicPartition, Violation, limits};
+use fpaas_core::{Offset, TopicName, TopicPartition, Violation, limits};
 use fpaas_log::{FetchBounds, Fetched, Log, Stored};
+use fpaas_state::View;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use http::HeaderMap;
@@ -49,14 +50,33 @@ pub(crate) async fn get(
     };
     let tail = Tail::new(Arc::clone(&caller.app.context.log), &readable, places, share);
     let Extension(Shutdown(token)) = shutdown.unwrap_or_default();
+    let gone = until_gone(&caller, &name);
     let ended = async move {
         tokio::select! {
             () = token.cancelled_owned() => {}
+            () = gone => {}
             () = caller.until_over() => {}
         }
     };
     let events = tail.events().take_until(ended);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(limits::TAIL_HEARTBEAT)).into_response())
+}
+
+/// Returns once the topic is deleted: another one of its name is not what is read. Never of the built-in source.
+fn until_gone(caller: &Caller, name: &str) -> impl Future<Output = ()> + Send + use<> {
+    let key = TopicName::parse(name).ok().map(|name| (caller.tenant.clone(), name));
+    let made = move |view: &View| {
+        let topic = key.as_ref().and_then(|key| view.topics.get(key));
+        topic.map(|topic| (topic.incarnation, topic.created))
+    };
+    let mut views = caller.app.context.control.views();
+    let read = made(&views.borrow());
+    async move {
+        let other = views.wait_for(|view| read.is_some() && made(view) != read).await.is_ok();
+        if !other {
+            std::future::pending().await
+        }
+    }
 }
 
 /// Room for one more of the tenant's.
@@ -93,7 +113,11 @@ fn resume(id: &str, making: &str, partitions: u32) -> Result<Vec<Offset>, Proble
         (Some(of), Some(_)) if of.len() == MAKING_DIGITS && of != making => {
             refuse("Last-Event-ID is of another topic, or of one that had this name before: begin anew")
         }
-        (Some(of), Some(offsets)) if of == making && offsets.len() == partitions as usize => Ok(offsets),
+        // What the topic was given since begins with its first record.
+        (Some(of), Some(mut offsets)) if of == making && (1..=partitions as usize).contains(&offsets.len()) => {
+            offsets.resize(partitions as usize, Offset::ZERO);
+            Ok(offsets)
+        }
         _ => refuse("Last-Event-ID is not the id of an event of this tail"),
     }
 }

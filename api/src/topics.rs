@@ -98,7 +98,8 @@ pub(crate) async fn put(
         Outcome::NotFound => return Err(caller.gone()),
         outcome => return Err(app::unexpected(&outcome)),
     };
-    Ok((status, tagged(Some(applied.revision), shown(&caller, name).await?)).into_response())
+    let place = (status == StatusCode::CREATED).then(|| [(header::LOCATION, format!("/v1/topics/{name}"))]);
+    Ok((status, place, tagged(Some(applied.revision), shown(&caller, name).await?)).into_response())
 }
 
 /// What it would be. Nothing is changed: the command is applied to a copy of what it is about, and given to nobody.

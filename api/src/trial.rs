@@ -78,7 +78,10 @@ const SHOWN_BYTES: usize = 256 * 1024;
 
 pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result<Response, Problem> {
     let entry = caller.subscription(name)?;
-    let bytes = body::read(request).await?;
+    let (parts, body) = request.into_parts();
+    let (bytes, _counted) = body::read_kept(&parts, body).await?;
+    // Nobody waits with what has to be read, or parsed.
+    let turn = caller.app.turn(&caller.tenant).await?;
     let asked = if bytes.is_empty() { Asked::default() } else { read(&bytes)? };
     // Whoever may only read cannot have a webhook called.
     if asked.call && !caller.permits(Scope::Write) {
@@ -92,7 +95,6 @@ pub(crate) async fn run(caller: &Caller, name: &str, request: Request) -> Result
         }
         None => dry_run::recent(&*caller.app.context.log, &source).await?,
     };
-    let turn = caller.app.turn(&caller.tenant).await?;
     let (filter, topic) = (Filter::compile(&entry.config.filter), Arc::clone(&source.topic));
     let view = caller.app.context.control.view();
     let made = view.topics.get(&(entry.tenant.clone(), entry.config.source.topic.clone())).map(|of| of.incarnation);

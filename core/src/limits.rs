@@ -139,6 +139,8 @@ pub const DRY_RUN_EVENTS_MAX: usize = 1000;
 pub const EVALUATE_EVENTS_MAX: usize = 100;
 pub const EVALUATIONS_MAX: usize = 2;
 pub const EVALUATIONS_EACH: usize = 1;
+/// How many of one tenant have their turn or wait for it: the next one is told at once.
+pub const EVALUATIONS_WAITING_EACH: usize = 8;
 /// How long one waits for its turn, and how long it may take.
 pub const EVALUATION_WAIT: Duration = Duration::from_secs(5);
 pub const EVALUATION_TIME_MAX: Duration = Duration::from_secs(2);

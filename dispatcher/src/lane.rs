@@ -101,6 +101,10 @@ impl Lane {
 
     /// Waits for a change of its subscription, or so long.
     async fn stand_by(&mut self, wait: Option<Duration>) -> Step<()> {
+        if self.shared.unsure.contains(self.lease.slot) {
+            // Begun again once the slot's rows are read again.
+            return Err(Halt::Stopped);
+        }
         if self.shared.draining {
             // What is frozen stays so, and is said to be left.
             return Err(Halt::Stopped);

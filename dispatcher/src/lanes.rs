@@ -144,7 +144,13 @@ impl Lanes {
                 running.over = true;
                 running.slot
             }
-            _ => self.running.remove(key).map_or(Slot(0), |running| running.slot),
+            _ => {
+                // Where it goes on, it is somebody else who says how.
+                let board = &self.shared.context.board;
+                let counters = board.get(&key.tenant, &key.subscription, key.incarnation);
+                counters.into_iter().for_each(|counters| counters.note_moving(Stage::Dispatcher, key.lane));
+                self.running.remove(key).map_or(Slot(0), |running| running.slot)
+            }
         }
     }
 

@@ -86,8 +86,11 @@ impl Service {
                     continue;
                 }
                 // What keeps one slot from it need not keep the others.
+                let (tables, ours) = (&self.shared.tables, self.leases.keys().copied());
+                let left = self.moving.moves.departing(tables, ours, view)?;
                 for slot in slots {
-                    if !self.shared.unsure.contains(*slot) {
+                    let stays = left.iter().any(|(of, leaves)| of == slot && leaves == departure);
+                    if stays && !self.shared.unsure.contains(*slot) {
                         self.hand_over(view, departure, &[*slot]).await?;
                     }
                 }
@@ -267,8 +270,12 @@ impl Service {
         self.moving.renew = Some(now + limits::POSITION_RENEW);
         let (tables, metadata) = (&self.shared.tables, &self.shared.writer_id);
         let step = self.moving.moves.renew(tables, self.leases.values(), view, metadata).await;
-        if let Some(step) = self.asked(step.map_err(Halt::from))? {
-            self.commit_slots(step).await?;
+        let renewed = match self.asked(step.map_err(Halt::from))? {
+            Some(step) => self.commit_slots(step).await?,
+            None => false,
+        };
+        if !renewed {
+            self.moving.renew = Some(now + limits::POSITION_RENEW_FOUND);
         }
         Ok(())
     }

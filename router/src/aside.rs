@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fpaas_core::TopicPartition;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
+use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{Position, patiently};
 use fpaas_state::moves::Slots;
 use fpaas_state::rows::{self, ScanRow};
@@ -21,7 +21,7 @@ use tracing::error;
 
 use crate::grown::Counts;
 use crate::mark::Mark;
-use crate::moving::{Leaving, asked, by_departure};
+use crate::moving::{Leaving, Lost, asked, by_departure};
 use crate::scan::row_lost;
 use crate::service::Service;
 use crate::{Result, sweep};
@@ -42,24 +42,23 @@ impl Service {
         counts: &Counts,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        if !Arc::ptr_eq(view, &self.view) {
-            // A subscription that has lost something may be gone.
-            self.moving.lost.clear();
-        }
+        self.look_again(view, counts)?;
         let mut waiting = Vec::new();
         for (slot, departure) in self.departing(view)? {
             if !self.moving.moves.is_aside(&self.shared.tables, slot, &departure)? {
                 waiting.push((slot, departure));
             }
         }
-        let lost: BTreeSet<Slot> = self.moving.lost.iter().map(Slot::of_source).collect();
-        waiting.retain(|(slot, _)| !lost.contains(slot));
+        waiting.retain(|(slot, departure)| !self.moving.lost.contains_key(&(*slot, departure.since)));
         let slots: BTreeSet<Slot> = waiting.iter().map(|(slot, _)| *slot).collect();
         if slots.is_empty() || (self.moving.is_early() && slots.is_subset(&self.moving.stuck)) {
             self.moving.stuck = slots;
             return Ok(());
         }
         self.moving.stuck.clone_from(&slots);
+        let log = &self.shared.context.log;
+        let stopped = self.running().filter(|source| slots.contains(&Slot::of_source(source)));
+        self.moving.between.extend(stopped.map(|source| log.hold(source, Offset::ZERO)).collect::<Vec<_>>());
         self.stop(|slot| slots.contains(&slot)).await?;
         for (departure, slots) in by_departure(waiting) {
             if self.unsure {
@@ -78,17 +77,34 @@ impl Service {
                 self.aside(&leaving, &[slot], shutdown).await?;
             }
         }
-        let (departing, lost) = (self.departing(view)?, &self.moving.lost);
-        let lost: BTreeSet<Slot> = lost.iter().map(Slot::of_source).collect();
-        self.moving.stuck.clear();
-        for (slot, departure) in departing {
-            if !lost.contains(&slot) && !self.moving.moves.is_aside(&self.shared.tables, slot, &departure)? {
-                self.moving.stuck.insert(slot);
+        let mut stuck = BTreeSet::new();
+        for (slot, departure) in self.departing(view)? {
+            let is_lost = self.moving.lost.contains_key(&(slot, departure.since));
+            if !is_lost && !self.moving.moves.is_aside(&self.shared.tables, slot, &departure)? {
+                stuck.insert(slot);
             }
         }
+        self.moving.stuck = stuck;
         if !self.moving.stuck.is_empty() {
             self.moving.put_off();
         }
+        Ok(())
+    }
+
+    /// Forgets what was lost of who has left, in slots that are not ours any more, and where the subscriptions that leave
+    /// are others by now.
+    fn look_again(&mut self, view: &Arc<View>, counts: &Counts) -> Result<()> {
+        if self.moving.lost.is_empty() {
+            return Ok(());
+        }
+        let mut known = BTreeMap::new();
+        for (slot, departure) in self.departing(view)? {
+            let key = (slot, departure.since);
+            if self.moving.lost.contains_key(&key) {
+                known.insert(key, self.leaving(view, counts, &departure).names());
+            }
+        }
+        self.moving.lost.retain(|key, lost| known.get(key) == Some(&lost.of));
         Ok(())
     }
 
@@ -105,23 +121,28 @@ impl Service {
         let positions = patiently(shutdown, || log.positions(group, &at)).await;
         let Some(positions) = asked(positions.map_err(StateError::from), shutdown)? else { return Ok(false) };
         let positions = at.into_iter().zip(positions).filter_map(|(at, position)| Some((at, position?))).collect();
-        let (mut steps, mut step) = (Vec::new(), Slots::default());
+        let (mut steps, mut step) = (Vec::new(), (Slots::default(), Vec::new()));
         for slot in slots {
             let Some(lease) = self.owned.get(slot) else { continue };
             let Aside { rows, lost } = self.explicit(*slot, leaving, &positions)?;
             let (tables, moves) = (&self.shared.tables, &self.moving.moves);
-            moves.set_aside((tables, leaving.view), &mut step, lease, leaving.departure, (rows, lost.is_empty()))?;
-            self.moving.lost.extend(lost);
-            if step.is_full() {
+            moves.set_aside((tables, leaving.view), &mut step.0, lease, leaving.departure, (rows, lost.is_empty()))?;
+            if !lost.is_empty() {
+                let lost = Lost { at: lost.into_iter().collect(), of: leaving.names() };
+                step.1.push(((*slot, leaving.departure.since), lost));
+            }
+            if step.0.is_full() {
                 steps.push(std::mem::take(&mut step));
             }
         }
-        for step in steps.into_iter().chain([step]) {
+        for (step, lost) in steps.into_iter().chain([step]) {
             crashpoint::hit(Point::MoveSettingAside);
             if !self.commit_slots(step, shutdown).await? {
                 return Ok(false);
             }
             crashpoint::hit(Point::MoveSetAside);
+            // Only now: until what others have there is written, nothing of the slot may go on.
+            self.moving.lost.extend(lost);
         }
         Ok(true)
     }

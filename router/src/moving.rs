@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, PoolId, TopicPartition, limits};
+use fpaas_core::{Incarnation, Offset, PoolId, SubscriptionId, TopicPartition, limits};
 use fpaas_log::{Error as LogError, Hold, Lease};
 use fpaas_state::moves::{self, Departure, Found, Looking, Moves, Parcel, Slots};
 use fpaas_state::rows;
@@ -40,8 +40,10 @@ pub(crate) struct Moving {
     made: bool,
     /// Slots that could not set aside everybody who leaves: nothing runs there, so that it stays known what they have.
     pub(crate) stuck: BTreeSet<Slot>,
-    /// Partitions on which something of one who leaves is lost: their scans do not go on.
-    pub(crate) lost: BTreeSet<TopicPartition>,
+    /// Where something of one who leaves a slot is lost, by the slot and the move: those scans do not go on.
+    pub(crate) lost: BTreeMap<(Slot, u64), Lost>,
+    /// Of scans that were stopped for a moment: what their subscriptions have not passed stays until they run again.
+    pub(crate) between: Vec<Hold>,
     /// When what could not be done is tried again.
     again: Option<Instant>,
     /// When positions on what was handed over are committed again.
@@ -54,8 +56,8 @@ impl Moving {
     pub(crate) fn new(context: &Context, pool: &PoolId) -> Self {
         let moves = Moves::new(context.clone(), pool.clone(), Stage::Router);
         let looking = moves.looking();
-        let (stuck, lost) = (BTreeSet::new(), BTreeSet::new());
-        Self { moves, looking, made: false, stuck, lost, again: None, renew: None, holds: BTreeMap::new() }
+        let (stuck, lost, between) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        Self { moves, looking, made: false, stuck, lost, between, again: None, renew: None, holds: BTreeMap::new() }
     }
 
     /// When something is to be tried again, or is due.
@@ -65,7 +67,11 @@ impl Moving {
 
     /// True of a source partition whose scan may not run.
     pub(crate) fn holds_up(&self, source: &TopicPartition) -> bool {
-        self.lost.contains(source) || self.stuck.contains(&Slot::of_source(source))
+        self.lost.values().any(|lost| lost.at.contains(source)) || self.stuck.contains(&Slot::of_source(source))
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        !self.stuck.is_empty()
     }
 
     pub(crate) fn put_off(&mut self) {
@@ -77,6 +83,15 @@ impl Moving {
     }
 }
 
+/// What is lost of one who leaves a slot.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    /// The partitions of sources that it is lost on.
+    pub(crate) at: BTreeSet<TopicPartition>,
+    /// The subscriptions that leave: where one of them goes, it is looked again.
+    pub(crate) of: Vec<(SubscriptionId, Incarnation)>,
+}
+
 /// Who leaves, and what they read.
 pub(crate) struct Leaving<'v> {
     pub(crate) departure: &'v Departure,
@@ -86,6 +101,13 @@ pub(crate) struct Leaving<'v> {
     pub(crate) sources: BTreeMap<Slot, Vec<(&'v Arc<SubscriptionEntry>, TopicPartition)>>,
     /// What others of the pool read.
     topics: BTreeSet<String>,
+}
+
+impl Leaving<'_> {
+    /// The subscriptions.
+    pub(crate) fn names(&self) -> Vec<(SubscriptionId, Incarnation)> {
+        self.entries.iter().map(|entry| (entry.id.clone(), entry.incarnation)).collect()
+    }
 }
 
 impl Service {
@@ -125,7 +147,10 @@ impl Service {
         if !awaiting.is_empty() && !self.moving.made {
             match asked(self.moving.moves.make_topic(&self.pool).await, shutdown)? {
                 Some(()) => self.moving.made = true,
-                None => return Ok(()),
+                None => {
+                    self.moving.put_off();
+                    return Ok(());
+                }
             }
         }
         self.moving.looking.at(&awaiting);
@@ -175,7 +200,9 @@ impl Service {
                 continue;
             }
             self.moving.put_off();
-            for slot in slots.iter().filter(|_| slots.len() > 1) {
+            let left: BTreeSet<(Slot, u64)> =
+                self.departing(view)?.iter().map(|(slot, of)| (*slot, of.since)).collect();
+            for slot in slots.iter().filter(|slot| slots.len() > 1 && left.contains(&(**slot, departure.since))) {
                 if self.unsure {
                     return Ok(());
                 }
@@ -335,8 +362,12 @@ impl Service {
         self.moving.renew = Some(now + limits::POSITION_RENEW);
         let tables = &self.shared.tables;
         let step = self.moving.moves.renew(tables, self.owned.values(), view, &Bytes::new()).await;
-        if let Some(step) = asked(step, shutdown)? {
-            self.commit_slots(step, shutdown).await?;
+        let renewed = match asked(step, shutdown)? {
+            Some(step) => self.commit_slots(step, shutdown).await?,
+            None => false,
+        };
+        if !renewed {
+            self.moving.renew = Some(now + limits::POSITION_RENEW_FOUND);
         }
         Ok(())
     }

@@ -124,6 +124,9 @@ impl Service {
                 }
             }
             self.start_scans(&now, shutdown)?;
+            if !self.moving.is_stuck() {
+                self.moving.between.clear();
+            }
             if !self.owned.is_empty() {
                 self.shared.config.holding.notify_one();
             }
@@ -167,11 +170,18 @@ impl Service {
 
     /// Whoever has these slots next speaks for what stands still there.
     fn say_nothing_of(&self, slots: &HashSet<Slot>) {
-        let roster = self.roster.borrow();
-        let stood = self.halted.iter().chain(&self.refused).filter(|at| slots.contains(&Slot::of_source(at)));
-        for at in stood {
-            for member in roster.source(&at.topic).members() {
-                member.counters.note_moving(Stage::Router, at.partition);
+        let Context { topics, board, .. } = &self.shared.context;
+        for entry in self.view.subscriptions.values() {
+            let from = self.view.on_the_move(entry).map(|moving| &moving.from);
+            if entry.pool != self.pool && from != Some(&self.pool) {
+                continue;
+            }
+            let Some(counters) = board.get(&entry.tenant, &entry.id, entry.incarnation) else { continue };
+            let topic = topics.of_tenant(&entry.tenant, &entry.config.source.topic);
+            for partition in counters.parts_of(Stage::Router) {
+                if slots.contains(&Slot::of_source(&TopicPartition::new(topic.as_str(), partition.0))) {
+                    counters.note_moving(Stage::Router, partition);
+                }
             }
         }
     }
@@ -275,6 +285,11 @@ impl Service {
         Ok(())
     }
 
+    /// The partitions whose scans run.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.running.keys()
+    }
+
     /// Ends the scans of these slots and waits until none has a transaction under way.
     pub(crate) async fn stop(&mut self, which: impl Fn(Slot) -> bool) -> Result<()> {
         let affected = |(slot, _): &&(Slot, CancellationToken)| which(*slot);
@@ -296,6 +311,7 @@ impl Service {
         let (turns, replays) = (Arc::clone(&self.shared.turns), Arc::clone(&self.shared.replays));
         self.shared = Arc::new(Shared { context, config, group, tables, writer, turns, replays });
         self.unsure = false;
+        self.moving.lost.clear();
         let leases = std::mem::take(&mut self.owned).into_values().collect();
         self.assigned(leases, shutdown).await
     }

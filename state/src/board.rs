@@ -3,7 +3,8 @@
 //! Stages write, the API and the line of progress read. Nothing durable is decided by it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::time::Duration;
 
 use fpaas_core::topics::Stage;
 use fpaas_core::{Incarnation, Message, Partition, SubscriptionId, TenantId, Timestamp};
@@ -14,9 +15,24 @@ use crate::meter::{Counter, Meter};
 /// A subscription as it was made.
 pub type Key = (TenantId, SubscriptionId, Incarnation);
 
-/// Counters by subscription.
+/// Counters by subscription, and what other nodes have told of theirs.
 #[derive(Debug, Default)]
-pub struct Board(RwLock<HashMap<Key, Arc<Counters>>>);
+pub struct Board {
+    own: RwLock<HashMap<Key, Arc<Counters>>>,
+    others: RwLock<Others>,
+}
+
+/// What other nodes have told.
+#[derive(Debug, Default)]
+pub struct Others {
+    /// When each last said that it is there.
+    pub nodes: HashMap<String, Timestamp>,
+    /// By node, and by what the subscription is called there.
+    pub fares: HashMap<String, HashMap<String, Fares>>,
+}
+
+/// A node that has said nothing for so long is gone: whoever took over its work speaks for it. Clocks may differ by less.
+const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// What of a subscription can stand still by itself: a partition of its source, or a lane.
 type Part = (Stage, Partition);
@@ -89,6 +105,12 @@ pub struct Fares {
 }
 
 impl Fares {
+    /// True where this has to be told soon: it stands still, or goes on, or its calls end otherwise.
+    pub fn is_news(&self, told: &Self) -> bool {
+        let end = |of: &Self| of.last.as_ref().map(|last| (last.outcome.clone(), last.status));
+        self.stopped != told.stopped || end(self) != end(told)
+    }
+
     /// And what another node says of it.
     pub fn add(&mut self, other: Self) {
         let counts = [
@@ -168,6 +190,11 @@ impl Counters {
         self.parts_stopped().values().next().map(ToString::to_string)
     }
 
+    /// Which parts of a stage stand still.
+    pub fn parts_of(&self, stage: Stage) -> Vec<Partition> {
+        self.parts_stopped().keys().filter(|(of, _)| *of == stage).map(|(_, partition)| *partition).collect()
+    }
+
     /// Notes that a part of it stands still.
     pub fn note_stopped(&self, stage: Stage, partition: Partition, why: impl Into<Message>) {
         self.parts_stopped().insert((stage, partition), why.into());
@@ -183,19 +210,52 @@ impl Counters {
     }
 }
 
+/// What a subscription is called where nodes tell of it.
+pub fn name((tenant, id, incarnation): &Key) -> String {
+    format!("{tenant}/{id}/{incarnation}")
+}
+
 impl Board {
     /// The counters of a subscription; made at the first call.
     pub fn of(&self, tenant: &TenantId, id: &SubscriptionId, incarnation: Incarnation) -> Arc<Counters> {
         let key = (tenant.clone(), id.clone(), incarnation);
-        if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(found) = self.own.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(found);
         }
-        Arc::clone(self.0.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+        Arc::clone(self.own.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_default())
+    }
+
+    /// The same, where there are any.
+    pub fn get(&self, tenant: &TenantId, id: &SubscriptionId, incarnation: Incarnation) -> Option<Arc<Counters>> {
+        let key = (tenant.clone(), id.clone(), incarnation);
+        self.own.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// What others have told, to be kept up to date.
+    pub fn others(&self) -> RwLockWriteGuard<'_, Others> {
+        self.others.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a subscription fares at all nodes together, of which `node` is this one.
+    pub fn at_all(&self, key: &Key, node: &str, now: Timestamp) -> Fares {
+        let mut all = self.get(&key.0, &key.1, key.2).map(|counters| counters.fares()).unwrap_or_default();
+        let (others, name) = (self.others.read().unwrap_or_else(PoisonError::into_inner), name(key));
+        let speaks = |(of, at): &(&String, &Timestamp)| **of != *node && now.since(**at) <= GONE_AFTER;
+        for (of, _) in others.nodes.iter().filter(speaks) {
+            let fares = others.fares.get(of).and_then(|fares| fares.get(&name));
+            fares.into_iter().for_each(|fares| all.add(fares.clone()));
+        }
+        all
+    }
+
+    /// Forgets what is of no subscription that is there.
+    pub fn retain(&self, is_there: impl Fn(&Key) -> bool) {
+        self.own.write().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_there(key));
     }
 
     /// What there is to tell: nothing of what nothing has happened to.
     pub fn fares(&self) -> impl Iterator<Item = (Key, Fares)> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.own.read().unwrap_or_else(PoisonError::into_inner);
         let all: Vec<_> = all.iter().map(|(key, counters)| (key.clone(), counters.fares())).collect();
         all.into_iter().filter(|(_, fares)| *fares != Fares::default())
     }
@@ -203,12 +263,12 @@ impl Board {
     /// Forgets a subscription that was deleted.
     pub fn forget(&self, tenant: &TenantId, id: &SubscriptionId, incarnation: Incarnation) {
         let key = (tenant.clone(), id.clone(), incarnation);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.own.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     /// Sums one counter over all subscriptions.
     pub fn total(&self, pick: impl Fn(&Counters) -> &Counter) -> u64 {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.own.read().unwrap_or_else(PoisonError::into_inner);
         all.values().map(|counters| pick(counters).get()).sum()
     }
 }

@@ -172,7 +172,7 @@ pub(crate) fn put_topic(op: Op<'_>) -> Op<'_> {
         topic(op).query("dryRun", json!({"type": "boolean", "default": false}), "Change nothing: say what it would be");
     let op = op.conditional().takes::<topics::Topic>(true, &example).answers::<topics::Topic>(201, "It is new");
     let op = op.answers::<topics::Topic>(200, "What it is now; with `dryRun`, what it would be");
-    op.tagged().problems(&[Kind::QuotaExceeded, Kind::Conflict])
+    op.tagged().located().problems(&[Kind::QuotaExceeded, Kind::Conflict])
 }
 
 pub(crate) fn delete_topic(op: Op<'_>) -> Op<'_> {

@@ -48,9 +48,9 @@ async fn bodies_that_are_too_large_too_deep_or_compressed_are_refused_in_bounded
     let wide = format!("[{}0]", "0,".repeat(500 * 1024));
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     for (what, head, body, expected, most) in [
-        ("too large", "", huge, ["413", "503"].as_slice(), ARRIVING),
-        ("too deep", "", deep.clone().into_bytes(), &["400", "503"], ARRIVING + 20 * cores),
-        ("wide", "", wide.into_bytes(), &["400", "503"], ARRIVING + PARSED * cores),
+        ("too large", "", huge, ["413", "429", "503"].as_slice(), ARRIVING),
+        ("too deep", "", deep.clone().into_bytes(), &["400", "429", "503"], ARRIVING + 20 * cores),
+        ("wide", "", wide.into_bytes(), &["400", "429", "503"], ARRIVING + PARSED * cores),
         ("compressed", "content-encoding: gzip\r\n", deep.into_bytes(), &["415"], ARRIVING + PARSED * cores),
     ] {
         let body: Arc<[u8]> = body.into();
@@ -111,7 +111,7 @@ async fn those_who_drip_keep_nobody_else_from_being_answered() -> Result<()> {
         // A connection that is closed while something is still sent to it is reset.
         drop(tokio::time::timeout(LONG, stream.read_to_end(&mut answer)).await?);
         let answer = String::from_utf8_lossy(&answer);
-        let known = ["HTTP/1.1 408 ", "HTTP/1.1 503 "].iter().any(|status| answer.starts_with(status));
+        let known = ["HTTP/1.1 408 ", "HTTP/1.1 429 ", "HTTP/1.1 503 "].iter().any(|status| answer.starts_with(status));
         ensure!(answer.is_empty() || known, "{answer}");
     }
     Ok(())

@@ -270,7 +270,7 @@ impl Admin {
     }
 
     /// Of a topic that was there a moment ago not every broker has heard: that it is gone is not believed at once.
-    fn doubt(&self, topic: &str) -> Result<(), Failure> {
+    pub(super) fn doubt(&self, topic: &str) -> Result<(), Failure> {
         let gone = !self.believed.was_there(topic);
         if gone { Ok(()) } else { Err(Failure::of(Code::LeaderNotAvailable)) }
     }

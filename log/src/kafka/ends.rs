@@ -1,10 +1,12 @@
 //! Where partitions begin and end, asked of their leaders: one of them, or as many as there are in one question.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fpaas_core::{Offset, TopicPartition};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::admin::Admin;
 use super::error::{Failure, no_such};
@@ -94,57 +96,81 @@ impl Admin {
 
     async fn some_ends(self: &Arc<Self>, at: Vec<TopicPartition>) -> Ends {
         let asked = at.clone();
-        let answers = self.blocking(move |admin| admin.existing_ends_now(&asked)).await;
-        match answers {
-            Ok(ends) => ends,
-            Err(failed) => {
-                at.iter().for_each(|at| self.forget(&at.topic));
-                at.into_iter().map(|at| (at, Err(failed.of_cluster()))).collect()
+        let answers = self.blocking(move |admin| Ok(admin.existing_ends_now(&asked))).await;
+        answers
+            .unwrap_or_else(|failed| at.into_iter().map(|at| (at.clone(), Err(failed.on(&at.to_string())))).collect())
+    }
+
+    /// librdkafka waits for a topic that is not there until its time is over: so they are looked for first. What is
+    /// wrong with one topic is said of that one. Blocks.
+    fn existing_ends_now(&self, at: &[TopicPartition]) -> Ends {
+        let (counts, mut ends, mut there) = (self.counts_now(at), Ends::new(), Vec::new());
+        for at in at {
+            match counts.get(&*at.topic) {
+                Some(Ok(Some(count))) if at.partition.0 < *count => there.push(at),
+                Some(Err(failed)) => drop(ends.insert(at.clone(), Err(failed.on(&at.to_string())))),
+                Some(Ok(_)) | None => drop(ends.insert(at.clone(), Err(no_such(at)))),
             }
         }
-    }
-
-    /// librdkafka waits for a topic that is not there until its time is over: so they are looked for first. Blocks.
-    fn existing_ends_now(&self, at: &[TopicPartition]) -> Result<Ends, Failure> {
-        let counts = self.counts_now(at)?;
-        let is_there = |at: &&TopicPartition| counts.get(&*at.topic).is_some_and(|count| at.partition.0 < *count);
-        let (there, missing): (Vec<_>, Vec<_>) = at.iter().partition(is_there);
-        let ends = self.ends_now(&there)?;
+        let found = self.ends_now(&there);
+        if found.is_err() {
+            there.iter().for_each(|at| self.forget(&at.topic));
+        }
         let silent = |at: &TopicPartition| Error::Retry(format!("{at}: its leader does not say where it ends"));
-        let there = there.into_iter().map(|at| (at.clone(), ends.get(at).copied().ok_or_else(|| silent(at))));
-        Ok(there.chain(missing.into_iter().map(|at| (at.clone(), Err(no_such(at))))).collect())
+        for at in there {
+            let end = match &found {
+                Ok(found) => found.get(at).copied().ok_or_else(|| silent(at)),
+                Err(failed) => Err(failed.on(&at.to_string())),
+            };
+            ends.insert(at.clone(), end);
+        }
+        ends
     }
 
-    /// How many partitions these topics have, of those that are there. Blocks.
-    fn counts_now(&self, at: &[TopicPartition]) -> Result<BTreeMap<String, u32>, Failure> {
-        let (mut counts, mut unknown) = (BTreeMap::new(), Vec::new());
-        for at in at {
-            let topic = &*at.topic;
-            if counts.contains_key(topic) || unknown.contains(&topic) {
-                continue;
-            }
+    /// How many partitions each of these topics has; none of one that is not there. Blocks.
+    fn counts_now(&self, at: &[TopicPartition]) -> HashMap<String, Result<Option<u32>, Failure>> {
+        let (mut counts, mut unknown) = (HashMap::new(), BTreeSet::new());
+        for topic in at.iter().map(|at| &*at.topic) {
             match self.believed.count(topic) {
-                Some(count) => drop(counts.insert(topic.to_owned(), count)),
-                None => unknown.push(topic),
+                Some(count) => drop(counts.insert(topic.to_owned(), Ok(Some(count)))),
+                None => drop(unknown.insert(topic)),
             }
         }
         if unknown.len() <= ONE_BY_ONE {
-            for topic in unknown {
-                if let Some(count) = self.partitions_now(topic)? {
-                    counts.insert(topic.to_owned(), count);
+            counts.extend(unknown.into_iter().map(|topic| (topic.to_owned(), self.partitions_now(topic))));
+            return counts;
+        }
+        let all = self.native().fetch_metadata(None, self.request_wait()).map_err(Failure::from);
+        let found: HashMap<_, _> = match &all {
+            Ok(all) => all.topics().iter().map(|topic| (topic.name(), counted(topic))).collect(),
+            Err(_) => HashMap::new(),
+        };
+        for topic in unknown {
+            let count = match (&all, found.get(topic)) {
+                (Err(failed), _) => Err(failed.clone()),
+                (Ok(_), Some(Ok(Some(count)))) => {
+                    self.believed.note_count(topic, *count);
+                    Ok(Some(*count))
                 }
-            }
-            return Ok(counts);
+                (Ok(_), Some(Err(failed))) => Err(failed.clone()),
+                (Ok(_), Some(Ok(None)) | None) => self.doubt(topic).map(|()| None),
+            };
+            counts.insert(topic.to_owned(), count);
         }
-        let all = self.native().fetch_metadata(None, self.request_wait())?;
-        for topic in all.topics().iter().filter(|topic| unknown.contains(&topic.name())) {
-            let is_led = topic.partitions().iter().all(|partition| partition.leader() >= 0);
-            let count = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
-            if topic.error().is_none() && is_led && count > 0 {
-                self.believed.note_count(topic.name(), count);
-                counts.insert(topic.name().to_owned(), count);
-            }
-        }
-        Ok(counts)
+        counts
     }
+}
+
+/// How many partitions it has, all led; none where it is not there.
+fn counted(topic: &MetadataTopic) -> Result<Option<u32>, Failure> {
+    match topic.error().map(Code::from) {
+        None => {}
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(None),
+        Some(code) => return Err(Failure::of(code)),
+    }
+    if topic.partitions().iter().any(|partition| partition.leader() < 0) {
+        return Err(Failure::of(Code::LeaderNotAvailable));
+    }
+    let count = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+    Ok((count > 0).then_some(count))
 }

@@ -214,7 +214,7 @@ enum Over {
 
 /// Serves the group until the member leaves, or another process has its place.
 fn serve(member: &Arc<Member>, joining: &Joining, voice: &Voice, mut consumer: Arc<BaseConsumer<Rebalances>>) {
-    let mut unheld = Unheld::new();
+    let mut unheld = Unheld::new(&joining.client_id);
     loop {
         *member.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
         let over = listen(member, &consumer, joining, &mut unheld);

@@ -4,7 +4,8 @@
 //! in which others are given them (KIP-429). One that dies in between and comes back under its name is given what it
 //! was to keep, without a rebalance (KIP-345), and asks for none: it has nothing to let go of. What it was to let go of
 //! stays nobody's until somebody joins or leaves. So it is looked at who has what, and whoever finds slots that nobody
-//! has joins anew: at once where it came back itself, else once it has waited long enough for those who let go.
+//! has joins anew: at once where it came back itself, else once it has waited long enough for those who let go. The
+//! members look at different times, so that one of them is enough.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use super::admin::Admin;
 const BACK: Duration = Duration::from_secs(1);
 /// When it is looked otherwise, and at each double of it: letting go takes no longer.
 const FIRST: Duration = Duration::from_secs(12);
+/// Each member looks so much later, at most, as its name has it.
+const SPREAD: Duration = Duration::from_secs(8);
 /// How far apart the looks are at most.
 const LAST: Duration = Duration::from_secs(600);
 
@@ -32,18 +35,23 @@ pub(super) struct Unheld {
     /// How often slots were seen since then that nobody has.
     seen: u32,
     back: bool,
+    /// The first look, where it did not come back.
+    first: Duration,
 }
 
 impl Unheld {
-    pub(super) fn new() -> Self {
-        Self { new: true, since: Instant::now(), next: FIRST, seen: 0, back: false }
+    /// Of a member that calls itself so, and no other does.
+    pub(super) fn new(client_id: &str) -> Self {
+        let mixed = client_id.bytes().fold(0_u64, |mixed, byte| mixed.wrapping_mul(31).wrapping_add(byte.into()));
+        let first = FIRST + SPREAD.mul_f64((mixed % 1000) as f64 / 1000.0);
+        Self { new: true, since: Instant::now(), next: first, seen: 0, back: false, first }
     }
 
     /// A rebalance has come, and with it so many slots.
     pub(super) fn rebalanced(&mut self, given: usize) {
         self.back = self.new && given > 0;
-        *self =
-            Self { new: false, since: Instant::now(), next: if self.back { BACK } else { FIRST }, seen: 0, ..*self };
+        let next = if self.back { BACK } else { self.first };
+        *self = Self { new: false, since: Instant::now(), next, seen: 0, ..*self };
     }
 
     /// True where this member, which holds so many slots, is to join anew. Asks the brokers now and then.
@@ -71,7 +79,7 @@ impl Unheld {
     /// After a look: so many slots have somebody, `None` where the group is about to say so.
     fn looked(&mut self, held: Option<usize>, holds: usize) -> bool {
         let back = std::mem::take(&mut self.back);
-        self.next = if back { FIRST } else { self.next.saturating_mul(2).min(self.next + LAST) };
+        self.next = if back { self.first } else { self.next.saturating_mul(2).min(self.next + LAST) };
         if held.is_none_or(|held| held >= SLOTS as usize) {
             self.seen = 0;
             return false;
@@ -111,19 +119,19 @@ mod tests {
 
     #[test]
     fn one_that_came_back_joins_anew_at_once_and_once() {
-        let mut unheld = Unheld::new();
+        let mut unheld = Unheld::new("a");
         unheld.rebalanced(32);
         assert_eq!(unheld.next, BACK);
         assert!(unheld.looked(Some(32), 32));
         unheld.rebalanced(32);
-        assert_eq!(unheld.next, FIRST, "it is not new any more");
+        assert_eq!(unheld.next, unheld.first, "it is not new any more");
         assert!(!unheld.looked(Some(32), 32));
     }
 
     #[test]
     fn others_wait_for_those_who_let_go_and_who_has_nothing_is_the_first() {
         for (holds, looks) in [(0, 2), (5, 3)] {
-            let mut unheld = Unheld::new();
+            let mut unheld = Unheld::new("a");
             unheld.rebalanced(0);
             let joins: Vec<_> = (0..looks).map(|_| unheld.looked(Some(40), holds)).collect();
             assert_eq!((joins.iter().filter(|joins| **joins).count(), joins.last()), (1, Some(&true)), "{holds}");
@@ -134,15 +142,21 @@ mod tests {
     }
 
     #[test]
+    fn members_look_at_different_times_and_none_too_early() {
+        let looks: std::collections::BTreeSet<_> = ["n1-4f", "n2-9a", "n3-c0"].map(|id| Unheld::new(id).first).into();
+        assert!(looks.len() == 3 && looks.iter().all(|first| (FIRST..FIRST + SPREAD).contains(first)), "{looks:?}");
+    }
+
+    #[test]
     fn looks_are_further_and_further_apart_up_to_a_bound() {
-        let mut unheld = Unheld::new();
+        let mut unheld = Unheld::new("a");
         let mut apart = Vec::new();
         for _ in 0..10 {
             let before = unheld.next;
             unheld.looked(ALL, 1);
             apart.push(unheld.next - before);
         }
-        assert_eq!(apart.first(), Some(&FIRST));
+        assert_eq!(apart.first(), Some(&unheld.first));
         assert_eq!(apart.last(), Some(&LAST));
     }
 

@@ -2,38 +2,80 @@
 
 use fpaas_core::subscription::Secret;
 use fpaas_core::topics::{Stage, Topics};
-use fpaas_core::{ManualClock, Partition};
-use fpaas_log::Embedded;
+use fpaas_core::{ManualClock, Partition, SubscriptionId, TenantId};
 use fpaas_log::embedded::EmbeddedConfig;
+use fpaas_log::{Embedded, Log as _};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::board::Board;
 use crate::command::{Change, Command};
-use crate::{Control, LastOutcome, Machine};
+use crate::{Control, LastOutcome};
 
-/// A node of several over one log.
-async fn node(log: &Arc<Embedded>, clock: &Arc<ManualClock>, name: &str) -> Context {
-    let topics = Topics::default();
-    let control = Control::open(log.clone(), topics.clone(), name).await.unwrap();
-    let board = Arc::new(Board::default());
-    Context { log: log.clone(), topics, control, board, clock: clock.clone(), node: name.into() }
+/// Several nodes over one log, whose views are one.
+struct World {
+    log: Arc<Embedded>,
+    clock: Arc<ManualClock>,
+    control: Arc<Control>,
+    following: JoinHandle<()>,
+    _folder: TempDir,
 }
 
-fn likes() -> Arc<SubscriptionEntry> {
-    let (tenant, id) = (TenantId::local(), SubscriptionId::parse("likes").unwrap());
-    let change = Change::PutSubscription {
-        id: id.clone(),
-        subscription: serde_json::from_str("{}").unwrap(),
-        secret: Secret::from_bytes(&[7; 32]).unwrap(),
-        starts: vec![Offset(3)],
-    };
-    let mut machine = Machine::default();
-    machine.apply(&Command::new("a".to_owned(), Timestamp::default(), tenant.clone(), change));
-    Arc::clone(machine.view.subscription(&tenant, &id).unwrap())
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at_micros(1_000_000_000));
+        let log = Embedded::open(folder.path(), EmbeddedConfig::new(clock.clone())).unwrap();
+        let control = Control::open(log.clone(), Topics::default(), "control").await.unwrap();
+        let (followed, (restored, ready)) = (Arc::clone(&control), oneshot::channel());
+        let following = tokio::spawn(async move {
+            let follower = followed.restore().await.unwrap();
+            restored.send(()).unwrap();
+            follower.follow(&CancellationToken::new()).await.unwrap();
+        });
+        ready.await.unwrap();
+        Self { log, clock, control, following, _folder: folder }
+    }
+
+    fn node(&self, name: &str) -> Telling {
+        Telling::new(Context {
+            log: self.log.clone(),
+            topics: Topics::default(),
+            control: Arc::clone(&self.control),
+            board: Arc::new(Board::default()),
+            clock: self.clock.clone(),
+            node: name.into(),
+        })
+    }
+
+    async fn submit(&self, change: Change) -> Key {
+        let command = Command::new(format!("{change:?}"), Timestamp::default(), TenantId::local(), change);
+        let applied = self.control.submit(command).await.unwrap();
+        let incarnation = applied.subscription.map(|entry| entry.incarnation);
+        (TenantId::local(), likes(), incarnation.unwrap_or(fpaas_core::Incarnation(0)))
+    }
+
+    async fn put(&self) -> Key {
+        let subscription = serde_json::from_str("{}").unwrap();
+        let secret = Secret::from_bytes(&[7; 32]).unwrap();
+        self.submit(Change::PutSubscription { id: likes(), subscription, secret, starts: vec![Offset(3)] }).await
+    }
+
+    fn at_all(&self, node: &Telling, key: &Key) -> Fares {
+        node.context.board.at_all(key, &node.context.node, node.context.clock.now())
+    }
 }
 
-fn telling(context: &Context) -> Telling {
-    Telling { context: context.clone(), writer: None, told: HashMap::new() }
+impl Drop for World {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+fn likes() -> SubscriptionId {
+    SubscriptionId::parse("likes").unwrap()
 }
 
 fn outcome(at: i64) -> LastOutcome {
@@ -43,67 +85,72 @@ fn outcome(at: i64) -> LastOutcome {
 
 #[tokio::test]
 async fn who_is_asked_knows_what_others_have_told_until_they_are_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::at_micros(1_000_000_000));
-    let log = Embedded::open(folder.path(), EmbeddedConfig::new(clock.clone())).unwrap();
-    let (a, b, likes) = (node(&log, &clock, "a").await, node(&log, &clock, "b").await, likes());
-    let of = |context: &Context| context.board.of(&likes.tenant, &likes.id, likes.incarnation);
-    let (told, mut telling_a, mut telling_b) = (Told::default(), telling(&a), telling(&b));
-    assert_eq!(told.at_all(&b, &likes).await, Fares::default(), "nobody has told anything");
+    let world = World::new().await;
+    let (mut a, mut b, key) = (world.node("a"), world.node("b"), world.put().await);
+    let of = |node: &Telling| node.context.board.of(&key.0, &key.1, key.2);
+    assert_eq!(world.at_all(&b, &key), Fares::default(), "nobody has told anything");
 
     of(&a).calls.add(3);
     of(&a).note(outcome(20));
     of(&a).note_stopped(Stage::Dispatcher, Partition(0), "it stands still");
     of(&b).calls.add(2);
     of(&b).note(outcome(10));
-    telling_a.tell().await.unwrap();
-    telling_b.tell().await.unwrap();
-    let all = told.at_all(&b, &likes).await;
+    a.turn().await.unwrap();
+    b.turn().await.unwrap();
+    a.turn().await.unwrap();
+    let all = world.at_all(&b, &key);
     assert_eq!((all.calls, all.last, all.stopped.as_deref()), (5, Some(outcome(20)), Some("it stands still")));
-    assert_eq!(Told::default().at_all(&a, &likes).await.calls, 5);
+    assert_eq!(world.at_all(&a, &key).calls, 5);
 
-    // It goes on elsewhere.
+    // It goes on elsewhere: that is news, and a number is not.
     of(&a).note_moving(Stage::Dispatcher, Partition(0));
-    telling_a.tell().await.unwrap();
-    assert_eq!(told.at_all(&b, &likes).await.stopped, None);
-    let end = log.watermarks(&at(&a)).await.unwrap().end;
-    telling_a.tell().await.unwrap();
-    assert_eq!(log.watermarks(&at(&a)).await.unwrap().end, end.next(), "only that it is there");
+    a.turn().await.unwrap();
+    b.turn().await.unwrap();
+    assert_eq!(world.at_all(&b, &key).stopped, None);
+    of(&a).calls.add(1);
+    let end = world.log.watermarks(&a.at).await.unwrap().end;
+    a.turn().await.unwrap();
+    assert_eq!(world.log.watermarks(&a.at).await.unwrap().end, end.next(), "only that it is there");
+    assert_eq!(world.at_all(&b, &key).calls, 5);
 
-    clock.advance(GONE_AFTER + EVERY);
-    telling_b.tell().await.unwrap();
-    assert_eq!(told.at_all(&b, &likes).await.calls, 2, "it is not heeded any more");
+    world.clock.advance(Duration::from_secs(31));
+    b.turn().await.unwrap();
+    assert_eq!(world.at_all(&b, &key).calls, 2, "it is not heeded any more");
     // Back, it has nothing to tell, and what it told before is gone.
-    let back = node(&log, &clock, "a").await;
-    telling(&back).tell().await.unwrap();
-    assert_eq!(told.at_all(&b, &likes).await.calls, 2);
-    clock.advance(FORGOTTEN_AFTER * 2);
-    telling(&back).tell().await.unwrap();
-    let mut heard = Heard::default();
-    heard.follow(&*log, &at(&a)).await.unwrap();
-    assert_eq!(heard.fares.len(), 0, "{:?}", heard.fares);
-    assert_eq!(heard.nodes.keys().collect::<Vec<_>>(), ["a"]);
+    let mut back = world.node("a");
+    back.turn().await.unwrap();
+    b.turn().await.unwrap();
+    assert_eq!(world.at_all(&b, &key).calls, 2);
+    of(&back).calls.add(7);
+    back.turn().await.unwrap();
+    b.turn().await.unwrap();
+    assert_eq!(world.at_all(&b, &key).calls, 9);
+    // Whoever is gone for good is forgotten by everybody.
+    world.clock.advance(FORGOTTEN_AFTER * 2);
+    b.turn().await.unwrap();
+    b.turn().await.unwrap();
+    let others = b.context.board.others();
+    assert_eq!((others.nodes.contains_key("b"), others.nodes.len(), others.fares.contains_key("a")), (true, 1, false));
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_taken_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::at_micros(1_000_000_000));
-    let log = Embedded::open(folder.path(), EmbeddedConfig::new(clock.clone())).unwrap();
-    let (a, likes) = (node(&log, &clock, "a").await, likes());
-    let mut telling = telling(&a);
-    a.board.of(&likes.tenant, &likes.id, likes.incarnation).calls.add(1);
-    telling.tell().await.unwrap();
-    a.board.forget(&likes.tenant, &likes.id, likes.incarnation);
-    telling.tell().await.unwrap();
-    let mut heard = Heard::default();
-    heard.follow(&*log, &at(&a)).await.unwrap();
-    assert_eq!(heard.fares.len(), 0);
-    // What nobody can read is left out.
+async fn what_is_deleted_is_taken_back_and_what_nobody_can_read_is_left_out() {
+    let world = World::new().await;
+    let (mut a, mut b, key) = (world.node("a"), world.node("b"), world.put().await);
+    a.context.board.of(&key.0, &key.1, key.2).calls.add(1);
+    a.turn().await.unwrap();
+    b.turn().await.unwrap();
+    assert_eq!(b.context.board.others().fares["a"].len(), 1);
+    world.submit(Change::DeleteSubscription { id: likes() }).await;
+    a.turn().await.unwrap();
+    b.turn().await.unwrap();
+    assert!(a.context.board.get(&key.0, &key.1, key.2).is_none());
+    assert!(b.context.board.others().fares["a"].is_empty() && a.told.is_empty());
+    let mut others = Others::default();
     for (key, value) in [("a/x", "{"), ("\u{0}", "null"), ("b", r#"{"v":9}"#)] {
-        let value = Some(Bytes::from_static(value.as_bytes()));
+        let value = Some(value.as_bytes().to_vec().into());
         let record = Record { key: Some(key.into()), value, ..Record::default() };
-        heard.hear(Stored { offset: Offset(9), record });
+        note(&mut others, Stored { offset: Offset(9), record });
     }
-    assert_eq!((heard.fares.len(), heard.nodes.len()), (0, 1));
+    assert!(others.fares.values().all(HashMap::is_empty) && others.nodes.is_empty());
 }
