@@ -271,3 +271,23 @@ async fn a_tail_ends_with_its_topic() {
     world.context.log.delete_topic("fpaas.local.t.out").await.unwrap();
     assert!(tail.next().await.is_none());
 }
+
+/// Although the log has another one of its name, which goes on further.
+#[tokio::test]
+async fn a_tail_that_is_not_read_for_a_while_does_not_go_on_in_the_next_topic_of_its_name() {
+    let world = World::new().await;
+    world.put("/v1/topics/out", "{}").await.json(201);
+    let records = |n: i64| (0..n).map(|n| record("k", "{\"n\":1}", n)).collect::<Vec<_>>();
+    world.append("fpaas.local.t.out", 0, records(3)).await;
+    let mut tail = Events::open(&world, "/v1/topics/out/tail?from=earliest", None).await;
+    assert!(tail.next().await.is_some());
+    // Nothing is asked of the log meanwhile.
+    assert_eq!(world.delete("/v1/topics/out").await.status, 204);
+    let mut views = world.context.control.views();
+    views.wait_for(|view| view.deleted.is_empty()).await.unwrap();
+    world.put("/v1/topics/out", "{}").await.json(201);
+    world.append("fpaas.local.t.out", 0, records(9)).await;
+    while let Some(event) = tail.next().await {
+        assert!(!event.field("id").is_some_and(|id| id.ends_with("-9")), "of the next topic");
+    }
+}
