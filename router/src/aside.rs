@@ -91,8 +91,8 @@ impl Service {
         Ok(())
     }
 
-    /// Forgets what was lost of who has left, in slots that are not ours any more, and where the subscriptions that leave
-    /// are others by now.
+    /// Forgets what was lost of who has left, in slots that are not ours any more, and where the subscriptions that
+    /// leave are others by now.
     fn look_again(&mut self, view: &Arc<View>, counts: &Counts) -> Result<()> {
         if self.moving.lost.is_empty() {
             return Ok(());

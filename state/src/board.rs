@@ -31,7 +31,8 @@ pub struct Others {
     pub fares: HashMap<String, HashMap<String, Fares>>,
 }
 
-/// A node that has said nothing for so long is gone: whoever took over its work speaks for it. Clocks may differ by less.
+/// A node that has said nothing for so long is gone: whoever took over its work speaks for it. Clocks may differ by
+/// less.
 const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// What of a subscription can stand still by itself: a partition of its source, or a lane.
