@@ -142,6 +142,32 @@ async fn a_pause_and_a_start_are_not_undone_unsaid_and_a_secret_is_compared_and_
 }
 
 #[tokio::test]
+async fn values_of_headers_are_shown_neither_by_a_command_nor_by_a_node_that_is_given_a_file() -> Result<()> {
+    let place = Place::new().await?;
+    let likes = std::fs::read_to_string(place.likes())?;
+    let with = |value: &str| likes.replace("secret: ", &format!("headers: {{x-key: {value}}}, secret: "));
+    let (dev, mut running) = silent(&place).await?;
+    ok(&dev, &["apply", "-f", &write(&place, &with("credential-1"))?]).await?;
+    for (value, arguments) in [
+        ("credential-2", &["--dry-run"] as &[&str]),
+        ("credential-3", &["--dry-run", "-o", "json"]),
+        ("credential-4", &["-o", "json"]),
+        ("credential-5", &[]),
+    ] {
+        let file = write(&place, &with(value))?;
+        let said = ok(&dev, &[&["apply", "-f", &file], arguments].concat()).await?;
+        ensure!(said.contains("/processor/webhook/headers/x-key") && !said.contains("credential-"), "{said}");
+    }
+    ensure!(running.process.stop(LONG).await?.success());
+    let mut running = dev.arg("--apply").arg(write(&place, &with("credential-6"))?).start().await?;
+    ensure!(running.process.stop(LONG).await?.success());
+    let said = running.process.lines().join("\n");
+    ensure!(said.contains("/processor/webhook/headers/x-key: another one"), "{said}");
+    ensure!(!said.contains("credential-"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_key_that_may_only_read_tries_what_it_can_and_says_what_it_cannot() -> Result<()> {
     let place = Place::new().await?;
     let (dev, mut running) = silent(&place).await?;
