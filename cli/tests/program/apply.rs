@@ -171,15 +171,24 @@ async fn values_of_headers_are_shown_neither_by_a_command_nor_by_a_node_that_is_
 async fn a_key_that_may_only_read_tries_what_it_can_and_says_what_it_cannot() -> Result<()> {
     let place = Place::new().await?;
     let (dev, mut running) = silent(&place).await?;
-    let likes = std::fs::read_to_string(place.likes())?;
-    ok(&dev, &["apply", "-f", &place.likes().display().to_string()]).await?;
+    let likes = std::fs::read_to_string(place.likes())?.replace("secret: ", "headers: {x-key: one}, secret: ");
+    ok(&dev, &["apply", "-f", &write(&place, &likes)?]).await?;
     let made: Value = serde_json::from_str(&ok(&dev, &["keys", "create", "--scope", "read"]).await?)?;
     let key = made["key"].as_str().unwrap_or_default();
     let file = write(&place, &format!("{likes}\n---\ntopic: {{name: more}}\n"))?;
     let asked = ["apply", "-f", &file, "--dry-run", "--api-key", key, "--server", running.api.url()];
     let said = ok(&dev, &asked).await?;
     ensure!(said.contains("topic more would be created\n  it could not be tried: "), "{said}");
-    ensure!(said.contains("subscription likes unchanged\n  its secret could not be compared: "), "{said}");
+    let header = "  its header x-key could not be compared: this key is not shown its value\n";
+    let secret = "  its secret could not be compared: ";
+    ensure!(said.contains(&format!("subscription likes unchanged\n{header}{secret}")), "{said}");
+    // That another value is `unchanged` would be said of something that nobody has seen: the server decides.
+    let unsigned = "subscription: {id: plain, processor: {webhook: {url: http://a.example/, headers: {x-key: one}}}}";
+    ok(&dev, &["apply", "-f", &write(&place, unsigned)?]).await?;
+    let other = write(&place, &unsigned.replace("one", "two"))?;
+    let (code, out, error) =
+        run(&dev, &["apply", "-f", &other, "--api-key", key, "--server", running.api.url()]).await?;
+    ensure!(code == 77 && out.is_empty() && error.contains("scope write"), "{code}: {out}{error}");
     let (code, _, error) = run(&dev, &["pause", "likes", "--api-key", key, "--server", running.api.url()]).await?;
     ensure!(code == 77 && error.contains("scope write"), "{code}: {error}");
     ensure!(running.process.stop(LONG).await?.success());

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::report::{Done, Outcome};
 use super::{Answer, Client, Document, Kind};
-use crate::client::diff::{self, Change};
+use crate::client::diff::{self, Change, HEADERS, MASK};
 use crate::client::show::segment;
 use crate::exit::Failure;
 
@@ -81,6 +81,7 @@ impl<'c> Trial<'c> {
             // What was not tried is compared as far as the document says something.
             let of_it = if after.is_null() { own(before, &document.body) } else { before.clone() };
             done.changes = diff::changes(&of_it, if after.is_null() { &document.body } else { &after });
+            self.compare_headers(document, before, &mut done);
             self.compare_secrets(document, &mut done).await?;
             done.outcome = if done.changes.is_empty() { Outcome::Unchanged } else { Outcome::Updated };
         }
@@ -139,6 +140,22 @@ impl<'c> Trial<'c> {
 
     async fn put_dry(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.client.call(Method::PUT, &format!("{path}?dryRun=true"), Some(body)).await
+    }
+
+    /// A key that may only read is shown masks. Whether what is there is what the document says is found out by putting
+    /// it, which such a key may not.
+    fn compare_headers(&self, document: &Document, before: &Value, done: &mut Done) {
+        for name in unseen(document, before) {
+            let pointer = format!("{HEADERS}/{}", diff::escaped(name));
+            if done.changes.iter().any(|change| change.pointer == pointer) {
+                continue;
+            }
+            if self.is_dry {
+                done.notes.push(format!("its header {name} could not be compared: this key is not shown its value"));
+            } else {
+                done.changes.push(Change::hidden(&pointer));
+            }
+        }
     }
 
     /// A secret is shown nowhere but where it is asked for.
@@ -201,6 +218,14 @@ fn keep_state(document: &mut Document, before: &Value) -> Option<String> {
     Some("it stays paused: the file says nothing of its state".to_owned())
 }
 
+/// Headers of which a mask is there, and the document has a value.
+fn unseen<'d>(document: &'d Document, before: &Value) -> Vec<&'d str> {
+    let there = before.pointer(HEADERS);
+    let is_masked = |name: &str| there.and_then(|there| there.get(name)).is_some_and(|value| value == MASK);
+    let said = document.body.pointer(HEADERS).and_then(Value::as_object).into_iter().flatten();
+    said.filter(|(name, value)| *value != MASK && is_masked(name)).map(|(name, _)| name.as_str()).collect()
+}
+
 /// Where it starts was read when it was made, and does not change any more.
 fn forget_start(document: &Document, before: &Value, after: &mut Value) -> Option<String> {
     let started = before.get("startFrom")?;
@@ -255,6 +280,14 @@ mod tests {
             assert_eq!(after, before, "{text}");
             assert!(said.map_or(note.is_none(), |said| note.as_ref().unwrap().starts_with(said)), "{text}: {note:?}");
         }
+    }
+
+    #[test]
+    fn a_header_of_which_a_mask_is_there_was_not_seen() {
+        let before = json!({"processor": {"webhook": {"headers": {"x-a": "***", "x-b": "***", "x-c": "c"}}}});
+        let text = "subscription: {id: a, processor: {webhook: {headers: {x-a: a, x-b: '***', x-c: d, x-d: d}}}}";
+        assert_eq!(unseen(&document(text), &before), ["x-a"]);
+        assert!(unseen(&document("subscription: {id: a}"), &before).is_empty());
     }
 
     #[test]
