@@ -58,9 +58,7 @@ pub(crate) async fn put_all(client: &Client, documents: Documents) -> Result<(),
 
 async fn put_each(client: &Client, documents: Documents, report: &mut Report) -> Result<(), Failure> {
     for document in documents.0 {
-        if report.say(&put(client, document).await?)?.is_break() {
-            break;
-        }
+        report.say(&put(client, document).await?)?;
     }
     Ok(())
 }
@@ -122,9 +120,7 @@ async fn compare_all(
             Err(other) => return Err(other),
         };
         differ += usize::from(done.outcome != Outcome::Unchanged);
-        if report.say(&done)?.is_break() {
-            return Ok(());
-        }
+        report.say(&done)?;
     }
     match refused.first() {
         Some(first) => Err(first.saying(format!("of {all} documents, {} would be refused", refused.len()))),

@@ -195,6 +195,24 @@ async fn a_key_that_may_only_read_tries_what_it_can_and_says_what_it_cannot() ->
     Ok(())
 }
 
+#[tokio::test]
+async fn a_reader_that_is_gone_does_not_end_it_half_way() -> Result<()> {
+    let place = Place::new().await?;
+    let (dev, mut running) = silent(&place).await?;
+    let file = write(&place, CHAIN)?;
+    for (arguments, expected) in [(&["--dry-run", "--diff-exit-code"] as &[&str], 2), (&[], 0)] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let status = dev.command().args(["apply", "-f", &file]).args(arguments).stdout(writer).status().await?;
+        ensure!(status.code() == Some(expected), "{arguments:?}: {status}");
+    }
+    let unchanged = ok(&dev, &["apply", "-f", &file]).await?;
+    let is_all = unchanged.lines().count() == 3 && unchanged.lines().all(|line| line.ends_with(" unchanged"));
+    ensure!(is_all, "{unchanged}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
 /// A subscription with so many events, as the server shows it.
 fn shown(events: u32) -> String {
     json!({"id": "likes", "state": "active", "collector": {"maxEvents": events}}).to_string()
