@@ -80,7 +80,12 @@ async fn put_once(client: &Client, mut document: Document) -> Result<Done, Failu
     };
     let done = Trial::real(client).compared(&mut document, Some(&before)).await?;
     if done.outcome != Outcome::Unchanged {
-        let put = client.request(Method::PUT, &path).header("if-match", before.tag.as_deref());
+        // Without one, it would be put over whatever is there by now.
+        let tag = before.tag.as_ref().ok_or_else(|| {
+            let (kind, id) = (document.kind.as_str(), &document.id);
+            Failure::Failed(format!("{kind} {id}: the server's answer has no ETag, and nothing is put"))
+        })?;
+        let put = client.request(Method::PUT, &path).header("if-match", Some(tag));
         put.body(Some(&document.body)).answer().await?;
     }
     Ok(done)

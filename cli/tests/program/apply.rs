@@ -253,3 +253,14 @@ async fn a_change_of_somebody_elses_in_between_is_not_undone() -> Result<()> {
     ensure!(put.contains("\nif-none-match: *"), "{put}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_has_no_etag_is_not_put_over_whatever_is_there() -> Result<()> {
+    let place = Place::new().await?;
+    let file = write(&place, "subscription: {id: likes, collector: {maxEvents: 5}}")?;
+    let stub = Stub::start(vec![answer("200 OK", "", &shown(1)), tried(5), answer("200 OK", "", &shown(5))])?;
+    let (code, out, error) = stub.run(&place.dev()?, &["apply", "-f", &file]).await?;
+    ensure!(code == 1 && out.is_empty() && error.contains("has no ETag, and nothing is put"), "{code}: {out}{error}");
+    ensure!(stub.asked().len() == 2, "it was put");
+    Ok(())
+}
