@@ -33,6 +33,24 @@ async fn every_refusal_ends_with_the_code_that_the_docs_name() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_node_that_is_not_ready_says_how_far_it_is() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let healthy = || answer("200 OK", "", r#"{"healthy": true, "version": "1"}"#);
+    let json = "content-type: application/json\r\n";
+    let starting = answer("503 No", json, r#"{"ready": false, "phase": "assigning"}"#);
+    let stub = Stub::start(vec![healthy(), starting])?;
+    let (code, out, said) = stub.run(&dev, &["admin", "ready", "-o", "table"]).await?;
+    ensure!(code == 75 && out.contains("false  assigning  1"), "{code}: {out}{said}");
+    ensure!(said.contains("the node is not ready: assigning"), "{said}");
+    // What stands before a server says nothing of that.
+    let stub = Stub::start(vec![healthy(), answer("503 No", "content-type: text/html\r\n", "<p>no</p>")])?;
+    let (code, out, said) = stub.run(&dev, &["admin", "ready"]).await?;
+    ensure!(code == 75 && out.is_empty() && said.contains("503"), "{code}: {out}{said}");
+    Ok(())
+}
+
 const TAIL: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
