@@ -71,6 +71,22 @@ async fn a_tail_that_breaks_off_goes_on_behind_what_it_has_shown() -> Result<()>
     Ok(())
 }
 
+#[tokio::test]
+async fn what_retention_has_removed_from_a_page_is_said() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let lost = r#"{"partition":3,"from":7,"to":120}"#;
+    for arguments in [["tap", "out", "--from", "earliest"], ["dead-letters", "likes", "--from", "earliest"]] {
+        let first = format!(r#"{{"items":[{{"n":1}}],"cursor":"c","nextOffset":1,"lost":[{lost}]}}"#);
+        let last = r#"{"items":[{"n":2}],"cursor":null,"nextOffset":2}"#;
+        let stub = Stub::start(vec![answer("200 OK", "", &first), answer("200 OK", "", last)])?;
+        let (code, out, said) = stub.run(&dev, &arguments).await?;
+        ensure!(code == 0 && out == "{\"n\":1}\n{\"n\":2}\n", "{code}: {out}{said}");
+        ensure!(said.matches("are lost to this page").count() == 1 && said.contains(lost), "{said}");
+    }
+    Ok(())
+}
+
 fn last_id(request: &str) -> Option<String> {
     request.lines().find_map(|line| line.strip_prefix("last-event-id: ")).map(str::to_owned)
 }
