@@ -1,6 +1,7 @@
 //! What commands end with, against a server that refuses, and one that breaks off.
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use crate::Place;
 use crate::stub::{Stub, answer};
@@ -83,6 +84,28 @@ async fn what_retention_has_removed_from_a_page_is_said() -> Result<()> {
         let (code, out, said) = stub.run(&dev, &arguments).await?;
         ensure!(code == 0 && out == "{\"n\":1}\n{\"n\":2}\n", "{code}: {out}{said}");
         ensure!(said.matches("are lost to this page").count() == 1 && said.contains(lost), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_waits_for_a_replay_is_told_that_another_one_has_followed_it() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let shown = |state: &str, second: u32| {
+        let replay = json!({"state": state, "startedAt": format!("2026-11-23T21:00:0{second}.000Z"), "progress": 0.5});
+        answer("200 OK", "", &replay.to_string())
+    };
+    for (answers, code) in [
+        (vec![shown("running", 1), shown("running", 1), shown("done", 1)], 0),
+        (vec![shown("running", 1), shown("done", 2)], 79),
+        // It was sent again, with its key.
+        (vec![shown("ended", 1)], 79),
+    ] {
+        let stub = Stub::start(answers)?;
+        let (ended, out, said) = stub.run(&dev, &["replay", "likes", "--wait"]).await?;
+        ensure!(ended == code && out.is_empty() == (code != 0), "{ended}: {out}{said}");
+        ensure!(said.contains("another one has followed it") == (code != 0), "{said}");
     }
     Ok(())
 }
