@@ -52,6 +52,31 @@ async fn a_node_that_is_not_ready_says_how_far_it_is() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn what_is_deleted_is_what_was_counted_and_not_one_that_was_made_again() -> Result<()> {
+    let place = Place::new().await?;
+    let dev = place.dev()?;
+    let found = || answer("200 OK", "etag: \"7\"\r\n", "{}");
+    let none = || answer("200 OK", "", r#"{"items": []}"#);
+    let gone = || problem(412, "precondition-failed");
+    let counted = || vec![found(), none(), none(), problem(404, "not-found"), gone()];
+    for (line, answers, tag) in [
+        ("delete likes", counted(), Some("\"7\"")),
+        ("delete likes --if-match 5", counted(), Some("\"5\"")),
+        ("delete likes --yes", vec![gone()], None),
+        ("delete-topic out", vec![found(), none(), gone()], Some("\"7\"")),
+        ("delete-topic out --yes", vec![gone()], None),
+    ] {
+        let stub = Stub::start(answers)?;
+        let (code, out, said) = stub.run(&dev, &line.split(' ').collect::<Vec<_>>()).await?;
+        ensure!(code == 79 && out.is_empty(), "{line}: {code}: {out}{said}");
+        let asked = stub.asked().pop().unwrap_or_default();
+        let sent = asked.lines().find_map(|line| line.strip_prefix("if-match: "));
+        ensure!(asked.starts_with("delete ") && sent == tag, "{line}: {asked}");
+    }
+    Ok(())
+}
+
 const TAIL: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
