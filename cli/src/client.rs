@@ -17,7 +17,7 @@ pub(crate) mod tap;
 
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::debug;
@@ -96,7 +96,19 @@ impl Client {
     /// The text of a success.
     pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
         let answer = self.request(Method::GET, path).sent(Some(self.answer_within)).await?;
-        answer.text().await.map_err(|error| self.failed(&error))
+        succeeded(answer).await?.text().await.map_err(|error| self.failed(&error))
+    }
+
+    /// All of an answer.
+    async fn taken(&self, answer: reqwest::Response) -> Result<Answer, Failure> {
+        let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let text = answer.text().await.map_err(|error| self.failed(&error))?;
+        if text.is_empty() {
+            return Ok(Answer { value: Value::Null, tag });
+        }
+        let value = serde_json::from_str(&text);
+        let value = value.map_err(|error| Failure::Failed(format!("the server's answer is not JSON: {error}")))?;
+        Ok(Answer { value, tag })
     }
 
     fn failed(&self, error: &reqwest::Error) -> Failure {
@@ -143,29 +155,35 @@ impl Request<'_> {
     /// Sends it, and takes all of the answer.
     pub(crate) async fn answer(self) -> Result<Answer, Failure> {
         let client = self.client;
+        client.taken(succeeded(self.sent(Some(client.answer_within)).await?).await?).await
+    }
+
+    /// The same, also where a node says with 503 and JSON, which is no problem's, how far it is.
+    pub(crate) async fn answer_or_not_now(self) -> Result<Answer, Failure> {
+        let client = self.client;
         let answer = self.sent(Some(client.answer_within)).await?;
-        let tag = answer.headers().get("etag").and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        let text = answer.text().await.map_err(|error| client.failed(&error))?;
-        if text.is_empty() {
-            return Ok(Answer { value: Value::Null, tag });
+        let is_json = answer.headers().get("content-type").is_some_and(|of| of == "application/json");
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE && is_json {
+            return client.taken(answer).await;
         }
-        let value = serde_json::from_str(&text);
-        let value = value.map_err(|error| Failure::Failed(format!("the server's answer is not JSON: {error}")))?;
-        Ok(Answer { value, tag })
+        client.taken(succeeded(answer).await?).await
     }
 
     /// Sends it; a success may go on for ever.
     pub(crate) async fn stream(self) -> Result<reqwest::Response, Failure> {
-        self.sent(None).await
+        succeeded(self.sent(None).await?).await
     }
 
     /// Sends it, and waits no longer than `within` for all of the answer.
     async fn sent(self, within: Option<Duration>) -> Result<reqwest::Response, Failure> {
         let Self { client, built } = self;
         let built = within.into_iter().fold(built, reqwest::RequestBuilder::timeout);
-        let answer = built.send().await.map_err(|error| client.failed(&error))?;
-        if answer.status().is_success() { Ok(answer) } else { Err(refused::failure(answer).await) }
+        built.send().await.map_err(|error| client.failed(&error))
     }
+}
+
+async fn succeeded(answer: reqwest::Response) -> Result<reqwest::Response, Failure> {
+    if answer.status().is_success() { Ok(answer) } else { Err(refused::failure(answer).await) }
 }
 
 /// A revision as status says it, or an entity tag as it is.

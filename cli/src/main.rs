@@ -72,7 +72,7 @@ fn run(args: Args, settings: Settings, messages: Messages) -> Result<(), Failure
             Command::Replay(replay) => client::replay::run(&args.server, &replay).await,
             Command::Test(test) => client::act::test(&args.server, &test).await,
             Command::DeadLetters(asked) => client::tap::dead_letters(&args.server, &asked).await,
-            Command::DeleteTopic(topic) => client::act::delete_topic(&args.server, &topic).await,
+            Command::DeleteTopic(topic) => client::delete::topic(&args.server, &topic).await,
             Command::Keys(keys) => client::keys::keys(&args.server, &keys).await,
             Command::Tenants(tenants) => client::keys::tenants(&args.server, &tenants).await,
             Command::Admin(asked) => client::admin::run(&args.server, &asked).await,

@@ -105,7 +105,7 @@ pub(crate) enum Admin {
     Control(Shown),
     /// Show which messages the node writes to its log, or have it write others until it is started again
     Messages(Messages),
-    /// Say whether the node answers and can be used
+    /// Say whether the node answers and can be used; where it cannot yet, end with 75
     Ready(Shown),
     /// Print what the node counts, as OpenMetrics text
     Metrics,

@@ -1,4 +1,4 @@
-//! `fpaas delete-topic`, `patch`, `pause`, `resume`, `rotate-secret`, `secret` and `test`: what is done to one thing.
+//! `fpaas patch`, `pause`, `resume`, `rotate-secret`, `secret` and `test`: what is done to one thing.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::render::{self, Column};
 use super::show::{SUBSCRIPTIONS, segment};
 use super::{Client, apply, jmespath};
-use crate::args::{Act, DeleteTopic, Patch, RotateSecret, Server, ShowOne, Test};
+use crate::args::{Act, Patch, RotateSecret, Server, ShowOne, Test};
 use crate::exit::Failure;
 use crate::out;
 
@@ -92,13 +92,6 @@ fn given_secret(secret: &str) -> Result<String, Failure> {
 pub(crate) async fn secret(server: &Server, one: &ShowOne) -> Result<(), Failure> {
     let path = format!("/v1/subscriptions/{}/secret", segment(&one.id)?);
     render::all(one.shown.output, SECRETS, &[Client::find(server)?.call(Method::GET, &path, None).await?])
-}
-
-pub(crate) async fn delete_topic(server: &Server, topic: &DeleteTopic) -> Result<(), Failure> {
-    let client = Client::find(server)?;
-    let request = client.request(Method::DELETE, &format!("/v1/topics/{}", segment(&topic.name)?));
-    request.expecting(&topic.condition).answer().await?;
-    out::line(format_args!("topic {} deleted", topic.name)).map(drop)
 }
 
 /// As many events as a request takes.

@@ -1,7 +1,7 @@
 //! `fpaas admin`: how the node that is asked is, and what it says of itself.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Client;
 use super::render::{self, Column};
@@ -11,7 +11,7 @@ use crate::out;
 
 const CONTROL: &[Column] = &[("NODE", "/node"), ("REVISION", "/revision"), ("DIGEST", "/digest")];
 const MESSAGES: &[Column] = &[("FILTER", "/filter")];
-const READY: &[Column] = &[("HEALTHY", "/healthy"), ("READY", "/ready"), ("VERSION", "/version")];
+const READY: &[Column] = &[("HEALTHY", "/healthy"), ("READY", "/ready"), ("PHASE", "/phase"), ("VERSION", "/version")];
 const OPENAPI: &[Column] = &[("TITLE", "/info/title"), ("VERSION", "/info/version"), ("OPENAPI", "/openapi")];
 
 pub(crate) async fn run(server: &Server, asked: &Admin) -> Result<(), Failure> {
@@ -29,11 +29,16 @@ pub(crate) async fn run(server: &Server, asked: &Admin) -> Result<(), Failure> {
         }
         Admin::Ready(shown) => {
             let mut health = client.call(Method::GET, "/healthz", None).await?;
-            let ready = client.call(Method::GET, "/readyz", None).await?;
+            let ready = client.request(Method::GET, "/readyz").answer_or_not_now().await?.value;
             if let (Some(health), Some(ready)) = (health.as_object_mut(), ready.as_object()) {
                 health.extend(ready.clone());
             }
-            render::all(shown.output, READY, &[health])
+            render::all(shown.output, READY, &[health])?;
+            if ready.get("ready") == Some(&Value::Bool(true)) {
+                return Ok(());
+            }
+            let phase = ready.get("phase").and_then(Value::as_str).unwrap_or("it does not say why");
+            Err(Failure::NotNow(format!("the node is not ready: {phase} (try again)")))
         }
         Admin::Metrics => out::line(client.text("/metrics").await?.trim_end()).map(drop),
         Admin::Openapi(shown) => {

@@ -5,6 +5,7 @@
 
 mod documents;
 mod report;
+mod start;
 mod trial;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::exit::Failure;
 pub(super) use documents::value;
 use documents::{Document, Kind};
 use report::{Done, Outcome, Report};
+pub(crate) use start::put_all;
 use trial::Trial;
 
 /// What a file holds, checked as far as it can be without a server.
@@ -52,37 +54,36 @@ pub(super) fn text(file: &Path) -> Result<String, Failure> {
 }
 
 /// Puts them one after the other, and says of each what came of it.
-pub(crate) async fn put_all(client: &Client, documents: Documents) -> Result<(), Failure> {
-    put_each(client, documents, &mut Report::new(None)).await
-}
-
 async fn put_each(client: &Client, documents: Documents, report: &mut Report) -> Result<(), Failure> {
     for document in documents.0 {
-        if report.say(&put(client, document).await?)?.is_break() {
-            break;
-        }
+        report.say(&put(client, document).await?)?;
     }
     Ok(())
 }
 
 async fn put(client: &Client, document: Document) -> Result<Done, Failure> {
-    match put_once(client, document.clone()).await {
+    match put_once(client, document.clone(), Trial::real(client)).await {
         // Somebody else may have brought about the same: another node that was given the same file, say.
         Err(Failure::Changed(_)) => look_again(client, document).await,
         done => done,
     }
 }
 
-async fn put_once(client: &Client, mut document: Document) -> Result<Done, Failure> {
+async fn put_once(client: &Client, mut document: Document, mut trial: Trial<'_>) -> Result<Done, Failure> {
     let path = document.path();
     let Some(before) = client.find_one(&path).await? else {
         let put = client.request(Method::PUT, &path).header("if-none-match", Some("*")).body(Some(&document.body));
         put.answer().await?;
         return Ok(Done::new(&document, false, Outcome::Created));
     };
-    let done = Trial::real(client).compared(&mut document, Some(&before)).await?;
+    let done = trial.compared(&mut document, Some(&before)).await?;
     if done.outcome != Outcome::Unchanged {
-        let put = client.request(Method::PUT, &path).header("if-match", before.tag.as_deref());
+        // Without one, it would be put over whatever is there by now.
+        let tag = before.tag.as_ref().ok_or_else(|| {
+            let (kind, id) = (document.kind.as_str(), &document.id);
+            Failure::Failed(format!("{kind} {id}: the server's answer has no ETag, and nothing is put"))
+        })?;
+        let put = client.request(Method::PUT, &path).header("if-match", Some(tag));
         put.body(Some(&document.body)).answer().await?;
     }
     Ok(done)
@@ -122,9 +123,7 @@ async fn compare_all(
             Err(other) => return Err(other),
         };
         differ += usize::from(done.outcome != Outcome::Unchanged);
-        if report.say(&done)?.is_break() {
-            return Ok(());
-        }
+        report.say(&done)?;
     }
     match refused.first() {
         Some(first) => Err(first.saying(format!("of {all} documents, {} would be refused", refused.len()))),

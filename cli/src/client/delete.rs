@@ -1,4 +1,5 @@
-//! `fpaas delete`: what goes with a subscription is said before it goes, and somebody has to agree.
+//! `fpaas delete` and `delete-topic`: what goes with it is said before it goes, and somebody has to agree. What they have
+//! agreed to is of what was there then: nothing that was changed, or made again, since then is deleted.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::Client;
 use super::show::segment;
-use crate::args::{Delete, Server};
+use crate::args::{Delete, DeleteTopic, IfMatch, Server};
 use crate::exit::Failure;
 use crate::out;
 
@@ -29,14 +30,38 @@ struct Goes {
 pub(crate) async fn run(server: &Server, asked: &Delete) -> Result<(), Failure> {
     let client = Client::find(server)?;
     let path = format!("/v1/subscriptions/{}", segment(&asked.id)?);
+    let mut condition = asked.condition.clone();
     if !asked.yes {
-        let goes = look(&client, &path).await?;
-        if let Some(what) = goes.sentence() {
+        // It is read first: what is counted is of this one, or of one that came later and is not deleted.
+        condition = seen(&client, &path, condition).await?;
+        if let Some(what) = look(&client, &path).await?.sentence() {
             agree(&asked.id, &what)?;
         }
     }
-    client.request(Method::DELETE, &path).expecting(&asked.condition).answer().await?;
+    client.request(Method::DELETE, &path).expecting(&condition).answer().await?;
     out::line(format_args!("subscription {} deleted", asked.id)).map(drop)
+}
+
+/// `fpaas delete-topic`.
+pub(crate) async fn topic(server: &Server, asked: &DeleteTopic) -> Result<(), Failure> {
+    let client = Client::find(server)?;
+    let path = format!("/v1/topics/{}", segment(&asked.name)?);
+    let mut condition = asked.condition.clone();
+    if !asked.yes {
+        condition = seen(&client, &path, condition).await?;
+        let page = client.call(Method::GET, &format!("{path}/records?limit=1"), None).await?;
+        if page.get("items").and_then(Value::as_array).is_some_and(|items| !items.is_empty()) {
+            agree(&asked.name, "all of its records")?;
+        }
+    }
+    client.request(Method::DELETE, &path).expecting(&condition).answer().await?;
+    out::line(format_args!("topic {} deleted", asked.name)).map(drop)
+}
+
+/// What was asked for, else the revision that is there. What has none can be deleted by nobody, and the server says so.
+async fn seen(client: &Client, path: &str, asked: IfMatch) -> Result<IfMatch, Failure> {
+    let there = client.request(Method::GET, path).answer().await?;
+    Ok(IfMatch { if_match: asked.if_match.or(there.tag) })
 }
 
 async fn look(client: &Client, path: &str) -> Result<Goes, Failure> {

@@ -1,10 +1,16 @@
-//! What differs between two resources, field by field.
+//! What differs between two resources, field by field. Values of a webhook's headers may be passwords: they are compared,
+//! and never shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
+
+/// Its fields have values that may not be shown.
+pub(super) const HEADERS: &str = "/processor/webhook/headers";
+/// In place of such a value: what a key that may only read is answered, too.
+pub(super) const MASK: &str = "***";
 
 /// A field that is new, gone or other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +26,15 @@ pub(super) struct Change {
 }
 
 impl Change {
+    fn of(pointer: &str, from: Option<&Value>, to: Option<&Value>) -> Self {
+        let is_hidden = pointer.strip_prefix(HEADERS).is_some_and(|rest| rest.starts_with('/'));
+        if is_hidden && from.is_some() && to.is_some() {
+            return Self::hidden(pointer);
+        }
+        let shown = |value: &Value| if is_hidden { MASK.into() } else { value.clone() };
+        Self { pointer: pointer.to_owned(), from: from.map(shown), to: to.map(shown) }
+    }
+
     /// Of a field whose value may not be shown.
     pub(super) fn hidden(pointer: &str) -> Self {
         Self { pointer: pointer.to_owned(), from: None, to: None }
@@ -47,9 +62,8 @@ pub(super) fn changes(before: &Value, after: &Value) -> Vec<Change> {
     all.sort_unstable();
     all.dedup();
     let change = |pointer: &String| {
-        let (from, to) = (old.get(pointer), new.get(pointer));
-        let of = |value: Option<&&Value>| value.map(|&value| value.clone());
-        (from != to).then(|| Change { pointer: pointer.clone(), from: of(from), to: of(to) })
+        let (from, to) = (old.get(pointer).copied(), new.get(pointer).copied());
+        (from != to).then(|| Change::of(pointer, from, to))
     };
     all.into_iter().filter_map(change).collect()
 }
@@ -58,13 +72,18 @@ fn fields<'v>(pointer: String, value: &'v Value, found: &mut BTreeMap<String, &'
     match value {
         Value::Object(object) if !object.is_empty() => {
             for (name, value) in object {
-                fields(format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")), value, found);
+                fields(format!("{pointer}/{}", escaped(name)), value, found);
             }
         }
         // Nothing and null say the same.
         Value::Null => {}
         value => drop(found.insert(pointer, value)),
     }
+}
+
+/// A name as a part of a pointer (RFC 6901 section 3).
+pub(super) fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]
@@ -89,5 +108,17 @@ mod tests {
     fn what_may_not_be_shown_is_said_to_be_another_one() {
         assert_eq!(Change::hidden("/secret").to_string(), "/secret: another one");
         assert_eq!(serde_json::to_value(Change::hidden("/secret")).unwrap(), json!({"pointer": "/secret"}));
+    }
+
+    #[test]
+    fn values_of_headers_are_compared_and_never_shown() {
+        let of = |headers: Value| json!({"processor": {"webhook": {"headers": headers, "url": "u"}}});
+        let before = of(json!({"same": "s1", "x-key": "s2", "gone": "s3"}));
+        let after = of(json!({"same": "s1", "x-key": "s4", "new": "s5"}));
+        let expected = ["/gone: \"***\" -> nothing", "/new: \"***\"", "/x-key: another one"];
+        assert_eq!(lines(&before, &after), expected.map(|line| format!("{HEADERS}{line}")));
+        let shown = serde_json::to_value(changes(&before, &after)).unwrap();
+        assert_eq!(shown[2], json!({"pointer": format!("{HEADERS}/x-key")}));
+        assert!((1..=5).all(|n| !shown.to_string().contains(&format!("s{n}"))), "{shown}");
     }
 }

@@ -35,12 +35,23 @@ pub(crate) async fn run(server: &Server, asked: &Replay) -> Result<(), Failure> 
         let request = client.request(Method::POST, &format!("/v1/subscriptions/{id}:replay"));
         request.expecting(&asked.condition).once(&asked.once).body(Some(&body(asked))).answer().await?.value
     };
-    while asked.wait && replay.get("state").and_then(Value::as_str) != Some("done") {
+    let begun = replay.get("startedAt").cloned();
+    while asked.wait && !is_done(id, &replay, begun.as_ref())? {
         eprintln!("{}", progress(id, &replay));
         tokio::time::sleep(LOOK).await;
         replay = client.call(Method::GET, &at, None).await?;
     }
     render::all(asked.shown.output, REPLAYS, &[replay])
+}
+
+/// True where the replay that was begun then has delivered all of it. It fails where that one is over otherwise.
+fn is_done(id: &str, replay: &Value, begun: Option<&Value>) -> Result<bool, Failure> {
+    let state = replay.get("state").and_then(Value::as_str);
+    if state == Some("ended") || replay.get("startedAt") != begun {
+        let why = "it was cancelled, or another one has followed it; how far it came is not known";
+        return Err(Failure::Changed(format!("the replay of {id} is over before it was seen to be done: {why}")));
+    }
+    Ok(state == Some("done"))
 }
 
 fn body(asked: &Replay) -> Value {
@@ -65,6 +76,24 @@ fn progress(id: &str, replay: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_replay_is_not_taken_for_the_one_that_is_waited_for() {
+        let (mine, other) = (json!("2026-11-23T21:00:00.000Z"), json!("2026-11-23T21:00:01.000Z"));
+        let shown = |state: &str, at: &Value| json!({"state": state, "startedAt": at});
+        for (replay, done) in [
+            (shown("running", &mine), Some(false)),
+            (shown("paused", &mine), Some(false)),
+            (shown("done", &mine), Some(true)),
+            (shown("ended", &mine), None),
+            (shown("running", &other), None),
+            (shown("done", &other), None),
+        ] {
+            let said = is_done("likes", &replay, Some(&mine));
+            assert_eq!(said.as_ref().ok().copied(), done, "{replay}");
+            assert!(said.err().is_none_or(|failure| failure.code() == 79), "{replay}");
+        }
+    }
 
     #[test]
     fn how_far_it_has_come_is_a_line() {

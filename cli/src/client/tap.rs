@@ -31,6 +31,9 @@ const DEAD_LETTERS: &[(Column, usize)] = &[
 struct Page {
     items: Vec<Box<RawValue>>,
     cursor: Option<String>,
+    /// Offsets whose records retention has removed.
+    #[serde(default)]
+    lost: Vec<Box<RawValue>>,
 }
 
 /// What is still to be printed.
@@ -74,6 +77,9 @@ async fn pages(client: &Client, path: &str, first: &str, out: &mut Out) -> Resul
         let text = client.text(&format!("{path}?limit={}&{query}", out.left.min(1000))).await?;
         let page: Page = serde_json::from_str(&text)
             .map_err(|error| Failure::Failed(format!("the server's answer is not a page: {error}")))?;
+        for lost in &page.lost {
+            eprintln!("fpaas: records are lost to this page, since retention has removed them: {}", lost.get());
+        }
         for item in &page.items {
             out.print(item.get())?;
         }

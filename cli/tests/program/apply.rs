@@ -142,20 +142,73 @@ async fn a_pause_and_a_start_are_not_undone_unsaid_and_a_secret_is_compared_and_
 }
 
 #[tokio::test]
+async fn values_of_headers_are_shown_neither_by_a_command_nor_by_a_node_that_is_given_a_file() -> Result<()> {
+    let place = Place::new().await?;
+    let likes = std::fs::read_to_string(place.likes())?;
+    let with = |value: &str| likes.replace("secret: ", &format!("headers: {{x-key: {value}}}, secret: "));
+    let (dev, mut running) = silent(&place).await?;
+    ok(&dev, &["apply", "-f", &write(&place, &with("credential-1"))?]).await?;
+    for (value, arguments) in [
+        ("credential-2", &["--dry-run"] as &[&str]),
+        ("credential-3", &["--dry-run", "-o", "json"]),
+        ("credential-4", &["-o", "json"]),
+        ("credential-5", &[]),
+    ] {
+        let file = write(&place, &with(value))?;
+        let said = ok(&dev, &[&["apply", "-f", &file], arguments].concat()).await?;
+        ensure!(said.contains("/processor/webhook/headers/x-key") && !said.contains("credential-"), "{said}");
+    }
+    ensure!(running.process.stop(LONG).await?.success());
+    let mut running = dev.arg("--apply").arg(write(&place, &with("credential-6"))?).start().await?;
+    ensure!(running.process.stop(LONG).await?.success());
+    let said = running.process.lines().join("\n");
+    ensure!(said.contains("/processor/webhook/headers/x-key: another one"), "{said}");
+    ensure!(!said.contains("credential-"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_key_that_may_only_read_tries_what_it_can_and_says_what_it_cannot() -> Result<()> {
     let place = Place::new().await?;
     let (dev, mut running) = silent(&place).await?;
-    let likes = std::fs::read_to_string(place.likes())?;
-    ok(&dev, &["apply", "-f", &place.likes().display().to_string()]).await?;
+    let likes = std::fs::read_to_string(place.likes())?.replace("secret: ", "headers: {x-key: one}, secret: ");
+    ok(&dev, &["apply", "-f", &write(&place, &likes)?]).await?;
     let made: Value = serde_json::from_str(&ok(&dev, &["keys", "create", "--scope", "read"]).await?)?;
     let key = made["key"].as_str().unwrap_or_default();
     let file = write(&place, &format!("{likes}\n---\ntopic: {{name: more}}\n"))?;
     let asked = ["apply", "-f", &file, "--dry-run", "--api-key", key, "--server", running.api.url()];
     let said = ok(&dev, &asked).await?;
     ensure!(said.contains("topic more would be created\n  it could not be tried: "), "{said}");
-    ensure!(said.contains("subscription likes unchanged\n  its secret could not be compared: "), "{said}");
+    let header = "  its header x-key could not be compared: this key is not shown its value\n";
+    let secret = "  its secret could not be compared: ";
+    ensure!(said.contains(&format!("subscription likes unchanged\n{header}{secret}")), "{said}");
+    // That another value is `unchanged` would be said of something that nobody has seen: the server decides.
+    let unsigned = "subscription: {id: plain, processor: {webhook: {url: http://a.example/, headers: {x-key: one}}}}";
+    ok(&dev, &["apply", "-f", &write(&place, unsigned)?]).await?;
+    let other = write(&place, &unsigned.replace("one", "two"))?;
+    let (code, out, error) =
+        run(&dev, &["apply", "-f", &other, "--api-key", key, "--server", running.api.url()]).await?;
+    ensure!(code == 77 && out.is_empty() && error.contains("scope write"), "{code}: {out}{error}");
     let (code, _, error) = run(&dev, &["pause", "likes", "--api-key", key, "--server", running.api.url()]).await?;
     ensure!(code == 77 && error.contains("scope write"), "{code}: {error}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_that_is_gone_does_not_end_it_half_way() -> Result<()> {
+    let place = Place::new().await?;
+    let (dev, mut running) = silent(&place).await?;
+    let file = write(&place, CHAIN)?;
+    for (arguments, expected) in [(&["--dry-run", "--diff-exit-code"] as &[&str], 2), (&[], 0)] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let status = dev.command().args(["apply", "-f", &file]).args(arguments).stdout(writer).status().await?;
+        ensure!(status.code() == Some(expected), "{arguments:?}: {status}");
+    }
+    let unchanged = ok(&dev, &["apply", "-f", &file]).await?;
+    let is_all = unchanged.lines().count() == 3 && unchanged.lines().all(|line| line.ends_with(" unchanged"));
+    ensure!(is_all, "{unchanged}");
     ensure!(running.process.stop(LONG).await?.success());
     Ok(())
 }
@@ -198,5 +251,16 @@ async fn a_change_of_somebody_elses_in_between_is_not_undone() -> Result<()> {
     ensure!(code == 0 && out == "subscription likes unchanged\n", "{code}: {out}{error}");
     let put = stub.asked().into_iter().nth(1).unwrap_or_default();
     ensure!(put.contains("\nif-none-match: *"), "{put}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_has_no_etag_is_not_put_over_whatever_is_there() -> Result<()> {
+    let place = Place::new().await?;
+    let file = write(&place, "subscription: {id: likes, collector: {maxEvents: 5}}")?;
+    let stub = Stub::start(vec![answer("200 OK", "", &shown(1)), tried(5), answer("200 OK", "", &shown(5))])?;
+    let (code, out, error) = stub.run(&place.dev()?, &["apply", "-f", &file]).await?;
+    ensure!(code == 1 && out.is_empty() && error.contains("has no ETag, and nothing is put"), "{code}: {out}{error}");
+    ensure!(stub.asked().len() == 2, "it was put");
     Ok(())
 }

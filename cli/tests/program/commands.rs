@@ -131,10 +131,17 @@ async fn a_subscription_is_tried_and_replayed_and_keys_and_tenants_are_kept_from
     ensure!(acme, "{listed}");
     ensure!(ok(&dev, &["tenants", "delete", "acme"]).await? == "tenant acme deleted\n");
 
-    let (code, _, error) = run(&dev, &["delete-topic", "like-results"]).await?;
+    let (code, _, error) = run(&dev, &["delete-topic", "like-results", "--yes"]).await?;
     ensure!(code == 79 && error.contains("is used by subscriptions: likes"), "{code}: {error}");
     ok(&dev, &["delete", "likes"]).await?;
-    ensure!(ok(&dev, &["delete-topic", "like-results"]).await? == "topic like-results deleted\n");
+    let (code, _, error) = run(&dev, &["delete-topic", "like-results"]).await?;
+    ensure!(code == 64 && error.contains("with like-results go all of its records: nothing is deleted"), "{error}");
+    let (code, said) = at_a_terminal(&dev, "delete-topic like-results", "y\n").await?;
+    ensure!(code == 0 && said.contains("topic like-results deleted"), "{code}: {said}");
+    // Nothing goes with one that is empty.
+    std::fs::write(&events, "topic: {name: empty}")?;
+    ok(&dev, &["apply", "-f", &events.display().to_string()]).await?;
+    ensure!(ok(&dev, &["delete-topic", "empty"]).await? == "topic empty deleted\n");
     ensure!(running.process.stop(LONG).await?.success());
     Ok(())
 }

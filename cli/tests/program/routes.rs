@@ -89,7 +89,7 @@ const COMMANDS: &[&str] = &[
     "admin metrics",
     "admin openapi -o table",
     "delete likes --yes",
-    "delete-topic like-results",
+    "delete-topic like-results --yes",
 ];
 
 #[tokio::test]

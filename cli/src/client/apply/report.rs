@@ -1,7 +1,5 @@
 //! What came of each document, said as it was asked for.
 
-use std::ops::ControlFlow;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -85,7 +83,8 @@ impl Done {
     }
 }
 
-/// Says each as it comes; a table, whose columns are as wide as they must be, at the end.
+/// Says each as it comes; a table, whose columns are as wide as they must be, at the end. That nobody reads it is no
+/// reason to do less.
 #[derive(Debug)]
 pub(super) struct Report {
     form: Option<Form>,
@@ -97,22 +96,16 @@ impl Report {
         Self { form, rows: Vec::new() }
     }
 
-    pub(super) fn say(&mut self, done: &Done) -> Result<ControlFlow<()>, Failure> {
+    pub(super) fn say(&mut self, done: &Done) -> Result<(), Failure> {
         match self.form {
-            None => {
-                for line in done.lines() {
-                    if out::line(line)?.is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
-            }
+            None => done.lines().iter().try_for_each(|line| out::line(line).map(drop))?,
             Some(Form::Table) => self.rows.push(done.row()),
             Some(form) => {
                 let value = serde_json::to_value(done).map_err(|error| Failure::Failed(error.to_string()))?;
                 render::all(form, &[], &[value])?;
             }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 
     pub(super) fn finish(self) -> Result<(), Failure> {

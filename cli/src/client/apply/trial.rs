@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::report::{Done, Outcome};
 use super::{Answer, Client, Document, Kind};
-use crate::client::diff::{self, Change};
+use crate::client::diff::{self, Change, HEADERS, MASK};
 use crate::client::show::segment;
 use crate::exit::Failure;
 
@@ -25,6 +25,8 @@ pub(super) struct Trial<'c> {
     client: &'c Client,
     /// True where nothing is put.
     is_dry: bool,
+    /// False where the server's defaults are those of this program: it is not asked for them.
+    asks: bool,
     /// Topics that earlier documents would make, by what Kafka cannot tell apart.
     made: BTreeMap<String, String>,
 }
@@ -40,7 +42,12 @@ struct Tried {
 impl<'c> Trial<'c> {
     /// For documents that are put afterwards.
     pub(super) fn real(client: &'c Client) -> Self {
-        Self { client, is_dry: false, made: BTreeMap::new() }
+        Self { client, is_dry: false, asks: true, made: BTreeMap::new() }
+    }
+
+    /// For documents that a node is given, which is this program: nothing of them is tried.
+    pub(super) fn none(client: &'c Client) -> Self {
+        Self { asks: false, ..Self::real(client) }
     }
 
     /// For documents that are not.
@@ -65,11 +72,15 @@ impl<'c> Trial<'c> {
     pub(super) async fn compared(&mut self, document: &mut Document, before: Option<&Answer>) -> Result<Done, Failure> {
         let before = before.map(|before| &before.value);
         let kept = before.and_then(|before| keep_state(document, before));
+        let said = before.filter(|_| !self.is_dry).and_then(|before| said(document, before));
+        let is_known = said.is_some();
         let Tried { mut after, recent, notes } = match (document.kind, before) {
-            // A node that is given a file at each start finds it so, and nothing of that has to be tried.
-            (_, Some(before)) if !self.is_dry && says(document, before) => {
+            // What is there already does not have to be tried.
+            (_, Some(before)) if said.as_ref().is_some_and(|said| diff::changes(before, said).is_empty()) => {
                 Tried { after: before.clone(), ..Tried::default() }
             }
+            // What this program cannot read is put all the same: the server says what is wrong with it.
+            (_, Some(_)) if !self.asks => Tried { after: said.unwrap_or_default(), ..Tried::default() },
             (Kind::Topic, _) => self.topic(document).await?,
             (Kind::Subscription, _) => self.subscription(document, before.is_none()).await?,
         };
@@ -81,8 +92,10 @@ impl<'c> Trial<'c> {
             // What was not tried is compared as far as the document says something.
             let of_it = if after.is_null() { own(before, &document.body) } else { before.clone() };
             done.changes = diff::changes(&of_it, if after.is_null() { &document.body } else { &after });
+            self.compare_headers(document, before, &mut done);
             self.compare_secrets(document, &mut done).await?;
-            done.outcome = if done.changes.is_empty() { Outcome::Unchanged } else { Outcome::Updated };
+            let is_same = done.changes.is_empty() && (self.asks || is_known);
+            done.outcome = if is_same { Outcome::Unchanged } else { Outcome::Updated };
         }
         Ok(done)
     }
@@ -141,6 +154,22 @@ impl<'c> Trial<'c> {
         self.client.call(Method::PUT, &format!("{path}?dryRun=true"), Some(body)).await
     }
 
+    /// A key that may only read is shown masks. Whether what is there is what the document says is found out by putting
+    /// it, which such a key may not.
+    fn compare_headers(&self, document: &Document, before: &Value, done: &mut Done) {
+        for name in unseen(document, before) {
+            let pointer = format!("{HEADERS}/{}", diff::escaped(name));
+            if done.changes.iter().any(|change| change.pointer == pointer) {
+                continue;
+            }
+            if self.is_dry {
+                done.notes.push(format!("its header {name} could not be compared: this key is not shown its value"));
+            } else {
+                done.changes.push(Change::hidden(&pointer));
+            }
+        }
+    }
+
     /// A secret is shown nowhere but where it is asked for.
     async fn compare_secrets(&self, document: &Document, done: &mut Done) -> Result<(), Failure> {
         let Some(given) = document.text(SECRET) else { return Ok(()) };
@@ -171,9 +200,9 @@ impl<'c> Trial<'c> {
     }
 }
 
-/// True where the document says, with the defaults that this program knows, what is there. Where it does not, the
-/// server may know others.
-fn says(document: &Document, before: &Value) -> bool {
+/// What the document says, with the defaults that this program knows. Where that is not what is there, another server
+/// may know others. None where this program cannot read it.
+fn said(document: &Document, before: &Value) -> Option<Value> {
     let said = match document.kind {
         Kind::Topic => serde_json::from_value::<TopicSettings>(document.body.clone()).and_then(serde_json::to_value),
         Kind::Subscription => serde_json::from_value(document.body.clone()).and_then(|mut said: Subscription| {
@@ -183,7 +212,7 @@ fn says(document: &Document, before: &Value) -> bool {
             serde_json::to_value(said)
         }),
     };
-    let Ok(mut said) = said else { return false };
+    let mut said = said.ok()?;
     // What a topic's name is stands in the path.
     let name = before.get("name").filter(|_| document.kind == Kind::Topic);
     for (field, value) in [("name", name), ("startFrom", before.get("startFrom"))] {
@@ -191,7 +220,7 @@ fn says(document: &Document, before: &Value) -> bool {
             fields.insert(field.to_owned(), value.clone());
         }
     }
-    diff::changes(before, &said).is_empty()
+    Some(said)
 }
 
 /// A document that says nothing of the state leaves it as it is: that it is paused was somebody's decision.
@@ -199,6 +228,14 @@ fn keep_state(document: &mut Document, before: &Value) -> Option<String> {
     let state = before.get("state").filter(|state| *state == "paused" && document.body.get("state").is_none())?;
     document.body.as_object_mut()?.insert("state".to_owned(), state.clone());
     Some("it stays paused: the file says nothing of its state".to_owned())
+}
+
+/// Headers of which a mask is there, and the document has a value.
+fn unseen<'d>(document: &'d Document, before: &Value) -> Vec<&'d str> {
+    let there = before.pointer(HEADERS);
+    let is_masked = |name: &str| there.and_then(|there| there.get(name)).is_some_and(|value| value == MASK);
+    let said = document.body.pointer(HEADERS).and_then(Value::as_object).into_iter().flatten();
+    said.filter(|(name, value)| *value != MASK && is_masked(name)).map(|(name, _)| name.as_str()).collect()
 }
 
 /// Where it starts was read when it was made, and does not change any more.
@@ -255,6 +292,18 @@ mod tests {
             assert_eq!(after, before, "{text}");
             assert!(said.map_or(note.is_none(), |said| note.as_ref().unwrap().starts_with(said)), "{text}: {note:?}");
         }
+    }
+
+    #[test]
+    fn a_header_of_which_a_mask_is_there_was_not_seen() {
+        let before = json!({"processor": {"webhook": {"headers": {"x-a": "***", "x-b": "***", "x-c": "c"}}}});
+        let text = "subscription: {id: a, processor: {webhook: {headers: {x-a: a, x-b: '***', x-c: d, x-d: d}}}}";
+        assert_eq!(unseen(&document(text), &before), ["x-a"]);
+        assert!(unseen(&document("subscription: {id: a}"), &before).is_empty());
+    }
+
+    fn says(document: &Document, before: &Value) -> bool {
+        said(document, before).is_some_and(|said| diff::changes(before, &said).is_empty())
     }
 
     #[test]
