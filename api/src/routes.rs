@@ -8,7 +8,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fpaas_core::Scope;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 
 use crate::app::App;
 use crate::auth::{self, Needs};
@@ -134,12 +134,8 @@ pub(crate) async fn allow(request: Request, next: Next) -> Response {
     let methods = allowed(request.uri().path());
     let is_other = !methods.is_empty() && !methods.split(',').any(|method| method == request.method());
     let mut response = next.run(request).await;
-    let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
-    // Whatever else it is refused for: the router says of it what it would allow.
-    if (is_refused || response.headers().contains_key(header::ALLOW))
-        && is_other
-        && let Ok(methods) = HeaderValue::try_from(methods)
-    {
+    // Whatever else it is refused for: where nothing is said, the router says what it would allow.
+    if is_other && let Ok(methods) = HeaderValue::try_from(methods) {
         response.headers_mut().insert(header::ALLOW, methods);
     }
     response

@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 /// How often a group that its last member has just left is asked to go.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How often, and after how long, a broker that has not heard of a topic's setting yet is given another record.
+const STAMPS: usize = 10;
+const SETTING: Duration = Duration::from_millis(200);
 /// How far apart clocks may be: retention goes by the receiver's time, and is the brokers' work.
 const CLOCK_MS: i64 = 10_000;
 
@@ -130,13 +133,26 @@ impl Trial {
             Record { value: Some(Bytes::from_static(b"check")), timestamp: self.clock.now(), ..Record::default() };
         let append = Append { at: at.clone(), record };
         let positions = vec![(at.clone(), Position { offset: Offset(1), metadata: Bytes::from_static(b"check") })];
-        let before = self.clock.now();
-        let offsets = producer
+        let mut before = self.clock.now();
+        let mut offsets = producer
             .commit(&[&append], Some((positions, metadata)), &Batches::default())
             .map_err(|undone| wrong("no transaction was committed", &why(undone)))?;
-        let after = self.clock.now();
+        let mut after = self.clock.now();
         let committed = began.elapsed();
-        let stamp = self.read(&at, offsets.first().copied().unwrap_or_default())?;
+        let mut stamp = self.read(&at, offsets.first().copied().unwrap_or_default())?;
+        // A broker hears of the topic's new setting a little after it is made.
+        for _ in 0..STAMPS {
+            if matches!(stamp, Stamp::LogAppendTime(_)) {
+                break;
+            }
+            thread::sleep(SETTING);
+            before = self.clock.now();
+            offsets = producer
+                .commit(&[&append], None, &Batches::default())
+                .map_err(|undone| wrong("no second transaction was committed", &why(undone)))?;
+            after = self.clock.now();
+            stamp = self.read(&at, offsets.first().copied().unwrap_or_default())?;
+        }
         let position = self.admin.positions_now(&self.name, std::slice::from_ref(&at), true);
         match position {
             Ok(Some(found)) if matches!(found.as_slice(), [Some(position)] if position.offset == Offset(1)) => {}
