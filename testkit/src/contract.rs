@@ -57,6 +57,13 @@ impl Contract {
         self.checked(exchange).map_err(|why| format!("{method} {path} was answered {status}: {why}"))
     }
 
+    /// A part of an answer is what a schema of the document's components says, such as an event of a tail.
+    pub fn part(&self, schema: &str, value: &Value) -> Result<(), String> {
+        let whole = json!({"$ref": format!("#/components/schemas/{schema}")});
+        let body = serde_json::to_vec(value).map_err(|error| error.to_string())?;
+        self.valid(schema, &whole, "application/json", &body).map_err(|error| format!("{schema}: {error}"))
+    }
+
     fn checked(&self, exchange: &Exchange<'_>) -> Result<(), String> {
         let path = exchange.path.split('?').next().unwrap_or_default();
         let Some((template, methods)) = self.template(path) else { return self.refused(exchange) };
@@ -212,6 +219,14 @@ mod tests {
             assert!(checked(method, path, status, content_type, &[], body), "{method} {path} {status}");
             assert!(!checked(method, path, status, content_type, &[header], body), "{method} {path} {status} {header}");
         }
+    }
+
+    #[test]
+    fn a_part_is_of_a_schema_of_the_document() {
+        let contract = contract();
+        assert_eq!(contract.part("Thing", &json!({"id": "a"})), Ok(()));
+        assert!(contract.part("Thing", &json!({"id": 1})).is_err());
+        assert!(contract.part("Nothing", &json!({})).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use fpaas_core::limits;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, World, record, request};
+use crate::world::{Answer, CONTRACT, World, record, request};
 
 const TAIL: &str = "/v1/topics/firehose/tail";
 
@@ -25,7 +25,10 @@ impl Event {
     }
 
     fn item(&self) -> Value {
-        serde_json::from_str(self.field("data").unwrap()).unwrap()
+        let data = serde_json::from_str(self.field("data").unwrap()).unwrap();
+        let schema = if self.field("event") == Some("lost") { "LostRecords" } else { "Record" };
+        CONTRACT.part(schema, &data).unwrap();
+        data
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) const HOOK: &str = r#"{"webhook":{"url":"http://127.0.0.1:1/"}}"#;
 pub(crate) const NOW: i64 = 1_795_464_000_000;
 
 /// Every answer is one that the OpenAPI document allows.
-static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract::new(fpaas_api::OPENAPI.clone()));
+pub(crate) static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract::new(fpaas_api::OPENAPI.clone()));
 
 pub(crate) struct World {
     pub(crate) context: Context,
