@@ -120,8 +120,8 @@ pub(crate) struct Delete {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-Its records go with it. Where there are any, it says so and asks; where nobody can be asked, --yes is needed. A topic that
-a subscription uses is not deleted.")]
+Its records go with it. Where there are any, it says so and asks; where nobody can be asked, --yes is needed. A topic
+that a subscription uses is not deleted.")]
 pub(crate) struct DeleteTopic {
     /// Its name
     pub(crate) name: String,

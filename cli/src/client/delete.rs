@@ -1,5 +1,5 @@
-//! `fpaas delete` and `delete-topic`: what goes with it is said before it goes, and somebody has to agree. What they have
-//! agreed to is of what was there then: nothing that was changed, or made again, since then is deleted.
+//! `fpaas delete` and `delete-topic`: what goes with it is said before it goes, and somebody has to agree. What they
+//! have agreed to is of what was there then: nothing that was changed, or made again, since then is deleted.
 
 use std::io::{IsTerminal as _, Write as _};
 

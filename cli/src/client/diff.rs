@@ -1,5 +1,5 @@
-//! What differs between two resources, field by field. Values of a webhook's headers may be passwords: they are compared,
-//! and never shown.
+//! What differs between two resources, field by field. Values of a webhook's headers may be passwords: they are
+//! compared, and never shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
