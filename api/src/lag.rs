@@ -133,7 +133,7 @@ async fn look(context: &Context, standings: &Standings, entries: &[&Subscription
         at.dedup();
         passed.insert((pool, stage), positions(context, &context.topics.group(pool, stage), &at).await);
     }
-    let read = |of: &fpaas_log::Result<Vec<TopicPartition>>| of.as_ref().map(Clone::clone).unwrap_or_default();
+    let read = |of: &fpaas_log::Result<Vec<TopicPartition>>| of.clone().unwrap_or_default();
     let mut all: Vec<_> = sources.iter().map(read).chain(lanes.iter().cloned()).flatten().collect();
     all.sort_unstable();
     all.dedup();

@@ -8,7 +8,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use fpaas_core::Scope;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::app::App;
 use crate::auth::{self, Needs};
@@ -133,9 +133,15 @@ impl Route {
 pub(crate) async fn allow(request: Request, next: Next) -> Response {
     let methods = allowed(request.uri().path());
     let is_other = !methods.is_empty() && !methods.split(',').any(|method| method == request.method());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
-    // Whatever else it is refused for: where nothing is said, the router says what it would allow.
-    if is_other && let Ok(methods) = HeaderValue::try_from(methods) {
+    let is_refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    // Of what it does not serve the router says what it would, whatever else it is refused for.
+    let is_served = || ROUTES.iter().any(|route| method == route.method && is_at(route.served_at(), &path));
+    if is_other
+        && (is_refused || !is_served())
+        && let Ok(methods) = HeaderValue::try_from(methods)
+    {
         response.headers_mut().insert(header::ALLOW, methods);
     }
     response

@@ -129,11 +129,12 @@ async fn ready(url: &str) -> Result<()> {
     loop {
         let answer = http.get(format!("{url}/readyz")).send().await?;
         let (status, said) = (answer.status(), serde_json::from_str::<serde_json::Value>(&answer.text().await?)?);
+        let phase = said.get("phase").and_then(serde_json::Value::as_str);
         if status == 200 {
-            ensure!(said["phase"] == "ready", "{said}");
+            ensure!(phase == Some("ready"), "{said}");
             return Ok(());
         }
-        ensure!(status == 503 && ["starting", "assigning"].iter().any(|phase| said["phase"] == *phase), "{said}");
+        ensure!(status == 503 && matches!(phase, Some("starting" | "assigning")), "{said}");
         ensure!(began.elapsed() < LONG, "it does not become ready: {said}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -80,7 +80,7 @@ async fn remade(place: &Place, nodes: &[Running]) -> Result<()> {
     let twice: Vec<_> = after.intersection(&before).take(3).collect();
     ensure!(twice.is_empty(), "records of both are called the same: {twice:?}");
     let status = first.get("/v1/subscriptions/second/status").await?;
-    ensure!(status["lag"] == json!({"source": 0, "deliveries": 0}), "{status}");
+    ensure!(status.get("lag") == Some(&json!({"source": 0, "deliveries": 0})), "{status}");
     ensure!(first.records("out").await?.len() == 2 * LIKES, "more came than that");
     Ok(())
 }
