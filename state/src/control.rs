@@ -30,6 +30,8 @@ use provision::Provisioner;
 
 /// How often topics of deleted subscriptions are looked at again until nobody uses them.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often one who waits for the view looks at it.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What a command came to, as whoever asked for it is told.
 #[derive(Clone, Debug)]
@@ -104,9 +106,16 @@ impl Control {
         }))
     }
 
-    /// True where the view is that of every command there is.
-    pub(crate) async fn is_current(&self) -> fpaas_log::Result<bool> {
-        Ok(self.log.watermarks(&self.at).await?.end <= Offset(self.next.load(Ordering::Acquire)))
+    /// True once the view is that of every command there was when this was asked; false where that takes too long.
+    pub(crate) async fn is_current(&self, within: Duration) -> fpaas_log::Result<bool> {
+        let end = self.log.watermarks(&self.at).await?.end;
+        // Not of those that come meanwhile: there may always be another one.
+        let current = async {
+            while Offset(self.next.load(Ordering::Acquire)) < end {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        Ok(tokio::time::timeout(within, current).await.is_ok())
     }
 
     /// The state as it stands, looked at between two commands: that may take a second.

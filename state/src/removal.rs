@@ -22,6 +22,8 @@ const GRACE_ELSEWHERE: Duration = Duration::from_secs(30);
 /// node has begun: what it asks of a broker may wait for as long again.
 const WITHIN: Duration = Duration::from_secs(20);
 const UNDER_WAY: Duration = Duration::from_secs(120);
+/// How long it may take of that until the view is as new as the commands.
+const CURRENT_WITHIN: Duration = Duration::from_secs(10);
 /// The wait after one that failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -83,7 +85,7 @@ async fn remove(context: &Context, (tenant, name, since): &Deleted) -> Result<()
 
 /// False where it was not this node's to do, or not yet.
 async fn removed(context: &Context, (tenant, name, since): (&TenantId, &TopicName, u64)) -> Result<bool> {
-    if !context.control.is_current().await? {
+    if !context.control.is_current(CURRENT_WITHIN).await? {
         return Ok(false);
     }
     // Looked at after that: this is what every command there is has come to.
