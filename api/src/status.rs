@@ -113,6 +113,8 @@ struct Counts {
     match_errors: u64,
     dropped: u64,
     lost: u64,
+    /// Events that wait for a retry now, or behind one of their key that does.
+    parked: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -212,6 +214,7 @@ fn counts(of: &Fares) -> Counts {
         match_errors: of.match_errors,
         dropped: of.dropped,
         lost: of.lost,
+        parked: of.parked,
     }
 }
 

@@ -194,7 +194,12 @@ async fn readiness(
 }
 
 fn dispatcher_config(plan: &Plan) -> fpaas_dispatcher::Config {
-    fpaas_dispatcher::Config { reach: plan.reach.clone(), version: VERSION.to_owned(), assigned: Arc::default() }
+    fpaas_dispatcher::Config {
+        reach: plan.reach.clone(),
+        version: VERSION.to_owned(),
+        assigned: Arc::default(),
+        outside: None,
+    }
 }
 
 fn api_config(

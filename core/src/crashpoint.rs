@@ -57,7 +57,11 @@ points! {
     LaneBeforeCommit = "lane-before-commit",
     /// Results and position are durable: not called again.
     LaneAfterCommit = "lane-after-commit",
-    /// An attempt failed and the lane waits: the frozen row brings the same batch back.
+    /// Events of a batch that failed are in a transaction that was not committed: they are where they were.
+    LaneBeforePark = "lane-before-park",
+    /// The position has passed a batch that failed: it is made again from the rows of its events.
+    LaneAfterPark = "lane-after-park",
+    /// An attempt failed and the batch waits: the frozen row brings the same batch back.
     LaneInBackoff = "lane-in-backoff",
     /// Rows are being read back into the lanes' table: nothing was called yet.
     RestoreRunning = "restore-running",

@@ -207,6 +207,30 @@ pub const BATCH_EVENTS: std::ops::RangeInclusive<u32> = 1..=10_000;
 pub const BATCH_BYTES: std::ops::RangeInclusive<u32> = 1024..=6 * 1024 * 1024;
 /// What the records of one batch take in memory at most, keys and headers included, unless a single one is larger.
 pub const BATCH_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Events of one lane that are parked at most: where more fail, their batches stay where they are, and the lane waits.
+pub const PARKED_EVENTS_MAX: usize = 20_000;
+/// The bytes of one lane's parked events, and of all of a pool's on one node.
+pub const PARKED_BYTES_MAX: usize = 2 * BATCH_RECORD_BYTES_MAX;
+pub const PARKED_BYTES_OF_ALL_MAX: usize = 256 * 1024 * 1024;
+/// Frozen batches of one lane at most, those that wait included, and how many of them are called at a time.
+pub const LANE_BATCHES_MAX: usize = 256;
+pub const LANE_CALLS_MAX: usize = 64;
+/// How far a lane reads beyond its position at most, in offsets: what is done in between has rows.
+pub const LANE_SPAN_MAX: u64 = 200_000;
+/// What a lane has read and put into no batch, at most: in events, and in bytes beyond one fetch.
+pub const LANE_PENDING_MAX: usize = 2 * *BATCH_EVENTS.end() as usize;
+pub const LANE_PENDING_BYTES_MAX: usize = BATCH_RECORD_BYTES_MAX;
+/// What the batches of all lanes of a pool hold on one node at most, beyond one batch a lane.
+pub const IN_FLIGHT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// In how many batches what an answer leaves over is frozen at most: one for each time at which it is due.
+pub const LEFTOVER_BATCHES_MAX: usize = 16;
+/// An endpoint's breaker opens at so many calls of which so many in a hundred failed within the window, for so long.
+pub const BREAKER_CALLS_MIN: u32 = 10;
+pub const BREAKER_FAILURES_PERCENT: u32 = 70;
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(300);
+pub const BREAKER_OPEN: Duration = Duration::from_secs(30);
+/// `throttle.eventsPerSecond`.
+pub const THROTTLE_EVENTS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 /// `collector.maxWaitMs`.
 pub const BATCH_WAIT_MS: std::ops::RangeInclusive<u64> = 0..=300_000;
 /// `processor.webhook.timeoutMs`: as long as a serverless function may run (15 minutes).
@@ -254,6 +278,8 @@ pub const LOG_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(
 pub const DRAIN: Duration = Duration::from_secs(6);
 
 const _: () = assert!(*BATCH_BYTES.end() as usize <= SOURCE_RECORD_BYTES_MAX);
+const _: () = assert!(PARKED_EVENTS_MAX > *BATCH_EVENTS.end() as usize && PARKED_BYTES_MAX > BATCH_RECORD_BYTES_MAX);
+const _: () = assert!(LANE_CALLS_MAX <= LANE_BATCHES_MAX && LANE_PENDING_MAX > *BATCH_EVENTS.end() as usize);
 const _: () = assert!(DELIVERY_HEADERS_BYTES_MAX + DEAD_LETTER_HEADERS_BYTES_MAX <= ADDED_HEADERS_BYTES_MAX);
 const _: () = assert!(
     BATCH_RECORD_BYTES_MAX + RECORD_BYTES_MAX + *BATCH_EVENTS.end() as usize * DEAD_LETTER_HEADERS_BYTES_MAX

@@ -52,6 +52,11 @@ impl Delivery {
         Self { offset: stored.offset, record: stored.record, id, form }
     }
 
+    /// Its event id.
+    pub(crate) fn id(&self) -> String {
+        serde_json::from_str(&self.id).unwrap_or_default()
+    }
+
     /// How many bytes of the body it takes, its comma included: what `maxBytes` counts.
     pub(crate) fn body_bytes(&self) -> usize {
         let value = self.record.value.as_ref().map_or(0, Bytes::len);

@@ -4,6 +4,7 @@
 //! are made here without the URL, whose path and query may be secret.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,7 @@ use url::Url;
 
 use crate::address::{Guard, Refused, Resolver};
 use crate::response::{Answer, Body, Failure, Reason};
-use crate::{Config, Error};
+use crate::{Config, Ended, Error, Outside};
 
 /// Connections that were not used for so long are closed: many load balancers close theirs after 60 s.
 const IDLE: Duration = Duration::from_secs(50);
@@ -30,6 +31,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(500);
 pub(crate) struct Client {
     https: Guarded,
     http: Guarded,
+    outside: Option<Arc<dyn Outside>>,
 }
 
 /// Each with its own resolver: a name is not called by `http` at an address that asks for `https`.
@@ -47,7 +49,7 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Bytes,
     /// Over name, connection, TLS, request and answer.
     pub(crate) timeout: Duration,
-    /// Whether the body of a 2xx answer is needed.
+    /// Whether the body of a 2xx answer must be whole.
     pub(crate) wants_body: bool,
 }
 
@@ -65,6 +67,7 @@ impl Client {
         Ok(Self {
             https: Guarded { client: with_tls.map_err(Error::Client)?, guard: https },
             http: Guarded { client: without.map_err(Error::Client)?, guard: http },
+            outside: config.outside.clone(),
         })
     }
 
@@ -75,13 +78,27 @@ impl Client {
         tokio::time::timeout(timeout, self.exchange(call)).await.map_err(late)?
     }
 
+    /// Uniform in 0..1. Only spreads retries, so that a failing source of randomness costs nothing but that.
+    pub(crate) fn random(&self) -> f64 {
+        let random = || f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
+        self.outside.as_ref().map_or_else(random, |outside| outside.random())
+    }
+
     async fn exchange(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        if let Some(outside) = &self.outside {
+            return simulated(&**outside, call).await;
+        }
         let (client, url) = self.permitted(call.url)?;
         let sent = client.post(url).headers(call.headers).body(call.body).send().await;
         let response = sent.map_err(|error| failure(&error))?;
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (status, retry_after, delivery) = (response.status(), text("retry-after"), text("webhook-delivery"));
-        let body = if call.wants_body && status.is_success() { read(response).await? } else { drain(response).await };
+        let body = match status.is_success() {
+            true if call.wants_body => read(response).await?,
+            // What cannot be read says nothing.
+            true => read(response).await.unwrap_or(Body::Unread),
+            false => drain(response).await,
+        };
         Ok(Answer { status: status.as_u16(), retry_after, delivery, body })
     }
 
@@ -91,6 +108,18 @@ impl Client {
         guard.check_host(&url).map_err(|refused| Failure::new(Reason::Address, refused.to_string()))?;
         Ok((client, url))
     }
+}
+
+async fn simulated(outside: &dyn Outside, call: Call<'_>) -> Result<Answer, Failure> {
+    let mut request = http::Request::post(call.url).body(call.body).unwrap_or_default();
+    *request.headers_mut() = call.headers;
+    let response = outside.answer(request).await.map_err(|ended| match ended {
+        Ended::NoConnection => Failure::new(Reason::Connect, "no connection"),
+        Ended::Cut => Failure::new(Reason::Cut, "the connection ended before the answer"),
+    })?;
+    let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (retry_after, delivery) = (text("retry-after"), text("webhook-delivery"));
+    Ok(Answer { status: response.status().as_u16(), retry_after, delivery, body: Body::Whole(response.into_body()) })
 }
 
 fn builder(guard: &Guard) -> ClientBuilder {
@@ -150,8 +179,8 @@ mod tests {
     use crate::Reach;
 
     async fn check(url: &str, reach: Reach, reason: Reason, message: &str) {
-        let client =
-            Client::new(&Config { reach, version: "test".to_owned(), assigned: std::sync::Arc::default() }).unwrap();
+        let config = Config { reach, version: "test".to_owned(), assigned: Arc::default(), outside: None };
+        let client = Client::new(&config).unwrap();
         let timeout = Duration::from_secs(20);
         let call = Call { url, headers: HeaderMap::new(), body: Bytes::new(), timeout, wants_body: true };
         let failure = client.call(call).await.unwrap_err();

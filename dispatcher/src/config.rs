@@ -5,6 +5,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
+use crate::Outside;
+
 /// The settings of the dispatcher.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -14,6 +16,8 @@ pub struct Config {
     pub version: String,
     /// Told once the first slots are ours and what belongs to them is restored.
     pub assigned: Arc<Notify>,
+    /// In place of the network, in a simulation.
+    pub outside: Option<Arc<dyn Outside>>,
 }
 
 /// Which addresses may be called beside the global unicast ones, and where `http` is enough.

@@ -42,8 +42,6 @@ pub(crate) enum Halt {
     Stopped,
     /// Its slot is another's.
     Fenced,
-    /// Its subscription is paused.
-    Paused,
     /// Its topics are not there: its subscription was deleted, and the view that says so is on its way.
     Gone,
     /// It stands still until somebody does something about it; a sentence for `/status`.

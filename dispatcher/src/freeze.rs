@@ -4,27 +4,24 @@
 //! again.
 
 use bytes::Bytes;
-use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::invariant::{self, InvariantId};
 use fpaas_core::subscription::{Compression, Format};
 use fpaas_core::{BatchId, Offset, Timestamp};
-use fpaas_log::Transaction;
-use fpaas_state::Mutations;
 use fpaas_state::rows::{self, BatchRow};
 
 use crate::body::{self, Delivery, SERIALISER};
-use crate::deliver::jitter;
-use crate::deliveries::ranges;
 use crate::error::{Error, Halt, Step};
-use crate::lane::Lane;
+use crate::set::Retries;
+use crate::site::Site;
+use crate::window::ranges;
 
 /// A batch whose row is durable: its content, bytes and id do not change any more.
 #[derive(Debug)]
 pub(crate) struct Batch {
     /// What the webhook sees as `webhook-id`.
     pub(crate) id: BatchId,
-    /// The key of its row.
-    pub(crate) key: String,
+    /// Its first offset.
+    pub(crate) first: Offset,
     /// What the row says.
     pub(crate) row: BatchRow,
     /// Never none.
@@ -33,110 +30,76 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
 }
 
-/// A batch whose row is made and not durable yet: it goes into a transaction, and is a batch once that is committed.
+/// A batch whose row is on its way into the log: it is a batch once that is committed.
 #[derive(Debug)]
 pub(crate) struct Freezing {
-    key: String,
-    /// As it is written: the id is a hash over it.
-    bytes: Bytes,
-    row: BatchRow,
-    events: Vec<Delivery>,
+    pub(crate) row: BatchRow,
+    pub(crate) events: Vec<Delivery>,
+    /// Its time counts from when it is frozen; that of what another batch has left over counts from that one's.
+    pub(crate) fresh: bool,
+    /// How often what it is made of was called in vain, and when it is due, where it was.
+    pub(crate) retries: Option<(Retries, Timestamp)>,
 }
 
 impl Freezing {
+    /// Of events that were in no batch.
+    pub(crate) fn of(events: Vec<Delivery>, now: Timestamp) -> Self {
+        Self { row: row(&events, now), events, fresh: true, retries: None }
+    }
+
+    /// Of what `row` has left over.
+    pub(crate) fn left_over(row: &BatchRow, events: Vec<Delivery>, retries: Retries, due: Timestamp) -> Self {
+        let row = BatchRow { offsets: offsets(&events), events: count(&events), ..row.clone() };
+        Self { row, events, fresh: false, retries: Some((retries, due)) }
+    }
+
     /// The first offset that is in it.
     pub(crate) fn first(&self) -> Offset {
         self.events.first().map_or(Offset::ZERO, |event| event.offset)
     }
+}
 
-    /// It is frozen now and not when it was made.
-    pub(crate) fn freeze_at(&mut self, now: Timestamp) -> Step<()> {
-        self.row.frozen_at = now;
-        self.bytes = rows::encode(&self.row)?;
-        Ok(())
+fn row(events: &[Delivery], now: Timestamp) -> BatchRow {
+    BatchRow {
+        offsets: offsets(events),
+        events: count(events),
+        frozen_at: now,
+        format: Format::Json,
+        compression: Compression::None,
+        serialiser: SERIALISER,
     }
 }
 
-impl Batch {
-    /// The lane's position once it is finished, where no gap is known behind it.
-    pub(crate) fn next(&self) -> Offset {
-        self.events.last().map_or(Offset::ZERO, |event| event.offset.next())
-    }
+fn offsets(events: &[Delivery]) -> Vec<(Offset, Offset)> {
+    ranges(events.iter().map(|event| event.offset))
 }
 
-impl Lane {
-    /// The frozen batch that was in flight when the lane last stopped, if there is one; what follows it is read next.
-    pub(crate) async fn restore(&mut self) -> Step<Option<Batch>> {
-        let position = self.position().await?;
-        self.trimmer.passed(position).await?;
-        self.deliveries.found_at(position, jitter());
-        let mut found = self.shared.tables.scan(self.lease.slot, &rows::batch_prefix(&self.at));
-        let Some((key, bytes)) = found.pop() else {
-            self.deliveries.seek(position);
-            return Ok(None);
-        };
-        let row: BatchRow = rows::decode(&key, &bytes)?;
-        if !found.is_empty() || row.offsets.first().is_none_or(|(first, _)| *first < position) {
-            return Err(unusable(key, "it stands beside another one, or below the lane's position"));
-        }
-        let known = row.serialiser == SERIALISER && row.format == Format::Json && row.compression == Compression::None;
-        if !known {
-            return Err(unusable(key, "a newer version of fpaas made it"));
-        }
-        match self.deliveries.again(&row).await? {
-            Some(events) => Ok(Some(self.batch(key, &bytes, row, events))),
-            None => Err(unusable(key, "its deliveries are not all there")),
-        }
-    }
+fn count(events: &[Delivery]) -> u32 {
+    u32::try_from(events.len()).unwrap_or(u32::MAX)
+}
 
-    /// Makes a batch of `events` durable. No attempt is made before this is done.
-    pub(crate) async fn freeze(&self, events: Vec<Delivery>) -> Step<Batch> {
-        let freezing = self.freezing(events)?;
-        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
-        self.put(&freezing, &mut transaction, &mut mutations);
-        crashpoint::hit(Point::LaneBeforeFreeze);
-        self.commit_repeatable(transaction, mutations).await?;
-        crashpoint::hit(Point::LaneAfterFreeze);
-        Ok(self.frozen(freezing))
-    }
+/// A row that this program can make a batch of.
+pub(crate) fn readable(key: &str, bytes: &[u8]) -> Step<BatchRow> {
+    let row: BatchRow = rows::decode(key, bytes)?;
+    let known = row.serialiser == SERIALISER && row.format == Format::Json && row.compression == Compression::None;
+    if known { Ok(row) } else { Err(unusable(key, "a newer version of fpaas made it")) }
+}
 
-    /// The row of a batch of `events`, to go into a transaction ([`Lane::put`]).
-    pub(crate) fn freezing(&self, events: Vec<Delivery>) -> Step<Freezing> {
-        let row = BatchRow {
-            offsets: ranges(&events),
-            events: u32::try_from(events.len()).unwrap_or(u32::MAX),
-            frozen_at: self.shared.context.clock.now(),
-            format: Format::Json,
-            compression: Compression::None,
-            serialiser: SERIALISER,
-        };
-        let key = rows::batch_key(&self.at, events.first().map_or(Offset::ZERO, |event| event.offset));
-        Ok(Freezing { key, bytes: rows::encode(&row)?, row, events })
-    }
-
-    pub(crate) fn put(&self, freezing: &Freezing, transaction: &mut Transaction, mutations: &mut Mutations) {
-        let Freezing { key, bytes, row, .. } = freezing;
-        let (tables, slot) = (&self.shared.tables, self.lease.slot);
-        tables.put_bytes(transaction, mutations, slot, key.clone(), Some(bytes.clone()), row.frozen_at);
-    }
-
-    /// The transaction with its row is committed.
-    pub(crate) fn frozen(&self, Freezing { key, bytes, row, events }: Freezing) -> Batch {
-        self.counters.batches.add(1);
-        self.batch(key, &bytes, row, events)
-    }
-
-    fn batch(&self, key: String, bytes: &Bytes, row: BatchRow, events: Vec<Delivery>) -> Batch {
+impl Site {
+    /// The batch of a row that is durable, as `bytes`.
+    pub(crate) fn batch(&self, bytes: &[u8], row: BatchRow, events: Vec<Delivery>) -> Batch {
+        let same = row.offsets == offsets(&events);
         let first = events.first().map_or(Offset::ZERO, |event| event.offset);
-        let same = key == rows::batch_key(&self.at, first) && row.offsets == ranges(&events);
-        invariant::check(InvariantId::FrozenBatch, same, || format!("the events of {key} are not those of its row"));
+        invariant::check(InvariantId::FrozenBatch, same, || {
+            format!("the events of the batch at {first} of {} are not those of its row", self.at)
+        });
         let entry = self.current();
         let id = BatchId::derive(&entry.tenant, &entry.id, entry.incarnation, self.at.partition, bytes);
         let body = body::build(&entry.id, &id, &self.at, &events);
-        Batch { id, key, row, events, body }
+        Batch { id, first, row, events, body }
     }
 }
 
-fn unusable(key: String, why: &str) -> Halt {
-    Halt::Failed(Error::Frozen { key, why: why.to_owned() })
+pub(crate) fn unusable(key: &str, why: &str) -> Halt {
+    Halt::Failed(Error::Frozen { key: key.to_owned(), why: why.to_owned() })
 }

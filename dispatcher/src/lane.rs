@@ -1,69 +1,134 @@
-//! One lane: collect, freeze, call until done, commit. Nothing else.
+//! One lane: read, freeze, call, commit. Nothing else.
 //!
-//! Owns the position of one partition of a subscription's deliveries and its frozen batch. Does not own which lanes run
-//! ([`crate::lanes`]). One batch is in flight at a time, so the lane waits for it (`ordering: partition`).
+//! ```text
+//!   fetch ─▶ window ─▶ plan ─▶ commit ─▶ call ─▶ settle ─▶ plan ─▶ commit …
+//! ```
+//!
+//! A loop over what happens: something was read, a transaction is decided, a call is over, time passes, the subscription
+//! changes. One fetch, one transaction and several calls are under way at a time. Where everything is, is
+//! [`crate::window`]'s to say, what is written [`crate::plan`]'s. Does not own which lanes run ([`crate::lanes`]).
 //! Invariants: frozen-batch, offsets-with-effects, key-order.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, TopicPartition};
-use fpaas_log::{Backoff, Error as LogError, Lease, Transaction, Writer, patiently};
-use fpaas_state::rows::{self, StartedRow};
-use fpaas_state::{Context, Counters, Mutations, SubscriptionEntry, Tables};
+use fpaas_core::{Offset, limits};
+use fpaas_state::SubscriptionEntry;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::client::Client;
-use crate::deliveries::Deliveries;
+use crate::budget::Taken;
+use crate::calls::{Calls, Ended, Event};
+use crate::commit::{Committed, REFUSED_AGAIN, commit};
+use crate::deliveries::{Age, Deliveries, Read};
 use crate::error::{Error, Halt, Step};
-use crate::freeze::Freezing;
+use crate::plan::Plan;
+use crate::restore::restore;
+use crate::set::Phase;
+use crate::site::Site;
 use crate::trim::Trimmer;
-use crate::unsure::Unsure;
-
-/// How often a lane tries again what the log refuses: an operator has to do something about it.
-const REFUSED_AGAIN: Duration = Duration::from_secs(15);
-
-/// What all lanes of a pool share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) context: Context,
-    pub(crate) tables: Tables,
-    pub(crate) writer: Arc<dyn Writer>,
-    /// Noted beside each position: who committed it.
-    pub(crate) writer_id: Bytes,
-    pub(crate) group: Arc<str>,
-    pub(crate) client: Client,
-    /// Of the program.
-    pub(crate) version: String,
-    /// What is frozen is finished, and nothing more is frozen.
-    pub(crate) draining: bool,
-    pub(crate) unsure: Unsure,
-}
+use crate::window::Window;
 
 /// See the module's head.
-#[derive(Debug)]
 pub(crate) struct Lane {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) lease: Lease,
-    /// The partition of the deliveries that it is.
-    pub(crate) at: TopicPartition,
+    pub(crate) site: Arc<Site>,
     /// The current revision of its subscription.
     pub(crate) entry: watch::Receiver<Arc<SubscriptionEntry>>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) stop: CancellationToken,
     pub(crate) deliveries: Deliveries,
-    pub(crate) trimmer: Trimmer,
-    /// The last call came to an answer: a connection may have been kept, and may be stale by now.
-    pub(crate) warm: bool,
+    pub(crate) trimmer: Option<Trimmer>,
+    pub(crate) window: Window,
+    pub(crate) age: Age,
+    pub(crate) calls: Calls,
+    /// What its parked events hold of all that may be parked.
+    pub(crate) parked: Taken,
+    pub(crate) marks: Marks,
+    under_way: UnderWay,
+    /// The last fetch found nothing: what is behind the last record is known.
+    at_tail: bool,
+    /// What was read makes no whole batch.
+    pub(crate) hungry: bool,
+    /// When what is collected makes a batch, however little it is.
+    pub(crate) batch_due: Option<Instant>,
+    /// When it stops at the latest, once it was asked to.
+    cut_off: Option<Instant>,
+}
+
+/// What is under way in the log.
+#[derive(Default)]
+struct UnderWay {
+    commit: Option<BoxFuture<'static, Committed>>,
+    fetch: Option<BoxFuture<'static, Step<Read>>>,
+    trim: Option<BoxFuture<'static, (Trimmer, Step<()>)>>,
+}
+
+/// What is noted beside a position: no two transactions of a lane have the same.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    start: u64,
+    count: u64,
+}
+
+impl Marks {
+    /// Of a lane that starts.
+    pub(crate) fn new() -> Self {
+        Self { start: getrandom::u64().unwrap_or_default(), count: 0 }
+    }
+
+    /// The next one, of this writer.
+    pub(crate) fn next(&mut self, writer: &[u8]) -> bytes::Bytes {
+        self.count += 1;
+        let Self { start, count } = self;
+        [writer, format!(" {start:016x}.{count}").as_bytes()].concat().into()
+    }
+}
+
+/// Something happened.
+enum Input {
+    Committed(Committed),
+    Read(Step<Read>),
+    Call(Event),
+    Trimmed(Trimmer, Step<()>),
+    /// Its subscription is another revision.
+    Changed,
+    /// Something is due, or a call may be made.
+    Due,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // Whoever runs it next speaks for it.
+        self.site.counters.note_parked(self.site.at.partition, 0);
+    }
 }
 
 impl Lane {
+    /// Not restored yet.
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        let Site { shared, at, counters, stop, entry, .. } = &*site;
+        let log = &shared.context.log;
+        Self {
+            entry: entry.clone(),
+            deliveries: Deliveries::new(Arc::clone(log), at.clone(), stop.clone(), Arc::clone(counters)),
+            trimmer: Some(Trimmer::new(Arc::clone(log), at.clone())),
+            window: Window::at(Offset::ZERO),
+            age: Age::default(),
+            calls: Calls::new(Arc::clone(&site)),
+            parked: shared.parked.nothing(),
+            marks: Marks::new(),
+            under_way: UnderWay::default(),
+            at_tail: false,
+            hungry: true,
+            batch_due: None,
+            cut_off: None,
+            site,
+        }
+    }
+
     /// Runs until it is asked to stop, or its slot is another's. What it was doing is found again by whoever runs it
     /// next.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
@@ -72,6 +137,11 @@ impl Lane {
                 Ok(never) => match never {},
                 Err(halt) => halt,
             };
+            // What was under way is dropped: whatever came of it is found in the log.
+            self.under_way = UnderWay::default();
+            self.trimmer
+                .get_or_insert_with(|| Trimmer::new(Arc::clone(&self.site.shared.context.log), self.site.at.clone()));
+            self.calls = Calls::new(Arc::clone(&self.site));
             match self.stand_still(halt).await {
                 Ok(()) => {}
                 Err(Halt::Failed(error)) => return Err(error),
@@ -82,39 +152,36 @@ impl Lane {
 
     /// Returns when something may have removed what keeps it from going on: a change of its subscription, or time.
     /// Says meanwhile why it stands still, and keeps its position from being forgotten.
-    pub(crate) async fn stand_still(&mut self, halt: Halt) -> Step<()> {
+    async fn stand_still(&mut self, halt: Halt) -> Step<()> {
         let (why, wait) = match halt {
             Halt::Stopped | Halt::Fenced | Halt::Failed(_) => return Err(halt),
-            Halt::Paused if self.shared.draining => (Cow::Borrowed("its subscription is paused: resume it"), None),
-            Halt::Paused => return self.stand_by(None).await,
             // Usually its subscription was deleted, and nobody reads this.
             Halt::Gone => (Cow::Borrowed("its topics are gone"), None),
             Halt::Stuck(why) => (why, None),
             Halt::Refused(why) => (why, Some(REFUSED_AGAIN)),
         };
-        warn!(lane = %self.at, %why, "a lane stands still");
-        self.counters.note_stopped(Stage::Dispatcher, self.at.partition, &*why);
+        let Site { at, counters, .. } = &*self.site;
+        warn!(lane = %at, %why, "a lane stands still");
+        counters.note_stopped(Stage::Dispatcher, at.partition, &*why);
         self.stand_by(wait).await?;
-        self.counters.note_moving(Stage::Dispatcher, self.at.partition);
+        self.site.counters.note_moving(Stage::Dispatcher, self.site.at.partition);
         Ok(())
     }
 
     /// Waits for a change of its subscription, or so long.
     async fn stand_by(&mut self, wait: Option<Duration>) -> Step<()> {
-        if self.shared.unsure.contains(self.lease.slot) {
-            // Begun again once the slot's rows are read again.
-            return Err(Halt::Stopped);
-        }
-        if self.shared.draining {
-            // What is frozen stays so, and is said to be left.
+        let shared = &self.site.shared;
+        // Where rows are to be read again, it is begun again after that. What is frozen at the end of a drain stays so,
+        // and is said to be left.
+        if shared.unsure.contains(self.site.lease.slot) || shared.draining {
             return Err(Halt::Stopped);
         }
         let again = wait.map(|wait| Instant::now() + wait);
         loop {
-            let due = self.deliveries.renewable_in().map(|due| Instant::now() + due);
+            let due = self.age.renew_at();
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Err(Halt::Stopped),
+                () = self.site.stop.cancelled() => return Err(Halt::Stopped),
                 // Its other side goes with the stage.
                 changed = self.entry.changed() => match changed {
                     Ok(()) => return Ok(()),
@@ -129,188 +196,268 @@ impl Lane {
 
     /// A position that cannot be renewed now is not tried again at once.
     async fn renew_if_old(&mut self) -> Step<()> {
-        let Some(position) = self.deliveries.renewable() else { return Ok(()) };
-        match self.renew(position).await {
-            Err(Halt::Gone | Halt::Refused(_) | Halt::Stuck(_)) => self.deliveries.committed(position),
-            renewed => renewed?,
+        let Some(position) = self.age.renewable() else { return Ok(()) };
+        match self.site.renew(position).await {
+            Ok(()) | Err(Halt::Gone | Halt::Refused(_) | Halt::Stuck(_)) => self.age.committed(position),
+            Err(halt) => return Err(halt),
         }
         Ok(())
     }
 
     async fn work(&mut self) -> Step<std::convert::Infallible> {
-        let mut frozen = self.restore().await?;
+        self.age.forget();
+        self.entry.mark_unchanged();
+        let position = self.site.position().await?;
+        self.age.found_at(position, self.site.shared.client.random());
+        if let Some(trimmer) = &mut self.trimmer {
+            trimmer.passed(position).await?;
+        }
+        self.window = restore(&self.site, &self.deliveries, position).await?;
+        self.note_parked();
+        (self.at_tail, self.hungry) = (false, true);
         loop {
-            // A frozen batch may stay frozen: whoever runs the lane next finds it.
-            if self.stop.is_cancelled() {
-                return Err(Halt::Stopped);
+            self.go_on()?;
+            let input = self.input().await;
+            self.take(input)?;
+        }
+    }
+
+    /// Begins everything that can be done now.
+    fn go_on(&mut self) -> Step<()> {
+        let (entry, now) = (self.site.current(), Instant::now());
+        self.stop_if_asked(now)?;
+        let pauses = entry.config.is_paused();
+        if !pauses {
+            self.wake(now);
+        }
+        if self.under_way.commit.is_none() {
+            match self.plan(&entry, now)? {
+                Some(plan) => self.under_way.commit = Some(Box::pin(commit(Arc::clone(&self.site), plan))),
+                None => self.end_drain(pauses)?,
             }
-            self.refuse_paused()?;
-            let batch = match frozen.take() {
-                Some(batch) => batch,
-                None if self.shared.draining => return Err(Halt::Stopped),
-                None => {
-                    let entry = self.entry.clone();
-                    let events = self.deliveries.collect(entry).await?;
-                    if events.is_empty() {
-                        self.renew(self.deliveries.passed()).await?;
-                        continue;
-                    }
-                    self.freeze(events).await?
-                }
-            };
-            let finish = self.deliver(&batch).await?;
-            let mut ahead = self.ahead()?;
-            let position = self.commit(&batch, finish, &mut ahead).await?;
-            frozen = ahead.map(|ahead| self.frozen(ahead));
-            self.deliveries.committed(position);
-            self.trimmer.passed(position).await?;
         }
-    }
-
-    /// The next batch, where a full one is here already: it is frozen with the transaction that finishes this one.
-    fn ahead(&mut self) -> Step<Option<Freezing>> {
-        let (collector, paused) = {
-            let entry = self.entry.borrow();
-            (entry.config.collector, entry.config.is_paused())
-        };
-        if paused || self.shared.draining || self.stop.is_cancelled() {
-            return Ok(None);
+        if !pauses && !self.is_stopping() {
+            self.call(&entry, now)?;
+            self.read_on();
         }
-        self.deliveries.full(collector).map(|events| self.freezing(events)).transpose()
-    }
-
-    /// Commits the position of a lane that finishes no batch: past control records, and so that it is not forgotten.
-    pub(crate) async fn renew(&mut self, position: Offset) -> Step<()> {
-        let mut transaction = Transaction::under(&self.lease);
-        transaction.advance(self.at.clone(), position, self.shared.writer_id.clone());
-        self.commit_repeatable(transaction, Mutations::default()).await?;
-        self.deliveries.committed(position);
         Ok(())
     }
 
-    /// Where it stands. A position that should be there and is not is lost, and no default takes its place.
-    pub(crate) async fn position(&self) -> Step<Offset> {
-        if let Some(position) = self.committed().await? {
-            return Ok(position);
+    /// True once it was asked to stop: what is under way may end, and nothing more begins.
+    pub(crate) const fn is_stopping(&self) -> bool {
+        self.cut_off.is_some()
+    }
+
+    /// Calls in flight may end, so that the endpoint is not called again for nothing; but not for ever.
+    fn stop_if_asked(&mut self, now: Instant) -> Step<()> {
+        if self.cut_off.is_none() && self.site.stop.is_cancelled() {
+            self.cut_off = Some(now + limits::DRAIN / 2);
         }
-        let started = rows::started_key(&self.at);
-        if self.shared.tables.get::<StartedRow>(self.lease.slot, &started)?.is_some() {
-            return Err(Halt::Stuck("positionLost: the log has no position of a lane that had one".into()));
+        let Some(cut_off) = self.cut_off else { return Ok(()) };
+        let busy = self.under_way.commit.is_some() || !self.calls.is_idle() || self.has_settled();
+        if !busy || now >= cut_off { Err(Halt::Stopped) } else { Ok(()) }
+    }
+
+    fn has_settled(&self) -> bool {
+        self.window.sets().any(|set| matches!(set.phase, Phase::Settled(_)))
+    }
+
+    /// A drain ends with the last batch.
+    fn end_drain(&self, pauses: bool) -> Step<()> {
+        if !self.site.shared.draining {
+            return Ok(());
         }
-        self.start(started).await
+        if self.window.is_empty() {
+            return Err(Halt::Stopped);
+        }
+        if pauses { Err(Halt::Stuck("its subscription is paused: resume it".into())) } else { Ok(()) }
     }
 
-    /// The group's position, where there is one.
-    pub(crate) async fn committed(&self) -> Step<Option<Offset>> {
-        let Shared { context, group, .. } = &*self.shared;
-        let at = std::slice::from_ref(&self.at);
-        let positions = ask(&self.stop, || context.log.positions(group, at)).await?;
-        Ok(positions.into_iter().flatten().next().map(|position| position.offset))
-    }
-
-    async fn start(&self, key: String) -> Step<Offset> {
-        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
-        let now = self.shared.context.clock.now();
-        let tables = &self.shared.tables;
-        tables.put(&mut transaction, &mut mutations, self.lease.slot, key, &StartedRow {}, now)?;
-        transaction.advance(self.at.clone(), Offset::ZERO, self.shared.writer_id.clone());
-        self.commit_repeatable(transaction, mutations).await?;
-        Ok(Offset::ZERO)
-    }
-
-    /// Commits what may be committed twice without harm: rows that are the same each time.
-    pub(crate) async fn commit_repeatable(&self, transaction: Transaction, mutations: Mutations) -> Step<()> {
-        commit_repeatable(&self.shared, &self.stop, transaction, mutations).await
-    }
-
-    /// The subscription as it is now. Held for a step, never over a wait for the next one: its topics stay for as long.
-    pub(crate) fn current(&self) -> Arc<SubscriptionEntry> {
-        Arc::clone(&self.entry.borrow())
-    }
-
-    /// Waits before the next attempt, or stops, or is paused.
-    pub(crate) async fn wait(&mut self, wait: Duration) -> Step<()> {
-        let due = Instant::now() + wait;
-        loop {
-            self.refuse_paused()?;
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(Halt::Stopped),
-                Ok(()) = self.entry.changed() => {}
-                () = tokio::time::sleep_until(due) => return Ok(()),
+    /// Batches that are due are called as soon as they may be.
+    fn wake(&mut self, now: Instant) {
+        for set in self.window.sets_mut() {
+            if set.due().is_some_and(|due| due <= now) {
+                set.phase = Phase::Ready;
             }
         }
     }
 
-    /// A paused subscription's endpoint is not called; what is frozen stays so.
-    pub(crate) fn refuse_paused(&mut self) -> Step<()> {
-        if self.entry.borrow_and_update().config.is_paused() { Err(Halt::Paused) } else { Ok(()) }
-    }
-
-    /// Before the log is asked again.
-    pub(crate) async fn wait_for_log(&self, backoff: &mut Backoff, why: &LogError) -> Step<()> {
-        wait_for_log(&self.stop, backoff, why).await
-    }
-}
-
-/// See [`Lane::commit_repeatable`].
-pub(crate) async fn commit_repeatable(
-    shared: &Shared,
-    stop: &CancellationToken,
-    transaction: Transaction,
-    mutations: Mutations,
-) -> Step<()> {
-    let slots: Vec<_> = transaction.leases.iter().map(|lease| lease.slot).collect();
-    let mut unknown = false;
-    let committed = commit_until_known(shared, stop, (transaction, mutations), &mut unknown).await;
-    if unknown && committed.is_err() {
-        shared.unsure.note(slots);
-    }
-    committed
-}
-
-/// `unknown` where one of the attempts may have been committed.
-async fn commit_until_known(
-    shared: &Shared,
-    stop: &CancellationToken,
-    (mut transaction, mutations): (Transaction, Mutations),
-    unknown: &mut bool,
-) -> Step<()> {
-    let mut backoff = Backoff::default();
-    loop {
-        // Not given up when asked to stop: it may be committed all the same, and then the rows must follow.
-        let Err(rejected) = shared.writer.commit(transaction).await else {
-            shared.tables.apply(mutations);
-            return Ok(());
-        };
-        *unknown |= rejected.error == LogError::Unknown;
-        if !rejected.error.may_pass() && rejected.error != LogError::Unknown {
-            return Err(rejected.error.into());
+    fn read_on(&mut self) {
+        let idle = self.under_way.fetch.is_none() && self.hungry && !self.site.shared.draining;
+        if !idle || !self.window.has_room_to_read() {
+            return;
         }
-        transaction = *rejected.transaction;
-        wait_for_log(stop, &mut backoff, &rejected.error).await?;
+        let wait = if !self.window.has_caught_up() {
+            Duration::ZERO
+        } else if self.at_tail {
+            limits::FETCH_WAIT_MAX
+        } else {
+            // Control records may be on their way behind the last record: they are looked for once, soon.
+            limits::IDLE_LANE_COMMIT
+        };
+        self.under_way.fetch = Some(Box::pin(self.deliveries.clone().fetch(self.window.next(), wait)));
+    }
+
+    /// When something is due.
+    fn due(&self) -> Option<Instant> {
+        if let Some(cut_off) = self.cut_off {
+            return Some(cut_off);
+        }
+        let idle = self.under_way.commit.is_none();
+        let position = idle.then(|| self.age.due(self.window.position())).flatten();
+        if self.site.current().config.is_paused() {
+            return position;
+        }
+        let retry = self.window.sets().filter_map(crate::set::Set::due).min();
+        let batch = self.batch_due.filter(|_| idle);
+        [retry, batch, position, self.calls.due()].into_iter().flatten().min()
+    }
+
+    async fn input(&mut self) -> Input {
+        let (due, stopping) = (self.due(), self.is_stopping());
+        let UnderWay { commit, fetch, trim } = &mut self.under_way;
+        tokio::select! {
+            biased;
+            done = held(commit) => Input::Committed(done),
+            event = self.calls.next() => Input::Call(event),
+            (trimmer, done) = held(trim) => Input::Trimmed(trimmer, done),
+            read = held(fetch) => Input::Read(read),
+            () = self.site.stop.cancelled(), if !stopping => Input::Due,
+            // Its other side goes with the stage.
+            changed = self.entry.changed(), if !stopping => match changed {
+                Ok(()) => Input::Changed,
+                Err(_) => std::future::pending().await,
+            },
+            () = until(due) => Input::Due,
+        }
+    }
+
+    fn take(&mut self, input: Input) -> Step<()> {
+        match input {
+            Input::Committed((plan, committed)) => {
+                self.under_way.commit = None;
+                self.committed(plan, committed?)
+            }
+            Input::Read(read) => {
+                self.under_way.fetch = None;
+                match read {
+                    // Nothing more is read; what is under way may end.
+                    Err(Halt::Stopped) => Ok(()),
+                    read => {
+                        self.note_read(read?);
+                        Ok(())
+                    }
+                }
+            }
+            Input::Call(Event::Ended(ended)) => self.called(*ended),
+            Input::Call(Event::MayCall) => Ok(()),
+            Input::Call(Event::Failed(error)) => Err(Halt::Failed(error)),
+            Input::Trimmed(trimmer, done) => {
+                (self.under_way.trim, self.trimmer) = (None, Some(trimmer));
+                done
+            }
+            Input::Changed => {
+                self.changed();
+                Ok(())
+            }
+            Input::Due => Ok(()),
+        }
+    }
+
+    fn note_read(&mut self, read: Read) {
+        self.at_tail = read.events.is_empty();
+        self.window.read(read.events, read.next, read.end, Instant::now());
+        if self.at_tail {
+            self.window.at_tail();
+        }
+        self.hungry = self.window.is_short_of(self.site.current().config.collector);
+    }
+
+    /// A new revision may be what an endpoint was waiting for: what is late is called at once.
+    fn changed(&mut self) {
+        let entry = Arc::clone(&self.entry.borrow_and_update());
+        if self.calls.follow(&entry) {
+            let now = Instant::now();
+            for set in self.window.sets_mut().filter(|set| set.due().is_some()) {
+                set.phase = Phase::Waiting(now);
+            }
+        }
+        self.window.sort_again();
+        if entry.config.is_paused() && self.window.is_drained() && self.under_way.commit.is_none() {
+            // Found again where the lane stands.
+            self.under_way.fetch = None;
+            self.window.unread();
+        }
+        self.hungry = true;
+    }
+
+    fn committed(&mut self, plan: Plan, frozen: Vec<bytes::Bytes>) -> Step<()> {
+        for finish in &plan.finishes {
+            self.count(finish);
+        }
+        for (freezing, bytes) in plan.freezes.into_iter().zip(frozen) {
+            let first = freezing.first();
+            let batch = Arc::new(self.site.batch(&bytes, freezing.row, freezing.events));
+            self.site.counters.batches.add(1);
+            if let Some(set) = self.window.set_mut(first) {
+                if let Phase::Freezing(then) = std::mem::replace(&mut set.phase, Phase::Ready) {
+                    set.phase = *then;
+                }
+                set.row = batch.row.clone();
+                set.batch = Some(batch);
+            }
+        }
+        // What is parked and waits is made again when it is due.
+        for set in self.window.sets_mut().filter(|set| set.parked && set.due().is_some()) {
+            set.batch = None;
+            set.taken = None;
+        }
+        self.age.committed(plan.position);
+        if let Some(mut trimmer) = self.trimmer.take_if(|trimmer| trimmer.is_due(plan.position)) {
+            self.under_way.trim = Some(Box::pin(async move {
+                let done = trimmer.passed(plan.position).await;
+                (trimmer, done)
+            }));
+        }
+        Ok(())
+    }
+
+    fn count(&self, finish: &crate::plan::Finish) {
+        let (settlement, counters) = (&finish.settlement, &self.site.counters);
+        let letters: usize = settlement.letters.iter().map(|(events, _)| events.len()).sum();
+        let dropped = settlement.dropped.len();
+        counters.acknowledged.add((finish.done.len() - letters - dropped) as u64);
+        counters.results.add(settlement.records.len() as u64);
+        counters.dead_letters.add((letters + settlement.refused.len()) as u64);
+        counters.dropped.add((dropped + settlement.dropped_results) as u64);
+    }
+
+    fn called(&mut self, ended: Ended) -> Step<()> {
+        crashpoint::hit(Point::LaneAfterAnswer);
+        let first = ended.first;
+        let verdict = self.calls.judge(ended, &self.window)?;
+        let Some(set) = self.window.set_mut(first) else { return Ok(()) };
+        match verdict {
+            crate::settle::Verdict::Settled(settlement) => {
+                set.retries.attempts = settlement.attempts;
+                set.phase = Phase::Settled(Box::new(settlement));
+            }
+            crate::settle::Verdict::Again(wait, retries) => {
+                (set.retries, set.unwritten) = (retries, true);
+                set.phase = Phase::Waiting(Instant::now() + wait);
+                crashpoint::hit(Point::LaneInBackoff);
+            }
+        }
+        Ok(())
     }
 }
 
-/// Asks the log until it answers. Only for what is dropped without harm when asked to stop.
-pub(crate) async fn ask<T, F>(stop: &CancellationToken, question: impl FnMut() -> F) -> Step<T>
-where
-    F: Future<Output = fpaas_log::Result<T>>,
-{
-    let answer = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Err(Halt::Stopped),
-        answer = patiently(stop, question) => answer,
-    };
-    match answer {
-        Err(LogError::Retry(_)) => Err(Halt::Stopped),
-        answer => Ok(answer?),
+/// Waits for what is there, and for ever where nothing is.
+async fn held<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
-}
-
-async fn wait_for_log(stop: &CancellationToken, backoff: &mut Backoff, why: &LogError) -> Step<()> {
-    let waited = backoff.wait(&why.to_string(), stop).await;
-    if waited.is_continue() { Ok(()) } else { Err(Halt::Stopped) }
 }
 
 /// Waits for ever where there is no such time.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
@@ -15,10 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::deliveries::Deliveries;
 use crate::error::Result;
-use crate::lane::{Lane, Shared};
-use crate::trim::Trimmer;
+use crate::lane::Lane;
+use crate::site::{Shared, Site};
 
 /// The leases we hold.
 pub(crate) type Leases = BTreeMap<Slot, Lease>;
@@ -183,20 +183,17 @@ impl Lanes {
     ) -> Lane {
         let context = &self.shared.context;
         let deliveries = context.topics.deliveries(&key.tenant, &key.subscription, key.incarnation);
-        let at = TopicPartition::new(deliveries, key.lane.0);
         let counters = context.board.of(&key.tenant, &key.subscription, key.incarnation);
         counters.note_moving(Stage::Dispatcher, key.lane);
-        Lane {
-            deliveries: Deliveries::new(Arc::clone(&context.log), at.clone(), stop.clone(), Arc::clone(&counters)),
-            trimmer: Trimmer::new(Arc::clone(&context.log), at.clone()),
+        Lane::new(Arc::new(Site {
             shared: Arc::clone(&self.shared),
             lease: lease.clone(),
-            at,
+            at: TopicPartition::new(deliveries, key.lane.0),
             entry,
             counters,
             stop,
-            warm: false,
-        }
+            unparkable: AtomicBool::new(false),
+        }))
     }
 }
 

@@ -2,37 +2,50 @@
 //!
 //! ```text
 //!  deliveries ─▶ collect ─▶ freeze ─▶ call until done ─▶ commit: results or dead letters, and the position
-//!               (batch)    (freeze)      (deliver)      (finish)
+//!               (window)   (planning)    (calls)         (plan, commit)
 //! ```
 //!
-//! One [`run`] serves one pool; each lane of its subscriptions is one task with one frozen batch in flight. Owns HTTP
+//! One [`run`] serves one pool; each lane of its subscriptions is one task ([`lane`]) that has several frozen batches in
+//! flight, no two of which share a key. Owns HTTP
 //! and the lanes' table. Does not own what is delivered (the router) or who may subscribe (the API). Invariants:
 //! frozen-batch, offsets-with-effects, one-owner.
 
 mod address;
 mod batch;
 mod body;
+mod budget;
+mod calls;
 mod client;
+mod commit;
 mod config;
-mod deliver;
 mod deliveries;
+mod endpoint;
 mod error;
-mod finish;
 mod freeze;
 mod json;
 mod lane;
 mod lanes;
 mod moving;
+mod outside;
+mod plan;
+mod planning;
 mod request;
 mod response;
+mod restore;
 mod retry;
 mod service;
+mod set;
+mod settle;
+mod site;
 mod sweep;
+mod throttle;
 mod trial;
 mod trim;
 mod unsure;
+mod window;
 
 pub use config::{Config, Reach};
 pub use error::{Error, Result};
+pub use outside::{Ended, Outside};
 pub use service::{drain, run};
 pub use trial::Trials;

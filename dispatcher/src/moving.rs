@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::error::{Error, Halt, Result, Step};
-use crate::lane::ask;
 use crate::service::Service;
-use crate::sweep::deleted;
+use crate::site::ask;
+use crate::sweep::{TABLES, deleted};
 
 /// How long after it failed something is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -185,7 +185,7 @@ impl Service {
         let (tables, topics) = (&self.shared.tables, &self.shared.context.topics);
         let (mut parcel, mut others) = (Parcel::default(), Vec::new());
         let theirs = format!("{}.{}.d.", topics.prefix(), departure.tenant);
-        for table in [rows::BATCH, rows::STARTED] {
+        for table in TABLES {
             for (key, value) in tables.scan(slot, &format!("{table}{theirs}")) {
                 match deleted(topics, &key, view) {
                     Some(_) => others.push(key),

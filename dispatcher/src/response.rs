@@ -9,7 +9,7 @@ use fpaas_core::{Message, Timestamp, TopicName};
 
 mod results;
 
-pub(crate) use results::{Allowed, OutputRecord};
+pub(crate) use results::{Action, Allowed, OutputRecord, RefusedRecord, Results};
 
 /// An answer as the client read it.
 #[derive(Clone, Debug)]
@@ -38,8 +38,8 @@ pub(crate) enum Body {
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The batch is done; these are its results.
-    Acknowledged(Vec<OutputRecord>),
+    /// The batch is acknowledged, but for what this says of single events.
+    Acknowledged(Results),
     /// It is not.
     Failed(Failure),
 }
@@ -84,6 +84,10 @@ pub(crate) enum Reason {
     BadResponse,
     /// A result that the log refuses.
     Output,
+    /// The endpoint asked to be called with an event once more.
+    Retry,
+    /// The endpoint rejected an event.
+    Rejected,
 }
 
 impl Reason {
@@ -101,6 +105,8 @@ impl Reason {
             Self::Aborted => "aborted",
             Self::BadResponse => "badResponse",
             Self::Output => "output",
+            Self::Retry => "retry",
+            Self::Rejected => "rejected",
         }
     }
 }
@@ -112,22 +118,28 @@ impl Failure {
     }
 }
 
-/// Reads `answer`. `allowed` is where results may go; without it any 2xx acknowledges, whatever its body.
-pub(crate) fn outcome(answer: &Answer, allowed: Option<&Allowed<'_>>, now: Timestamp) -> Outcome {
+/// Reads `answer`. `allowed` is where results may go.
+pub(crate) fn outcome(answer: &Answer, allowed: &Allowed<'_>, now: Timestamp) -> Outcome {
     if !(200..300).contains(&answer.status) {
         return Outcome::Failed(failure(answer, now));
     }
-    let Some(allowed) = allowed else { return Outcome::Acknowledged(Vec::new()) };
     let read = match &answer.body {
-        _ if answer.status == 204 => Ok(Vec::new()),
-        Body::Unread => Ok(Vec::new()),
+        _ if answer.status == 204 => Ok(Results::default()),
+        Body::Unread => Ok(Results::default()),
         Body::Whole(body) => results::read(body, allowed),
+        // Nobody would have read it.
+        Body::TooLong if allowed.output.is_none() => Ok(Results::default()),
         Body::TooLong => Err("the answer's body is too long".to_owned()),
     };
     match read {
-        Ok(records) => Outcome::Acknowledged(records),
+        Ok(results) => Outcome::Acknowledged(results),
         Err(why) => Outcome::Failed(bad_response(answer.status, why)),
     }
+}
+
+/// What an answer says of events that were not sent.
+pub(crate) fn no_such_event(status: u16, id: &str) -> Failure {
+    bad_response(status, format!("the answer names the event {id:?}, which is not in the batch"))
 }
 
 fn bad_response(status: u16, why: String) -> Failure {

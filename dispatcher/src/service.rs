@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fpaas_core::partition::{SLOTS, Slot};
 use fpaas_core::topics::Stage;
-use fpaas_core::{PoolId, TopicPartition};
+use fpaas_core::{PoolId, TopicPartition, limits};
 use fpaas_log::{Error as LogError, Lease, Membership, MembershipEvent};
 use fpaas_state::{Context, Tables, View, rows};
 use tokio::sync::{Notify, watch};
@@ -17,11 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::Config;
+use crate::budget::Budget;
 use crate::client::Client;
+use crate::endpoint::Endpoints;
 use crate::error::{Error, Result};
-use crate::lane::{Shared, until};
+use crate::lane::until;
 use crate::lanes::{Lanes, Leases};
 use crate::moving::Moving;
+use crate::site::Shared;
 use crate::sweep::sweep;
 use crate::unsure::Unsure;
 
@@ -83,6 +86,9 @@ impl Service {
             version: config.version,
             draining,
             unsure: Unsure::default(),
+            endpoints: Endpoints::default(),
+            in_flight: Budget::new(limits::IN_FLIGHT_BYTES_MAX),
+            parked: Budget::new(limits::PARKED_BYTES_OF_ALL_MAX),
         };
         let shared = Arc::new(shared);
         let moving = Moving::new(&shared.context, &pool);
@@ -103,8 +109,12 @@ impl Service {
             }
         }
         self.lanes.stop(&Slot::all().collect()).await?;
-        let frozen = self.leases.keys().flat_map(|slot| self.shared.tables.scan(*slot, rows::BATCH));
-        Ok(frozen.filter_map(|(key, _)| rows::batch_lane(&key)).collect())
+        let mut left = BTreeSet::new();
+        for table in [rows::BATCH, rows::PARKED] {
+            let frozen = self.leases.keys().flat_map(|slot| self.shared.tables.scan(*slot, table));
+            left.extend(frozen.filter_map(|(key, _)| rows::lane_of(table, &key)));
+        }
+        Ok(left.into_iter().collect())
     }
 
     /// One message. Breaks at the shutdown.

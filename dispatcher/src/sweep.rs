@@ -7,15 +7,15 @@ use fpaas_core::partition::Slot;
 use fpaas_core::topics::Topics;
 use fpaas_core::{Incarnation, SubscriptionId, TenantId};
 use fpaas_log::{Lease, Transaction};
-use fpaas_state::{Mutations, View};
+use fpaas_state::{Mutations, View, rows};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::error::{Halt, Result};
-use crate::lane::{Shared, commit_repeatable};
+use crate::site::{Shared, commit_repeatable};
 
 /// The tables whose keys hold the deliveries' name in their second part.
-const TABLES: [&str; 2] = ["batch/", "started/"];
+pub(crate) const TABLES: [&str; 5] = [rows::BATCH, rows::RETRY, rows::DONE, rows::PARKED, rows::STARTED];
 
 pub(crate) type Deleted = (TenantId, SubscriptionId, Incarnation);
 

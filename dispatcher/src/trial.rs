@@ -1,7 +1,6 @@
 //! A call that is no delivery: signed, guarded and judged as one, under an id and a header that say what it is. Nothing
 //! is frozen, counted or committed.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use fpaas_core::subscription::Collector;
@@ -67,9 +66,8 @@ impl Trials {
                 let exists = |topic: &TopicName| {
                     response::may_receive(topic, source) && view.topic(&entry.tenant, topic).is_some()
                 };
-                let output = entry.config.output.as_ref();
-                let allowed = output.map(|output| Allowed { output: &output.topic, exists: &exists });
-                response::outcome(answer, allowed.as_ref(), now)
+                let output = entry.config.output.as_ref().map(|output| &output.topic);
+                response::outcome(answer, &Allowed { output, exists: &exists }, now)
             }
             Err(failure) => Outcome::Failed(failure.clone()),
         };
@@ -88,9 +86,9 @@ impl Trials {
 
 fn judged(tried: Tried, outcome: Outcome) -> Tried {
     match outcome {
-        Outcome::Acknowledged(records) => {
-            let message = Message::new(format_args!("{} records", records.len()));
-            let shown = records.into_iter().map(|record| TriedRecord {
+        Outcome::Acknowledged(results) => {
+            let message = Message::new(format_args!("{} records", results.records.len()));
+            let shown = results.records.into_iter().map(|record| TriedRecord {
                 topic: record.topic,
                 key: record.key,
                 value: record.value,
@@ -107,8 +105,6 @@ fn judged(tried: Tried, outcome: Outcome) -> Tried {
 }
 
 fn first_batch(policy: &Collector, at: &TopicPartition, events: Vec<Stored>) -> Vec<Delivery> {
-    let mut waiting: VecDeque<_> = events.into_iter().map(|stored| Delivery::new(at, stored)).collect();
     let mut batcher = Batcher::new(*policy);
-    batcher.fill(&mut waiting, Instant::now());
-    batcher.into_events()
+    events.into_iter().map(|stored| Delivery::new(at, stored)).take_while(|event| batcher.offer(event)).collect()
 }

@@ -33,13 +33,18 @@ impl Trimmer {
         Self { log, at, done: Offset::ZERO, last: None }
     }
 
+    /// True where it is time to trim up to `position`.
+    pub(crate) fn is_due(&self, position: Offset) -> bool {
+        let many = position.0.saturating_sub(self.done.0) >= OFFSETS;
+        position != self.done && (many || self.last.is_none_or(|last| last.elapsed() >= PAUSE))
+    }
+
     /// The committed position is `position`: trims if it is time to.
     pub(crate) async fn passed(&mut self, position: Offset) -> Step<()> {
         invariant::check(InvariantId::OffsetsWithEffects, position >= self.done, || {
             format!("the position of {} falls from {} to {position}", self.at, self.done)
         });
-        let many = position.0.saturating_sub(self.done.0) >= OFFSETS;
-        if position == self.done || !(many || self.last.is_none_or(|last| last.elapsed() >= PAUSE)) {
+        if !self.is_due(position) {
             return Ok(());
         }
         self.last = Some(Instant::now());

@@ -63,6 +63,7 @@ pub struct Counters {
     pub dropped: Counter,
     /// Source offsets that were removed before they were read.
     pub lost: Counter,
+    parked: Mutex<BTreeMap<Partition, u64>>,
     last: Mutex<Option<LastOutcome>>,
     stopped: Mutex<BTreeMap<Part, Message>>,
 }
@@ -93,6 +94,8 @@ pub struct Fares {
     pub dropped: u64,
     /// Source offsets that were removed before they were read.
     pub lost: u64,
+    /// Events that wait for a retry now, or behind one of their key that does.
+    pub parked: u64,
     /// Of `matched`.
     pub matched_rate: f64,
     /// Of `acknowledged`.
@@ -126,6 +129,7 @@ impl Fares {
             (&mut self.dead_letters, other.dead_letters),
             (&mut self.dropped, other.dropped),
             (&mut self.lost, other.lost),
+            (&mut self.parked, other.parked),
         ];
         counts.into_iter().for_each(|(ours, theirs)| *ours = ours.saturating_add(theirs));
         self.matched_rate += other.matched_rate;
@@ -179,11 +183,27 @@ impl Counters {
             dead_letters: self.dead_letters.get(),
             dropped: self.dropped.get(),
             lost: self.lost.get(),
+            parked: self.parked(),
             matched_rate: self.matched.rate(),
             acknowledged_rate: self.acknowledged.rate(),
             last: self.last_outcome(),
             stopped: self.stopped(),
         }
+    }
+
+    /// How many events are parked in the lanes that are run here.
+    pub fn parked(&self) -> u64 {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
+    /// Notes how many are parked in a lane; none where it is not run here any more.
+    pub fn note_parked(&self, lane: Partition, events: usize) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        if events == 0 {
+            parked.remove(&lane)
+        } else {
+            parked.insert(lane, events as u64)
+        };
     }
 
     /// Why the subscription, or a part of it, stands still and will not move by itself, if so.

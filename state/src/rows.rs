@@ -6,10 +6,13 @@
 //! | `replay` | subscription, incarnation, replay, source partition | [`ScanRow`], never in the scan | router |
 //! | `started` | source partition | [`StartedRow`] | router, dispatcher |
 //! | `batch` | subscription, incarnation, lane, first offset | [`BatchRow`] | dispatcher |
+//! | `retry` | the same | [`RetryRow`], beside a batch that has failed | dispatcher |
+//! | `done` | the same | [`DoneRow`], until the lane's position has passed it | dispatcher |
+//! | `parked` | subscription, incarnation, lane, offset | the event ([`parked`]) | dispatcher |
 //! | `moves` | none: one per slot | [`MovesRow`] | router, dispatcher |
 //!
 //! Values are JSON with a version that is compared strictly: they are few and small, and a person can read them in the
-//! changelog topic.
+//! changelog topic. Parked events alone are bytes.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use crate::view::SubscriptionEntry;
 use crate::{Error, Result};
 
+pub mod parked;
+
 const VERSION: u8 = 1;
 
 /// What the keys of all [`ScanRow`]s start with.
@@ -32,6 +37,12 @@ pub const REPLAY: &str = "replay/";
 
 /// What the keys of all [`BatchRow`]s start with.
 pub const BATCH: &str = "batch/";
+/// What the keys of all [`RetryRow`]s start with.
+pub const RETRY: &str = "retry/";
+/// What the keys of all [`DoneRow`]s start with.
+pub const DONE: &str = "done/";
+/// What the keys of all parked events start with.
+pub const PARKED: &str = "parked/";
 /// What the keys of all [`StartedRow`]s start with.
 pub const STARTED: &str = "started/";
 
@@ -70,6 +81,26 @@ pub struct BatchRow {
     pub compression: Compression,
     /// Which serialiser made its body: a newer program keeps the old one until no such batch is left.
     pub serialiser: u8,
+}
+
+/// How often a frozen batch was called in vain, and when it is called next: a new owner goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryRow {
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the first of them failed.
+    pub first_failed: Timestamp,
+    /// Not called before.
+    pub due: Timestamp,
+}
+
+/// Offsets of a finished batch above the lane's position: a new owner skips them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DoneRow {
+    /// Inclusive ranges in order.
+    pub offsets: Vec<(Offset, Offset)>,
 }
 
 /// Which moves of tenants a slot has done its part of: by the tenant, the revision that began it. Those that are over
@@ -154,9 +185,29 @@ pub fn batch_prefix(deliveries: &TopicPartition) -> String {
     format!("{BATCH}{}/{}/", deliveries.topic, deliveries.partition)
 }
 
+/// The key of a row of `table` ([`BATCH`], [`RETRY`], [`DONE`], [`PARKED`]) of a lane: sorts by the offset.
+pub fn lane_key(table: &str, deliveries: &TopicPartition, at: Offset) -> String {
+    format!("{}{:020}", lane_prefix(table, deliveries), at.0)
+}
+
+/// What the keys of all rows of `table` of a lane start with.
+pub fn lane_prefix(table: &str, deliveries: &TopicPartition) -> String {
+    format!("{table}{}/{}/", deliveries.topic, deliveries.partition)
+}
+
+/// The offset that such a key ends with.
+pub fn lane_offset(key: &str) -> Option<Offset> {
+    key.rsplit_once('/')?.1.parse().ok().map(Offset)
+}
+
 /// The lane of a [`BatchRow`]'s key, as the partition of its deliveries.
 pub fn batch_lane(key: &str) -> Option<TopicPartition> {
-    let (topic, rest) = key.strip_prefix(BATCH)?.split_once('/')?;
+    lane_of(BATCH, key)
+}
+
+/// The lane of a key of a row of `table`, as the partition of its deliveries.
+pub fn lane_of(table: &str, key: &str) -> Option<TopicPartition> {
+    let (topic, rest) = key.strip_prefix(table)?.split_once('/')?;
     Some(TopicPartition::new(topic, rest.split('/').next()?.parse().ok()?))
 }
 

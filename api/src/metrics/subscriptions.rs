@@ -32,6 +32,7 @@ pub(super) async fn families(app: &App) -> Vec<Family> {
     let entries: Vec<_> = view.subscriptions.values().map(|entry| (labels(entry), entry)).collect();
     let mut families = COUNTERS.map(|(name, help, _)| Family::new(name, Kind::Counter, help));
     let mut stopped = Family::new("fpaas_subscription_stopped", Kind::Gauge, "1 when it will not go on by itself");
+    let mut parked = Family::new("fpaas_dispatcher_parked_events", Kind::Gauge, "Events that wait for a retry");
     let mut lag = Family::new("fpaas_subscription_lag", Kind::Gauge, "Offsets that are not passed yet");
     let known: Vec<_> = entries.iter().map(|(_, entry)| &***entry).collect();
     let stands = lag::of_all(&app.context, &app.standings, &known).await;
@@ -41,9 +42,10 @@ pub(super) async fn families(app: &App) -> Vec<Family> {
             family.push(labels, pick(&counters).get());
         }
         stopped.push(labels, (counters.stopped().is_some() || view.unmade(entry).is_some()).into());
+        parked.push(labels, counters.parked());
         push_lag(stands, labels, &mut lag);
     }
-    families.into_iter().chain([stopped, lag]).collect()
+    families.into_iter().chain([stopped, parked, lag]).collect()
 }
 
 fn labels(entry: &SubscriptionEntry) -> Labels {

@@ -27,7 +27,7 @@ async fn what_is_given_back_has_every_default_and_can_be_put_again() {
         "filter": {"kinds": [], "collections": ["app.bsky.feed.like"], "operations": [], "dids": []},
         "collector": {"maxEvents": 100, "maxBytes": 1_048_576, "maxWaitMs": 1000},
         "processor": {"webhook": {"url": "http://127.0.0.1:1/", "format": "json", "timeoutMs": 30000, "headers": {}, "compression": "none"}},
-        "ordering": "partition",
+        "ordering": "key",
         "lanes": 1,
         "retry": {"initialBackoffMs": 1000, "maxBackoffMs": 60000, "maxElapsedMs": 300_000, "onFailure": "retry", "onExhausted": "deadLetter"},
         "throttle": {"eventsPerSecond": null},
@@ -176,13 +176,12 @@ async fn every_wrong_field_is_pointed_at() {
 #[tokio::test]
 async fn what_is_not_built_yet_is_refused_and_never_ignored() {
     let world = World::new().await;
-    let cases = [
-        (r#""ordering":"key""#, "/ordering"),
-        (r#""throttle":{"eventsPerSecond":5}"#, "/throttle/eventsPerSecond"),
-        (r#""retry":{"onFailure":"bisect"}"#, "/retry/onFailure"),
-    ];
-    for (fields, pointer) in cases {
-        world.subscribe("likes", fields).await.refused(400, "not-supported-yet", &[pointer]);
+    for (fields, pointer) in [
+        (r#""throttle":{"eventsPerSecond":0}"#, "/throttle/eventsPerSecond"),
+        (r#""ordering":"total""#, "/ordering"),
+        (r#""retry":{"onFailure":"split"}"#, "/retry/onFailure"),
+    ] {
+        world.subscribe("likes", fields).await.refused(400, "invalid-request", &[pointer]);
     }
     for (processor, pointer) in
         [("{\"jmespath\":{}}", "/processor/jmespath"), ("{\"reduce\":{}}", "/processor/reduce"), ("null", "/processor")]

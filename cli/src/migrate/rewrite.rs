@@ -84,10 +84,11 @@ pub(super) fn row(
     if key == rows::MOVES {
         return Ok(None);
     }
-    if key.starts_with(rows::BATCH) {
-        let at = rows::batch_lane(key).ok_or_else(|| unknown(key, "is no row of a batch"))?;
+    for table in [rows::BATCH, rows::RETRY, rows::DONE, rows::PARKED].into_iter().filter(|table| key.starts_with(table))
+    {
+        let at = rows::lane_of(table, key).ok_or_else(|| unknown(key, "is no row of a lane"))?;
         return match names.get(&*at.topic) {
-            Some(_) => Err(unknown(key, "is still frozen")),
+            Some(_) => Err(unknown(key, "is not done with")),
             None => Ok(None),
         };
     }

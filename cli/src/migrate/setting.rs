@@ -169,6 +169,7 @@ impl Setting {
                 reach: self.reach.clone(),
                 version: VERSION.to_owned(),
                 assigned: Arc::default(),
+                outside: None,
             },
             wait: self.drain_wait,
         };

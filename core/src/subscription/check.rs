@@ -3,10 +3,7 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::{
-    Compression, Filter, Format, OnFailure, Ordering, Processor, StartFrom, Subscription, Url, Violation, Webhook,
-    limits,
-};
+use super::{Compression, Filter, Format, Processor, StartFrom, Subscription, Url, Violation, Webhook, limits};
 use crate::event::Kind;
 
 /// Headers a tenant cannot set: they frame the request, or they are ours (design §7, SSRF).
@@ -35,7 +32,6 @@ pub(super) fn violations(subscription: &Subscription, allow_http: bool) -> Vec<V
         None => found.push(not_yet("/processor", "a subscription without a webhook")),
     }
     output(subscription, &mut found);
-    not_built_yet(subscription, &mut found);
     found
 }
 
@@ -109,6 +105,9 @@ fn ranges(subscription: &Subscription, found: &mut Vec<Violation>) {
     range("/retry/initialBackoffMs", retry.initial_backoff_ms, &limits::BACKOFF_MS, found);
     range("/retry/maxBackoffMs", retry.max_backoff_ms, &limits::BACKOFF_MS, found);
     range("/retry/maxElapsedMs", retry.max_elapsed_ms, &limits::ELAPSED_MS, found);
+    if let Some(rate) = subscription.throttle.events_per_second {
+        range("/throttle/eventsPerSecond", rate, &limits::THROTTLE_EVENTS, found);
+    }
     if retry.max_backoff_ms < retry.initial_backoff_ms {
         found.push(Violation::new("/retry/maxBackoffMs", "must not be below initialBackoffMs"));
     }
@@ -191,17 +190,5 @@ fn output(subscription: &Subscription, found: &mut Vec<Violation>) {
     }
     if output.topic == subscription.source.topic {
         found.push(Violation::new("/output/topic", "must not be the source: results would be read again for ever"));
-    }
-}
-
-fn not_built_yet(subscription: &Subscription, found: &mut Vec<Violation>) {
-    if subscription.ordering != Ordering::Partition {
-        found.push(not_yet("/ordering", "an ordering other than partition"));
-    }
-    if subscription.retry.on_failure != OnFailure::Retry {
-        found.push(not_yet("/retry/onFailure", "bisecting"));
-    }
-    if subscription.throttle.events_per_second.is_some() {
-        found.push(not_yet("/throttle/eventsPerSecond", "a throttle"));
     }
 }

@@ -191,14 +191,12 @@ pub struct Output {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ordering {
-    /// The lane waits.
+    /// Only events of the same key wait: they are parked behind the one that failed, and all others go on.
     #[default]
-    Partition,
-    /// Only events of the same key wait. Not built yet.
-    #[schemars(skip)]
     Key,
-    /// Nothing waits. Not built yet.
-    #[schemars(skip)]
+    /// The lane waits.
+    Partition,
+    /// Nothing waits.
     None,
 }
 
@@ -257,8 +255,8 @@ pub enum OnFailure {
     /// It is sent again as it is.
     #[default]
     Retry,
-    /// It is halved down to the poison event. Not built yet.
-    #[schemars(skip)]
+    /// Where what it holds may be to blame it is halved, down to the event that cannot go through. Where the endpoint is
+    /// (no connection, `408`, `429`, `503`), it is sent again as it is.
     Bisect,
 }
 
@@ -275,12 +273,12 @@ pub enum OnExhausted {
     Drop,
 }
 
-/// The most events per second: none can be set yet.
+/// How fast an endpoint is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Throttle {
-    /// Null for no limit.
-    #[schemars(with = "()")]
+    /// The most events per second, an even share of it in each lane; null for no limit. A batch is never split.
+    #[schemars(range(min = *limits::THROTTLE_EVENTS.start(), max = *limits::THROTTLE_EVENTS.end()))]
     pub events_per_second: Option<u32>,
 }
 

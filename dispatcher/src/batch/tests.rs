@@ -8,23 +8,19 @@ fn policy(max_events: u32, max_bytes: u32) -> Collector {
     Collector { max_events, max_bytes, max_wait_ms: 1000 }
 }
 
-/// Offsets of the batches that come of `sizes`, arriving in chunks of `chunk`, when no timer ends one.
-fn batches(policy: Collector, sizes: &[usize], chunk: usize) -> Vec<Vec<u64>> {
+/// Offsets of the batches that come of `sizes`, when no timer ends one.
+fn batches(policy: Collector, sizes: &[usize]) -> Vec<Vec<u64>> {
     let events: Vec<_> = (0..).zip(sizes).map(|(at, size)| delivery(at, "id", Some(&vec![b'1'; *size]))).collect();
-    let (mut waiting, mut done, mut batcher) = (VecDeque::new(), Vec::new(), Batcher::new(policy));
-    let mut push = |batcher: Batcher| {
-        done.push(batcher.into_events().iter().map(|event| event.offset.0).collect::<Vec<_>>());
-    };
-    for chunk in events.chunks(chunk) {
-        waiting.extend(chunk.iter().cloned());
-        batcher.fill(&mut waiting, Instant::now());
-        while batcher.is_full() {
-            push(std::mem::replace(&mut batcher, Batcher::new(policy)));
-            batcher.fill(&mut waiting, Instant::now());
+    let (mut done, mut batch, mut batcher) = (Vec::new(), Vec::new(), Batcher::new(policy));
+    for event in events {
+        if batcher.is_full() || !batcher.offer(&event) {
+            done.push(std::mem::take(&mut batch));
+            batcher = Batcher::new(policy);
+            assert!(batcher.offer(&event), "the first one always fits");
         }
+        batch.push(event.offset.0);
     }
-    assert!(waiting.is_empty());
-    push(batcher);
+    done.push(batch);
     done.retain(|batch| !batch.is_empty());
     done
 }
@@ -45,41 +41,27 @@ fn the_first_bound_reached_wins() {
         (policy(1, 1024), &[1, sized(5000), 1], &[&[0], &[1], &[2]]),
     ];
     for (policy, sizes, expected) in cases {
-        assert_eq!(batches(policy, sizes, 3), expected, "{policy:?} {sizes:?}");
+        assert_eq!(batches(policy, sizes), expected, "{policy:?} {sizes:?}");
     }
-}
-
-#[test]
-fn the_timer_starts_at_the_first_event() {
-    let mut batcher = Batcher::new(policy(9, 1024));
-    let start = Instant::now();
-    let after = |millis| start + Duration::from_millis(millis);
-    assert_eq!(batcher.wait(after(60_000)), None, "nothing waits while there is no event");
-    batcher.fill(&mut VecDeque::from([delivery(0, "a", None)]), after(60_000));
-    batcher.fill(&mut VecDeque::from([delivery(1, "b", None)]), after(60_400));
-    assert_eq!(batcher.wait(after(60_400)), Some(Duration::from_millis(600)));
-    assert_eq!(batcher.wait(after(70_000)), Some(Duration::ZERO));
 }
 
 #[test]
 fn keys_and_headers_count_towards_memory() {
     let mut large = delivery(0, "a", None);
     large.record.key = Some(vec![0; limits::BATCH_RECORD_BYTES_MAX / 2].into());
-    let mut waiting = VecDeque::from([large.clone(), large.clone(), large]);
     let mut batcher = Batcher::new(policy(9, 1024));
-    batcher.fill(&mut waiting, Instant::now());
+    assert!(batcher.offer(&large) && !batcher.offer(&large));
     assert!(batcher.is_full());
-    assert_eq!((batcher.into_events().len(), waiting.len()), (1, 2));
 }
 
 proptest! {
     #[test]
     fn batches_hold_every_event_once_in_order_within_their_bounds(
         max_events in 1u32..6, max_bytes in 1024u32..1400,
-        sizes in proptest::collection::vec(1usize..700, 0..40), chunk in 1usize..9,
+        sizes in proptest::collection::vec(1usize..700, 0..40),
     ) {
         let policy = policy(max_events, max_bytes);
-        let found = batches(policy, &sizes, chunk);
+        let found = batches(policy, &sizes);
         prop_assert_eq!(found.concat(), (0..sizes.len() as u64).collect::<Vec<_>>());
         let bytes = |at: &u64| delivery(*at, "id", Some(&vec![b'1'; sizes[*at as usize]])).body_bytes();
         for (at, batch) in found.iter().enumerate() {
@@ -91,14 +73,5 @@ proptest! {
                 prop_assert!(batch.len() == max_events as usize || total + bytes(&next[0]) > max_bytes as usize);
             }
         }
-    }
-
-    #[test]
-    fn how_events_were_fetched_changes_no_batch(
-        max_events in 1u32..6, sizes in proptest::collection::vec(1usize..700, 0..40),
-        one in 1usize..9, other in 1usize..9,
-    ) {
-        let policy = policy(max_events, 1024);
-        prop_assert_eq!(batches(policy, &sizes, one), batches(policy, &sizes, other));
     }
 }

@@ -12,20 +12,25 @@ fn answer(status: u16, body: &str) -> Answer {
 fn judge(answer: &Answer, output: bool) -> Outcome {
     let name = TopicName::parse("out").unwrap();
     let exists = |topic: &TopicName| topic.as_str() == "other";
-    let allowed = Allowed { output: &name, exists: &exists };
-    outcome(answer, output.then_some(&allowed), Timestamp::from_millis(784_111_777_000))
+    let allowed = Allowed { output: output.then_some(&name), exists: &exists };
+    outcome(answer, &allowed, Timestamp::from_millis(784_111_777_000))
 }
 
-/// `topic key value headers`, one line a record; or `reason: message`.
+/// `topic key value headers`, one line a record, then what is refused and done with events; or `reason: message`.
 fn shown(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Acknowledged(records) => {
+        Outcome::Acknowledged(results) => {
             let line = |record: &OutputRecord| {
                 let value = String::from_utf8_lossy(&record.value);
                 let headers: String = record.headers.iter().map(|(name, value)| format!(" {name}={value}")).collect();
                 format!("{} {} {value}{headers}", record.topic, record.key.as_deref().unwrap_or("-"))
             };
-            records.iter().map(line).collect::<Vec<_>>().join("\n")
+            let refused = results.refused.iter().map(|refused| {
+                let value = String::from_utf8_lossy(&refused.value);
+                format!("refused {} {value}: {}", refused.key.as_deref().unwrap_or("-"), refused.why)
+            });
+            let actions = results.actions.iter().map(|(id, action)| format!("{id}: {action:?}"));
+            results.records.iter().map(line).chain(refused).chain(actions).collect::<Vec<_>>().join("\n")
         }
         Outcome::Failed(failure) => format!("{}: {}", failure.reason.as_str(), failure.message),
     }
@@ -69,19 +74,18 @@ fn a_body_that_cannot_be_read_as_results_is_a_bad_response() {
     check(r#"{"records":[],"records":[]}"#, "badResponse: the body cannot be read as results: duplicate field");
     check(r#"{"records":[],"more":1}"#, "badResponse: the body cannot be read as results: unknown field `more`");
     check(r#"{"records":[{"value":1},{"key":"k"}]}"#, "badResponse: records/1: missing field `value`");
-    check(r#"{"records":[[null,null,1,null]]}"#, "badResponse: records/0: must be an object with a value");
+    check(r#"{"records":[[null,null,1,null]]}"#, "badResponse: records/0: must be an object");
     check(r#"{"records":[{"value":1,"kye":"k"}]}"#, "badResponse: records/0: unknown field `kye`");
     check(r#"{"records":[{"value":1,"key":5}]}"#, "badResponse: records/0: invalid type");
     check(r#"{"records":[{"value":1,"headers":{"a":5}}]}"#, "badResponse: records/0: invalid type");
     check(r#"{"records":[{"value":1,"headers":{"fpaas.batch":"x"}}]}"#, "badResponse: records/0: a header's name");
-    for topic in ["firehose", "system", "missing", "../x", ""] {
-        let body = format!(r#"{{"records":[{{"value":1,"topic":"{topic}"}}]}}"#);
-        check(&body, &format!("badResponse: records/0: topic \"{topic}\" is not a topic that results can go to"));
-        check(&format!(r#"[{{"value":1,"topic":"{topic}"}}]"#), "badResponse: topic");
-    }
-    check(r#"{"results":[{"id":"a","action":"retry"}]}"#, "badResponse: results in an answer is not supported yet");
-    check(r#"{"state":"ok"}"#, "badResponse: state in an answer is not supported yet");
-    check(r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#, "badResponse: batchItemFailures in an answer is not");
+    check(r#"{"state":"ok"}"#, "badResponse: state in an answer is refused: there are no buckets yet");
+    check(r#"{"results":[{"id":"a"}]}"#, "badResponse: results/0: missing field `action`");
+    check(r#"{"results":[{"id":"a","action":"again"}]}"#, "badResponse: results/0: unknown variant `again`");
+    check(r#"{"results":[{"id":"a","action":"ack","delay":1}]}"#, "badResponse: results/0: unknown field `delay`");
+    check(r#"{"results":["a"]}"#, "badResponse: results/0: must be an object");
+    check(r#"{"batchItemFailures":["a"]}"#, "badResponse: batchItemFailures/0: must be an object");
+    check(r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#, "badResponse: batchItemFailures/0: invalid type: null");
     check(&format!("[{}1]", "1,".repeat(20_000)), "badResponse: the body cannot be read as results: more than 20000");
     let bytes = Answer { body: Body::Whole(Bytes::from_static(b"\"\xff\"")), ..answer(200, "") };
     assert!(shown(&judge(&bytes, true)).starts_with("badResponse: the body is not JSON"));
@@ -90,10 +94,29 @@ fn a_body_that_cannot_be_read_as_results_is_a_bad_response() {
 }
 
 #[test]
+fn a_record_that_goes_nowhere_is_refused_and_the_rest_is_taken() {
+    for topic in ["firehose", "system", "missing", "../x", ""] {
+        let why = format!("topic {topic:?} is not a topic that results can go to");
+        let body = format!(r#"{{"records":[{{"value":1,"topic":"{topic}","key":"k"}},{{"value":2}}]}}"#);
+        check(&body, &format!("out - 2\nrefused k 1: {why}"));
+        check(&format!(r#"[{{"value":1,"topic":"{topic}"}}]"#), &format!("refused - 1: {why}"));
+    }
+}
+
+#[test]
+fn single_events_are_named() {
+    let actions = r#"{"results":[{"id":"a","action":"ack"},{"id":"b","action":"retry"},
+        {"id":"c","action":"retry","delayMs":1500},{"id":"d","action":"reject"}],"records":[{"value":1}]}"#;
+    check(actions, "out - 1\na: Ack\nb: Retry(None)\nc: Retry(Some(1.5s))\nd: Reject");
+    // As AWS Lambda answers.
+    check(r#"{"batchItemFailures":[{"itemIdentifier":"a"},{"itemIdentifier":"b"}]}"#, "a: Retry(None)\nb: Retry(None)");
+}
+
+#[test]
 fn a_result_is_taken_up_to_what_leaves_room_for_a_chained_subscription_and_messages_have_an_end() {
     let sized = |bytes: usize| shown(&judge(&answer(200, &format!("[\"{}\"]", "x".repeat(bytes))), true));
     assert!(sized(limits::SOURCE_RECORD_BYTES_MAX - 1000).starts_with("out - \"x"));
-    assert!(sized(limits::SOURCE_RECORD_BYTES_MAX).starts_with("badResponse: a record is larger than 8323072 bytes"));
+    assert!(sized(limits::SOURCE_RECORD_BYTES_MAX).ends_with("x\": the record is larger than 8323072 bytes"));
     let named = format!(r#"{{"records":[{{"value":1,"{}":1}}]}}"#, "x".repeat(1_000_000));
     assert_eq!(
         shown(&judge(&answer(200, &named), true)).len(),
@@ -110,11 +133,23 @@ fn deep_and_long_bodies_cost_no_more_than_their_size() {
 }
 
 #[test]
-fn without_an_output_every_2xx_acknowledges_whatever_its_body() {
-    for (status, body) in [(200, "<html>"), (201, ""), (204, ""), (299, "{\"results\":5}")] {
-        assert_eq!(judge(&answer(status, body), false), Outcome::Acknowledged(Vec::new()));
+fn without_an_output_a_2xx_acknowledges_and_only_an_object_that_says_what_to_do_is_read() {
+    let nothing = Outcome::Acknowledged(Results::default());
+    for body in ["<html>", "", "[1]", "5", "{\"likes\":3}", "{\"records\":[]}"] {
+        for status in [200, 201, 204, 299] {
+            assert_eq!(judge(&answer(status, body), false), nothing, "{body}");
+        }
     }
-    assert_eq!(judge(&answer(204, "<html>"), true), Outcome::Acknowledged(Vec::new()));
+    assert_eq!(judge(&answer(204, "<html>"), true), nothing);
+    assert_eq!(judge(&Answer { body: Body::TooLong, ..answer(200, "") }, false), nothing);
+    let check = |body, expected: &str| {
+        let found = shown(&judge(&answer(200, body), false));
+        assert!(found.starts_with(expected), "{found}");
+    };
+    check(r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#, "a: Retry(None)");
+    check(r#"{"results":5}"#, "badResponse: the body cannot be read as results");
+    check(r#"{"records":[{"topic":"other","value":1}]}"#, "other - 1");
+    check(r#"{"records":[{"value":1}]}"#, "refused - 1: the subscription has no output, and the record names no topic");
 }
 
 #[test]
@@ -191,8 +226,8 @@ proptest! {
 
     #[test]
     fn every_json_value_is_one_record_or_a_named_failure(body in "[\\[\\]{}\",:a1 ]{0,30}|\\{\"(records|state|value|key)\":[\\[\\]{}\"a1]{0,9}\\}") {
-        if let Outcome::Acknowledged(records) = judge(&answer(200, &body), true) {
-            for record in records {
+        if let Outcome::Acknowledged(results) = judge(&answer(200, &body), true) {
+            for record in results.records {
                 prop_assert!(serde_json::from_slice::<serde_json::Value>(&record.value).is_ok());
             }
         }

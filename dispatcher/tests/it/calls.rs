@@ -119,9 +119,15 @@ async fn results_go_to_other_topics_of_the_tenant_and_to_no_others() {
     let script = [ok(r#"[{"topic":"results","value":1}]"#), ok(r#"[{"topic":"firehose","value":2}]"#), ok("[3]")];
     let (mut world, receiver) = (World::open(folder.path()).await, Receiver::start(script).await);
     world.put(subscription(&receiver.url, &json!({"collector": {"maxEvents": 1}}))).await;
-    world.deliver(0..2).await;
+    world.deliver(0..3).await;
     let results = world.read(&world.results(), 2).await;
     assert_eq!(results.iter().map(|stored| text(&stored.record)).collect::<Vec<_>>(), ["1", "3"]);
-    assert_eq!(world.counters().bad_responses.get(), 1);
+    // The result that goes nowhere is kept, and its batch is done.
+    let dead = world.read(&world.dead_letters(), 1).await.remove(0).record;
+    assert_eq!((text(&dead).as_str(), dead.headers.get_str("fpaas.error.reason")), ("2", Some("output")));
+    assert!(dead.headers.get_str("fpaas.error.message").unwrap().contains("topic \"firehose\""));
+    let counters = world.counters();
     world.stop().await;
+    assert_eq!([&counters.dead_letters, &counters.results, &counters.failures].map(|of| of.get()), [1, 2, 0]);
+    assert_eq!(counters.acknowledged.get(), 3);
 }

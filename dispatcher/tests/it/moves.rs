@@ -60,7 +60,7 @@ async fn moved(world: &World, to: &str, since: u64, is_served: bool) {
 async fn a_frozen_batch_moves_and_is_called_again_with_the_same_id_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let mut receiver = Receiver::start([status(503), Reply::Echo]).await;
-    let patient = json!({"retry": {"initialBackoffMs": 3_600_000, "maxBackoffMs": 3_600_000}});
+    let patient = json!({"retry": {"initialBackoffMs": 1500, "maxBackoffMs": 1500}});
     let mut world = idle(folder.path()).await;
     let stop = world.shutdown.clone();
     let (old, new) = (dispatch_for(&world.context, ACME, &stop), dispatch_for(&world.context, FREE, &stop));
@@ -79,7 +79,7 @@ async fn a_frozen_batch_moves_and_is_called_again_with_the_same_id_and_bytes() {
     let lane = [world.lane(0)];
     let group = world.context.topics.group(&pool_of(FREE), Stage::Dispatcher);
     let position = world.log.positions(&group, &lane).await.unwrap().remove(0).unwrap();
-    assert_eq!(position.metadata, "node._free.dispatcher");
+    assert!(position.metadata.starts_with(b"node._free.dispatcher "), "{position:?}");
     world.shutdown.cancel();
     for ended in [old, new] {
         ended.await.unwrap().unwrap();
@@ -132,7 +132,7 @@ async fn check_results(world: &World, count: u32) {
 async fn what_is_handed_over_is_found_by_whoever_comes_later_and_no_lane_begins_before() {
     let folder = tempfile::tempdir().unwrap();
     let mut receiver = Receiver::start([status(503), Reply::Echo]).await;
-    let patient = json!({"retry": {"initialBackoffMs": 3_600_000, "maxBackoffMs": 3_600_000}});
+    let patient = json!({"retry": {"initialBackoffMs": 1500, "maxBackoffMs": 1500}});
     let mut world = idle(folder.path()).await;
     let old = dispatch_for(&world.context, ACME, &world.shutdown.clone());
     world.put(subscription(&receiver.url, &patient)).await;

@@ -11,7 +11,7 @@ use crate::support::{World, event, subscription, text};
 async fn a_frozen_batch_is_called_again_with_the_same_id_and_bytes_whatever_came_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut receiver = Receiver::start([status(503), Reply::Echo]).await;
-    let patient = json!({"retry": {"initialBackoffMs": 3_600_000, "maxBackoffMs": 3_600_000}});
+    let patient = json!({"retry": {"initialBackoffMs": 1500, "maxBackoffMs": 1500}});
     let mut world = World::open_with(folder.path(), |config| config.gap_every = Some(2)).await;
     world.put(subscription(&receiver.url, &patient)).await;
     world.deliver(0..3).await;
@@ -35,7 +35,7 @@ async fn a_batch_of_many_fetches_is_made_again_byte_by_byte() {
     let mut receiver = Receiver::start([status(503)]).await;
     let large = json!({
         "collector": {"maxEvents": 20, "maxBytes": 6_291_456, "maxWaitMs": 10_000},
-        "retry": {"initialBackoffMs": 3_600_000, "maxBackoffMs": 3_600_000},
+        "retry": {"initialBackoffMs": 1500, "maxBackoffMs": 1500},
     });
     let mut world = World::open_with(folder.path(), |config| config.gap_every = Some(4)).await;
     world.put(subscription(&receiver.url, &large)).await;

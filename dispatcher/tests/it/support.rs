@@ -68,6 +68,9 @@ pub(crate) fn subscription(url: &str, more: &Value) -> Subscription {
 
 fn merge(into: &mut Value, more: &Value) {
     let Value::Object(fields) = more else { return into.clone_from(more) };
+    if !into.is_object() {
+        *into = json!({});
+    }
     for (name, value) in fields {
         match value {
             Value::Null => drop(into.as_object_mut().unwrap().remove(name)),
@@ -116,7 +119,7 @@ impl World {
 
     /// Finishes what is frozen, until `stop` at the latest; the lanes that still have something.
     pub(crate) async fn drain(&self, reach: Reach, stop: &CancellationToken) -> Vec<TopicPartition> {
-        let config = Config { reach, version: "test".to_owned(), assigned: Arc::default() };
+        let config = Config { reach, version: "test".to_owned(), assigned: Arc::default(), outside: None };
         let drained = drain(self.context.clone(), PoolId::of_tenant(&tenant()), config, stop.clone());
         tokio::time::timeout(PATIENCE, drained).await.expect("it ends").unwrap()
     }
@@ -241,7 +244,7 @@ pub(crate) fn dispatch_for(
     pool: &str,
     shutdown: &CancellationToken,
 ) -> JoinHandle<Result<(), Error>> {
-    let config = Config { reach: Reach::Dev, version: "test".to_owned(), assigned: Arc::default() };
+    let config = Config { reach: Reach::Dev, version: "test".to_owned(), assigned: Arc::default(), outside: None };
     tokio::spawn(run(context.clone(), pool_of(pool), config, shutdown.clone()))
 }
 

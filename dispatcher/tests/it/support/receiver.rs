@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,6 +28,8 @@ pub(crate) enum Reply {
     CutBody,
     /// Never answers.
     Hang,
+    /// [`Reply::Echo`], after so long.
+    Late(Duration),
 }
 
 /// `200` with `body`.
@@ -62,6 +65,9 @@ impl Request {
 
 type Script = Arc<Mutex<VecDeque<Reply>>>;
 
+/// What it does once its script is done.
+type Decide = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
+
 pub(crate) struct Receiver {
     pub(crate) url: String,
     script: Script,
@@ -78,11 +84,23 @@ impl Drop for Receiver {
 impl Receiver {
     /// Does what `script` says, one after the other, then echoes.
     pub(crate) async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
+        Self::with(script, |_| Reply::Echo).await
+    }
+
+    /// Does what `decide` says of each request.
+    pub(crate) async fn answering(decide: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::with([], decide).await
+    }
+
+    async fn with(
+        script: impl IntoIterator<Item = Reply>,
+        decide: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?token=secret", listener.local_addr().unwrap());
         let script: Script = Arc::new(Mutex::new(script.into_iter().collect()));
         let (sender, requests) = mpsc::channel(10_000);
-        let task = tokio::spawn(accept(listener, Arc::clone(&script), sender));
+        let task = tokio::spawn(accept(listener, Arc::clone(&script), Arc::new(decide), sender));
         Self { url, script, requests, task }
     }
 
@@ -100,26 +118,36 @@ impl Receiver {
     }
 }
 
-async fn accept(listener: TcpListener, script: Script, sender: mpsc::Sender<Request>) {
+async fn accept(listener: TcpListener, script: Script, decide: Decide, sender: mpsc::Sender<Request>) {
     for connection in 0.. {
         let (stream, _) = listener.accept().await.unwrap();
-        let (script, sender) = (Arc::clone(&script), sender.clone());
-        tokio::spawn(async move { serve(stream, connection, &script, &sender).await });
+        let (script, decide, sender) = (Arc::clone(&script), Arc::clone(&decide), sender.clone());
+        tokio::spawn(async move { serve(stream, connection, (&script, &decide), &sender).await });
     }
 }
 
 /// Ends with the connection, whoever closes it.
-async fn serve(mut stream: TcpStream, connection: u64, script: &Script, sender: &mpsc::Sender<Request>) -> Option<()> {
+async fn serve(
+    mut stream: TcpStream,
+    connection: u64,
+    (script, decide): (&Script, &Decide),
+    sender: &mpsc::Sender<Request>,
+) -> Option<()> {
     let mut buffer = Vec::new();
     loop {
         let mut request = read(&mut stream, &mut buffer).await?;
         request.connection = connection;
-        let reply = script.lock().unwrap().pop_front().unwrap_or(Reply::Echo);
+        let scripted = script.lock().unwrap().pop_front();
+        let reply = scripted.unwrap_or_else(|| decide(&request));
         let echo = echo(&request);
         sender.try_send(request).ok()?;
         let (status, headers, body) = match reply {
             Reply::Answer { status, headers, body } => (status, headers, body),
             Reply::Echo => (200, "", echo),
+            Reply::Late(wait) => {
+                tokio::time::sleep(wait).await;
+                (200, "", echo)
+            }
             Reply::Cut => return None,
             Reply::CutBody => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"records\":").await.ok()?;

@@ -1,0 +1,373 @@
+//! The calls of one lane: which batch is called when, and what an answer makes of it.
+//!
+//! URL, secret, headers, timeout and retry policy are those of the current revision at each attempt; id and body are the
+//! batch's. HTTP happens outside of every transaction. Does not own what follows ([`crate::settle`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fpaas_core::subscription::{Ordering as Order, Webhook};
+use fpaas_core::{Message, Offset, Timestamp, TopicName};
+use fpaas_state::SubscriptionEntry;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::body::Delivery;
+use crate::client::Call;
+use crate::endpoint::breaker::Change;
+use crate::endpoint::{Endpoint, Health, Turn};
+use crate::error::{Error, Halt, Step};
+use crate::freeze::Batch;
+use crate::lane::Lane;
+use crate::request::{self, Attempt};
+use crate::response::{self, Action, Allowed, Answer, Failure, Outcome, Reason, Results};
+use crate::set::{Phase, Retries};
+use crate::settle::{self, Case, Verdict};
+use crate::site::Site;
+use crate::throttle::Throttle;
+use crate::window::Window;
+
+/// See the module's head. No call is detached: dropping this ends them.
+pub(crate) struct Calls {
+    site: Arc<Site>,
+    tasks: JoinSet<Ended>,
+    endpoint: Option<Arc<Endpoint>>,
+    turn: Waiting,
+    throttle: Throttle,
+    /// A call came to an answer: a connection may have been kept, and may be stale by now.
+    warm: Arc<AtomicBool>,
+    /// What the calls look like now: another one may go better.
+    current: Option<Arc<SubscriptionEntry>>,
+}
+
+/// Leave to make the next call.
+#[derive(Default)]
+enum Waiting {
+    #[default]
+    Nothing,
+    /// It is asked for, as the lane's first call or as one more.
+    For(bool, BoxFuture<'static, Turn>),
+    Granted(Turn),
+}
+
+/// A call that is over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Of which batch.
+    pub(crate) first: Offset,
+    batch: Arc<Batch>,
+    /// Which attempt it was, from 1.
+    attempt: u32,
+    answer: Result<Answer, Failure>,
+    turn: Turn,
+}
+
+/// What a lane waits for here.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Ended(Box<Ended>),
+    /// Leave is given.
+    MayCall,
+    Failed(Error),
+}
+
+impl Calls {
+    /// None under way.
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        Self {
+            site,
+            tasks: JoinSet::new(),
+            endpoint: None,
+            turn: Waiting::Nothing,
+            throttle: Throttle::default(),
+            warm: Arc::default(),
+            current: None,
+        }
+    }
+
+    /// True where none is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// When the next one may be made, where it waits for nothing else.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.throttle.wait(Instant::now())
+    }
+
+    /// How many batches may be under way so that none waits for nothing.
+    pub(crate) fn worthwhile(&self) -> usize {
+        match &self.endpoint {
+            Some(endpoint) if !endpoint.rests() => endpoint.worthwhile(),
+            _ => 1,
+        }
+    }
+
+    /// Calls are made as `entry` says from here on. True where one may go better than before.
+    pub(crate) fn follow(&mut self, entry: &Arc<SubscriptionEntry>) -> bool {
+        let old = self.current.replace(Arc::clone(entry));
+        let url = |entry: &SubscriptionEntry| entry.config.webhook().map(|webhook| webhook.url.clone());
+        let url_of = url(entry);
+        if old.as_ref().and_then(|old| url(old)) != url_of || self.endpoint.is_none() {
+            self.turn = Waiting::Nothing;
+            self.endpoint = url_of.map(|url| self.site.shared.endpoints.of(&entry.tenant, &url));
+        }
+        old.is_some_and(|old| {
+            old.config.processor != entry.config.processor
+                || old.active_since != entry.active_since
+                || old.secret != entry.secret
+        })
+    }
+
+    /// What is next: waits for ever where nothing is under way.
+    pub(crate) async fn next(&mut self) -> Event {
+        let Self { tasks, turn, .. } = self;
+        tokio::select! {
+            biased;
+            Some(joined) = tasks.join_next() => match joined {
+                Ok(ended) => Event::Ended(Box::new(ended)),
+                Err(panicked) => Event::Failed(panicked.into()),
+            },
+            granted = granted(turn) => {
+                *turn = Waiting::Granted(granted);
+                Event::MayCall
+            }
+        }
+    }
+
+    /// Leave for one call; asks for it where there is none yet.
+    fn take_turn(&mut self) -> Option<Turn> {
+        let first = self.tasks.is_empty();
+        match std::mem::take(&mut self.turn) {
+            Waiting::Granted(turn) => return Some(turn),
+            // The first one waits for nobody.
+            Waiting::For(false, _) if first => {}
+            waiting @ Waiting::For(..) => {
+                self.turn = waiting;
+                return None;
+            }
+            Waiting::Nothing => {}
+        }
+        let endpoint = Arc::clone(self.endpoint.as_ref()?);
+        self.turn = Waiting::For(first, Box::pin(endpoint.turn(first)));
+        None
+    }
+
+    fn begin(&mut self, entry: &SubscriptionEntry, webhook: &Webhook, batch: &Arc<Batch>, attempt: u32, turn: Turn) {
+        let now = Instant::now();
+        self.throttle.note(now, batch.events.len(), entry.config.throttle.events_per_second, entry.config.lanes);
+        let request = Request {
+            site: Arc::clone(&self.site),
+            webhook: webhook.clone(),
+            wants_body: entry.config.output.is_some(),
+            batch: Arc::clone(batch),
+            warm: Arc::clone(&self.warm),
+        };
+        let batch = Arc::clone(batch);
+        self.tasks.spawn(async move {
+            let (answer, attempt) = request.answer(attempt).await;
+            Ended { first: batch.first, batch, attempt, answer, turn }
+        });
+    }
+
+    /// What follows from a call that is over.
+    pub(crate) fn judge(&self, ended: Ended, window: &Window) -> Step<Verdict> {
+        let Ended { first, batch, attempt, answer, turn } = ended;
+        let (site, entry) = (&self.site, self.site.current());
+        let now = site.shared.context.clock.now();
+        let outcome = match &answer {
+            Ok(answer) => judged(site, &entry, &batch.events, answer, now),
+            Err(failure) => Judged::Failed(failure.clone()),
+        };
+        self.note_health(turn.over(health(&outcome)));
+        let set = window.sets().find(|set| set.first == first);
+        let before = set.map(|set| set.retries).unwrap_or_default();
+        let by_key =
+            entry.config.ordering == Order::Key && matches!(&outcome, Judged::Answered(_, of) if !of.is_empty());
+        let keys = if by_key { same_keys(&batch.events) } else { Vec::new() };
+        let case = Case {
+            events: batch.events.len(),
+            keys: &keys,
+            retries: Retries { attempts: attempt, ..before },
+            policy: &entry.config.retry,
+            ordering: entry.config.ordering,
+            // What it stood still for is no time of the endpoint's.
+            elapsed: now.since(batch.row.frozen_at.max(entry.active_since)),
+            now,
+            jitter: site.shared.client.random(),
+        };
+        match outcome {
+            Judged::Answered(results, actions) => {
+                let records = Message::new(format_args!("{} records", results.records.len()));
+                site.note_outcome(answer.ok().map(|answer| answer.status), "acknowledged", records, attempt);
+                Ok(settle::answered(case, results, &actions))
+            }
+            Judged::Failed(failure) => {
+                site.note_failure(&failure, attempt);
+                if site.shared.draining && failure.reason == Reason::Address {
+                    // Who drains may permit less than whoever froze it: that is no reason to give up on it.
+                    let why = format!("its endpoint may not be called from here: {}", failure.message);
+                    return Err(Halt::Stuck(why.into()));
+                }
+                Ok(settle::failed(case, failure))
+            }
+        }
+    }
+
+    fn note_health(&self, change: Option<Change>) {
+        let lane = &self.site.at;
+        match change {
+            Some(Change::Opened) => warn!(%lane, "the endpoint does nothing but fail: it is let rest"),
+            Some(Change::Closed) => info!(%lane, "the endpoint answers again"),
+            Some(Change::StaysOpen) | None => {}
+        }
+    }
+}
+
+async fn granted(turn: &mut Waiting) -> Turn {
+    match turn {
+        Waiting::For(_, granted) => granted.await,
+        Waiting::Nothing | Waiting::Granted(_) => std::future::pending().await,
+    }
+}
+
+impl Lane {
+    /// Calls with what may be called, as far as the endpoint and the throttle let it.
+    pub(crate) fn call(&mut self, entry: &Arc<SubscriptionEntry>, now: Instant) -> Step<()> {
+        self.calls.follow(entry);
+        let Some(webhook) = entry.config.webhook() else {
+            return Err(Halt::Stuck("the subscription has no webhook".into()));
+        };
+        loop {
+            if self.calls.throttle.wait(now).is_some() {
+                return Ok(());
+            }
+            let Some(first) = self.window.callable(entry.config.ordering) else { return Ok(()) };
+            let Some(turn) = self.calls.take_turn() else { return Ok(()) };
+            let Some(set) = self.window.set_mut(first) else { return Ok(()) };
+            let batch = match &set.batch {
+                Some(batch) => Arc::clone(batch),
+                None => Arc::new(self.site.thaw(set)?),
+            };
+            set.batch = Some(Arc::clone(&batch));
+            set.phase = Phase::Calling;
+            self.calls.begin(entry, webhook, &batch, set.retries.attempts.saturating_add(1), turn);
+        }
+    }
+}
+
+/// One attempt, in a task of its own.
+struct Request {
+    site: Arc<Site>,
+    webhook: Webhook,
+    wants_body: bool,
+    batch: Arc<Batch>,
+    warm: Arc<AtomicBool>,
+}
+
+impl Request {
+    /// The answer, and which attempt brought it.
+    async fn answer(&self, attempt: u32) -> (Result<Answer, Failure>, u32) {
+        let answer = self.call(attempt).await;
+        let stale = matches!(&answer, Err(failure) if failure.reason == Reason::Cut);
+        if stale && self.warm.swap(false, Ordering::Relaxed) {
+            // The connection was kept from an earlier call and may have been stale: one try on a new one.
+            if let Err(failure) = &answer {
+                self.site.note_failure(failure, attempt);
+            }
+            let attempt = attempt.saturating_add(1);
+            return (self.call(attempt).await, attempt);
+        }
+        (answer, attempt)
+    }
+
+    async fn call(&self, attempt: u32) -> Result<Answer, Failure> {
+        let (site, batch) = (&self.site, &self.batch);
+        site.counters.calls.add(1);
+        let (entry, now) = (site.current(), site.shared.context.clock.now());
+        let headers = {
+            let attempt = Attempt {
+                subscription: &entry.id,
+                batch: &batch.id,
+                body: &batch.body,
+                events: batch.events.len(),
+                number: attempt,
+                timestamp: now.as_millis().div_euclid(1000),
+                version: &site.shared.version,
+            };
+            request::headers(&attempt, &self.webhook, entry.secrets(now))
+        };
+        drop(entry);
+        let call = Call {
+            url: &self.webhook.url,
+            headers,
+            body: batch.body.clone(),
+            timeout: Duration::from_millis(self.webhook.timeout_ms),
+            wants_body: self.wants_body,
+        };
+        let answer = site.shared.client.call(call).await;
+        if answer.is_ok() {
+            self.warm.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+}
+
+/// How a call ended, its events named by where they stand in their batch.
+enum Judged {
+    Answered(Results, Vec<(usize, Action)>),
+    Failed(Failure),
+}
+
+fn judged(site: &Site, entry: &Arc<SubscriptionEntry>, events: &[Delivery], answer: &Answer, now: Timestamp) -> Judged {
+    let view = site.shared.context.control.view();
+    let source = &entry.config.source.topic;
+    let exists = |topic: &TopicName| response::may_receive(topic, source) && view.topic(&entry.tenant, topic).is_some();
+    let output = entry.config.output.as_ref().map(|output| &output.topic);
+    match response::outcome(answer, &Allowed { output, exists: &exists }, now) {
+        Outcome::Acknowledged(mut results) => match named(events, std::mem::take(&mut results.actions)) {
+            Ok(actions) => Judged::Answered(results, actions),
+            Err(id) => Judged::Failed(response::no_such_event(answer.status, &id)),
+        },
+        Outcome::Failed(failure) => Judged::Failed(failure),
+    }
+}
+
+/// For each event the first that has its key.
+fn same_keys(events: &[Delivery]) -> Vec<usize> {
+    let mut firsts = HashMap::new();
+    let first = |(index, event): (usize, &Delivery)| {
+        event.record.key.as_ref().map_or(index, |key| *firsts.entry(key.clone()).or_insert(index))
+    };
+    events.iter().enumerate().map(first).collect()
+}
+
+/// Which events an answer names; of several things said of one, the last counts. The first id that is none of them.
+fn named(events: &[Delivery], actions: Vec<(String, Action)>) -> Result<Vec<(usize, Action)>, String> {
+    if actions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, event) in events.iter().enumerate() {
+        places.entry(event.id()).or_default().push(index);
+    }
+    let mut found = std::collections::BTreeMap::new();
+    for (id, action) in actions {
+        let indices = places.get(&id).ok_or(id)?;
+        found.extend(indices.iter().map(|index| (*index, action)));
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn health(outcome: &Judged) -> Health {
+    match outcome {
+        Judged::Answered(..) => Health::Good,
+        Judged::Failed(failure) if failure.reason == Reason::Timeout => Health::Overloaded,
+        Judged::Failed(failure) if matches!(failure.status, Some(429 | 503)) => Health::Overloaded,
+        Judged::Failed(_) => Health::Failed,
+    }
+}

@@ -1,0 +1,301 @@
+//! One seed: a subscription, its events over time, an endpoint's moods, crashes, a log that fails.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fpaas_core::subscription::{Secret, Subscription};
+use fpaas_core::topics::{Stage, Topics};
+use fpaas_core::{Clock, HeadersBuilder, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
+use fpaas_dispatcher::{Config, Reach, run as dispatch};
+use fpaas_log::{Record, Transaction};
+use fpaas_state::{Board, Change, Command, Context, Control};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::endpoint::{Endpoint, MOODS, Mood};
+use crate::memory::Memory;
+use crate::oracle;
+use crate::random::Random;
+
+/// What happened over all seeds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) events: usize,
+    pub(crate) calls: usize,
+    pub(crate) repeats: usize,
+    pub(crate) acknowledged: usize,
+    pub(crate) letters: usize,
+    pub(crate) dropped: usize,
+    pub(crate) crashes: usize,
+    pub(crate) parked: usize,
+    pub(crate) leftovers: usize,
+    pub(crate) most_at_once: usize,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.calls += other.calls;
+        self.repeats += other.repeats;
+        self.acknowledged += other.acknowledged;
+        self.letters += other.letters;
+        self.dropped += other.dropped;
+        self.crashes += other.crashes;
+        self.parked += other.parked;
+        self.leftovers += other.leftovers;
+        self.most_at_once = self.most_at_once.max(other.most_at_once);
+    }
+
+    pub(crate) fn is_varied(&self) -> bool {
+        let each =
+            [self.repeats, self.acknowledged, self.letters, self.dropped, self.crashes, self.parked, self.leftovers];
+        each.iter().all(|count| *count > 10) && self.most_at_once > 3
+    }
+}
+
+#[derive(Debug)]
+struct VirtualClock(Instant);
+
+impl Clock for VirtualClock {
+    fn now_micros(&self) -> i64 {
+        1_700_000_000_000_000 + i64::try_from(self.0.elapsed().as_micros()).unwrap()
+    }
+}
+
+pub(crate) struct Plan {
+    pub(crate) settings: Value,
+    pub(crate) ordering: &'static str,
+    pub(crate) drops: bool,
+    pub(crate) lanes: u32,
+    pub(crate) keys: u64,
+    pub(crate) events: u64,
+}
+
+impl Plan {
+    fn of(random: &mut Random) -> Self {
+        let ordering = random.pick(&["key", "key", "key", "partition", "none"]);
+        let exhausted = *random.pick(&["deadLetter", "deadLetter", "deadLetter", "drop", "block"]);
+        let lanes = 1 + u32::try_from(random.below(3)).unwrap();
+        let initial = 50 + random.below(2000);
+        let settings = json!({
+            "ordering": ordering, "lanes": lanes,
+            "collector": {"maxEvents": 1 + random.below(8), "maxWaitMs": random.below(200)},
+            "processor": {"webhook": {"url": "http://simulated.example/", "timeoutMs": 1000 + random.below(5000)}},
+            "output": {"topic": "results"},
+            "retry": {
+                "initialBackoffMs": initial, "maxBackoffMs": initial + random.below(20_000),
+                "maxElapsedMs": random.below(400_000), "onExhausted": exhausted,
+                "onFailure": *random.pick(&["retry", "retry", "bisect"]),
+            },
+            "throttle": {"eventsPerSecond": if random.one_in(5) { json!(1 + random.below(50)) } else { Value::Null }},
+        });
+        let (keys, events) = (1 + random.below(8), 10 + random.below(90));
+        Self { settings, ordering, drops: exhausted == "drop", lanes, keys, events }
+    }
+}
+
+pub(crate) struct World {
+    seed: u64,
+    pub(crate) plan: Plan,
+    pub(crate) log: Memory,
+    pub(crate) topics: Topics,
+    pub(crate) endpoint: Arc<Endpoint>,
+    context: Context,
+    dispatcher: JoinHandle<fpaas_dispatcher::Result<()>>,
+    shutdown: CancellationToken,
+    /// Each lane's events in order, with their keys.
+    pub(crate) sent: BTreeMap<u32, Vec<(String, Option<String>)>>,
+    pub(crate) tally: Tally,
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+fn id() -> SubscriptionId {
+    SubscriptionId::parse("likes").unwrap()
+}
+
+/// One seed.
+pub(crate) fn run(seed: u64) -> Tally {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async move {
+        let mut random = Random::new(seed);
+        let mut world = World::new(seed, &mut random).await;
+        world.live(&mut random).await;
+        world.settle().await;
+        oracle::check(seed, &mut world);
+        world.tally
+    })
+}
+
+impl World {
+    async fn new(seed: u64, random: &mut Random) -> Self {
+        let (plan, log, topics) = (Plan::of(random), Memory::new(), Topics::default());
+        let control = Control::open(Arc::new(log.clone()), topics.clone(), "node").await.unwrap();
+        let context = Context {
+            log: Arc::new(log.clone()),
+            topics: topics.clone(),
+            control: Arc::clone(&control),
+            board: Arc::new(Board::default()),
+            clock: Arc::new(VirtualClock(Instant::now())),
+            node: "node".into(),
+        };
+        let shutdown = CancellationToken::new();
+        let (stop, followed) = (shutdown.clone(), Arc::clone(&control));
+        let (ready, restored) = oneshot::channel();
+        tokio::spawn(async move {
+            let follower = followed.restore().await.unwrap();
+            ready.send(()).unwrap();
+            follower.follow(&stop).await.unwrap();
+        });
+        restored.await.unwrap();
+        let subscription: Subscription = serde_json::from_value(plan.settings.clone()).unwrap();
+        assert_eq!(subscription.violations(true), Vec::new());
+        let secret = Secret::from_bytes(&[9; 24]).unwrap();
+        let change = Change::PutSubscription { id: id(), subscription, secret, starts: Vec::new() };
+        control.submit(Command::new("put".to_owned(), context.clock.now(), tenant(), change)).await.unwrap();
+        let endpoint = Endpoint::new(Random::new(random.next()));
+        let dispatcher = start(&context, &endpoint);
+        Self {
+            seed,
+            plan,
+            log,
+            topics,
+            endpoint,
+            context,
+            dispatcher,
+            shutdown,
+            sent: BTreeMap::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Events come, the endpoint changes its mind, the dispatcher dies.
+    async fn live(&mut self, random: &mut Random) {
+        let mut made = 0;
+        while made < self.plan.events {
+            let burst = (1 + random.below(20)).min(self.plan.events - made);
+            self.append(made..made + burst, random);
+            made += burst;
+            if random.one_in(2) {
+                self.endpoint.feel(*random.pick(&MOODS));
+            }
+            if random.one_in(3) {
+                self.log.fail(random.one_in(2).then(|| Random::new(random.next())));
+            }
+            sleep(Duration::from_millis(random.below(4000))).await;
+            if random.one_in(6) {
+                self.crash().await;
+            }
+            self.note_parked();
+        }
+        for _ in 0..random.below(4) {
+            self.endpoint.feel(*random.pick(&MOODS));
+            sleep(Duration::from_millis(random.below(60_000))).await;
+            self.note_parked();
+            if random.one_in(3) {
+                self.crash().await;
+            }
+        }
+    }
+
+    /// All is well from here on: everything that can end does.
+    async fn settle(&mut self) {
+        self.endpoint.feel(Mood::Good);
+        self.log.fail(None);
+        let group = self.topics.group(&PoolId::of_tenant(&tenant()), Stage::Dispatcher);
+        for _ in 0..200 {
+            sleep(Duration::from_secs(60)).await;
+            let done = |lane: u32| {
+                let at = self.lane(lane);
+                self.log.position(&group, &at).is_some_and(|position| position.offset >= self.log.end(&at))
+            };
+            if (0..self.plan.lanes).all(done) && self.rows().is_empty() {
+                self.shutdown.cancel();
+                return;
+            }
+        }
+        panic!(
+            "seed {}: it does not end: {:?}\n{:?}\n{:?}",
+            self.seed,
+            self.plan.settings,
+            self.rows(),
+            self.endpoint.seen.lock().unwrap().last()
+        );
+    }
+
+    /// The process dies: nothing that is under way goes on.
+    async fn crash(&mut self) {
+        self.dispatcher.abort();
+        match (&mut self.dispatcher).await {
+            Err(error) if error.is_cancelled() => {}
+            ended => panic!("seed {}: the dispatcher ended by itself: {ended:?}", self.seed),
+        }
+        self.endpoint.next_life();
+        self.tally.crashes += 1;
+        self.dispatcher = start(&self.context, &self.endpoint);
+    }
+
+    fn note_parked(&mut self) {
+        self.tally.parked += self.rows().iter().filter(|key| key.starts_with("parked/")).count();
+    }
+
+    pub(crate) fn lane(&self, lane: u32) -> TopicPartition {
+        let view = self.context.control.view();
+        let incarnation = view.subscription(&tenant(), &id()).unwrap().incarnation;
+        TopicPartition::new(self.topics.deliveries(&tenant(), &id(), incarnation), lane)
+    }
+
+    pub(crate) fn dead_letters(&self, lane: u32) -> TopicPartition {
+        let view = self.context.control.view();
+        let incarnation = view.subscription(&tenant(), &id()).unwrap().incarnation;
+        TopicPartition::new(self.topics.dead_letters(&tenant(), &id(), incarnation), lane)
+    }
+
+    pub(crate) fn results(&self) -> TopicPartition {
+        TopicPartition::new(self.topics.of_tenant(&tenant(), &TopicName::parse("results").unwrap()), 0)
+    }
+
+    /// The keys of the lanes' rows, without those that stay.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        let tables = self.topics.tables(&PoolId::of_tenant(&tenant()), Stage::Dispatcher);
+        let partitions =
+            (0..fpaas_core::partition::SLOTS).map(|slot| TopicPartition::new(tables.as_str(), u32::from(slot)));
+        let rows = partitions.flat_map(|at| self.log.records(&at)).filter(|stored| stored.record.value.is_some());
+        let keys = rows.map(|stored| String::from_utf8(stored.record.key.unwrap().to_vec()).unwrap());
+        keys.filter(|key| !key.starts_with("started/")).collect()
+    }
+
+    fn append(&mut self, numbers: std::ops::Range<u64>, random: &mut Random) {
+        let mut transaction = Transaction::new();
+        for number in numbers {
+            let key = random.below(self.plan.keys);
+            let keyless = random.one_in(12);
+            let record = Record {
+                key: (!keyless).then(|| format!("k{key}").into()),
+                value: Some(
+                    json!({"key": if keyless { Value::Null } else { json!(key) }, "n": number}).to_string().into(),
+                ),
+                headers: HeadersBuilder::new().with("id", format!("e{number}")).build(),
+                timestamp: Timestamp::from_millis(1),
+            };
+            let lane = if keyless { number } else { key } % u64::from(self.plan.lanes);
+            let lane = u32::try_from(lane).unwrap();
+            let sent = (format!("e{number}"), (!keyless).then(|| format!("k{key}")));
+            self.sent.entry(lane).or_default().push(sent);
+            transaction.append(self.lane(lane), record);
+        }
+        self.log.commit_now(&transaction);
+    }
+}
+
+fn start(context: &Context, endpoint: &Arc<Endpoint>) -> JoinHandle<fpaas_dispatcher::Result<()>> {
+    let outside = Some(Arc::clone(endpoint) as Arc<dyn fpaas_dispatcher::Outside>);
+    let config = Config { reach: Reach::Dev, version: "test".to_owned(), assigned: Arc::default(), outside };
+    tokio::spawn(dispatch(context.clone(), PoolId::of_tenant(&tenant()), config, CancellationToken::new()))
+}
