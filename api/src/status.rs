@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use fpaas_core::{Message, Offset, Timestamp, TopicName, TopicPartition, rfc3339};
+use fpaas_core::{Message, Offset, Timestamp, TopicName, TopicPartition, rfc3339, subscription};
 use fpaas_log::FetchBounds;
-use fpaas_state::{Context, Fares, LastOutcome, SubscriptionEntry, View};
+use fpaas_state::{Context, Disabled, Fares, LastOutcome, SubscriptionEntry, View};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -20,6 +20,9 @@ use sentence::Facts;
 
 /// Why a paused one does not move, and what to do.
 const PAUSED: &str = "it is paused; it goes on where it stands once it is resumed";
+
+/// The same of one whose endpoint is called no more.
+const DISABLED: &str = "its endpoint is not called; mend it, then resume: it goes on where it stands";
 
 /// The answer.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -50,6 +53,7 @@ pub(crate) struct Status {
 pub(crate) enum State {
     Active,
     Paused,
+    Disabled,
     Stopped,
 }
 
@@ -144,6 +148,7 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
     let unmade = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned);
     let reason = unmade.or_else(|| fares.stopped.clone());
     let (state, reason) = match reason {
+        _ if entry.config.state == subscription::State::Disabled => (State::Disabled, Some(why_disabled(&entry))),
         None if entry.config.is_paused() => (State::Paused, Some(PAUSED.to_owned())),
         Some(reason) if entry.config.is_paused() => (State::Paused, Some(format!("{PAUSED}; besides, {reason}"))),
         Some(reason) => (State::Stopped, Some(reason)),
@@ -178,6 +183,11 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         counters: counts(&fares),
         last_outcome: fares.last.map(outcome),
     }))
+}
+
+fn why_disabled(entry: &SubscriptionEntry) -> String {
+    let Some(Disabled { since, why }) = &entry.disabled else { return DISABLED.to_owned() };
+    format!("disabled since {}: {why}; {DISABLED}", rfc3339::format(*since))
 }
 
 /// When the oldest event came that waits in a lane. Each lane's first record is the oldest there is of it.

@@ -229,6 +229,8 @@ pub const BREAKER_CALLS_MIN: u32 = 10;
 pub const BREAKER_FAILURES_PERCENT: u32 = 70;
 pub const BREAKER_WINDOW: Duration = Duration::from_secs(300);
 pub const BREAKER_OPEN: Duration = Duration::from_secs(30);
+/// An endpoint that did nothing but fail for so long is disabled.
+pub const DISABLE_AFTER: Duration = Duration::from_secs(120 * 3600);
 /// `throttle.eventsPerSecond`.
 pub const THROTTLE_EVENTS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 /// `collector.maxWaitMs`.

@@ -91,7 +91,7 @@ impl Subscription {
 
     /// True while it is to stand still.
     pub fn is_paused(&self) -> bool {
-        self.state == State::Paused
+        self.state != State::Active
     }
 
     /// What is wrong with it, all of it at once. `allow_http` is true in dev.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fpaas_core::subscription::{Ordering as Order, Webhook};
-use fpaas_core::{Message, Offset, Timestamp, TopicName};
+use fpaas_core::{Message, Offset, Timestamp, TopicName, limits};
 use fpaas_state::SubscriptionEntry;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
@@ -65,6 +65,18 @@ pub(crate) struct Ended {
     answer: Result<Answer, Failure>,
     turn: Turn,
 }
+
+/// What follows from a call.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// It was acknowledged, whatever was said of single events.
+    pub(crate) good: bool,
+    /// Why its endpoint is to be called no more, where it said so.
+    pub(crate) gone: Option<Message>,
+}
+
+const GONE: &str = "its endpoint says that it is no more";
 
 /// What a lane waits for here.
 #[derive(Debug)]
@@ -175,7 +187,7 @@ impl Calls {
     }
 
     /// What follows from a call that is over.
-    pub(crate) fn judge(&self, ended: Ended, window: &Window) -> Step<Verdict> {
+    pub(crate) fn judge(&self, ended: Ended, window: &Window) -> Step<Judgement> {
         let Ended { first, batch, attempt, answer, turn } = ended;
         let (site, entry) = (&self.site, self.site.current());
         let now = site.shared.context.clock.now();
@@ -200,11 +212,13 @@ impl Calls {
             now,
             jitter: site.shared.client.random(),
         };
-        match outcome {
+        let good = matches!(outcome, Judged::Answered(..));
+        let mut gone = answer.as_ref().ok().filter(|answer| answer.disables()).map(|_| Message::from(GONE));
+        let verdict = match outcome {
             Judged::Answered(results, actions) => {
                 let records = Message::new(format_args!("{} records", results.records.len()));
                 site.note_outcome(answer.ok().map(|answer| answer.status), "acknowledged", records, attempt);
-                Ok(settle::answered(case, results, &actions))
+                settle::answered(case, results, &actions)
             }
             Judged::Failed(failure) => {
                 site.note_failure(&failure, attempt);
@@ -213,9 +227,21 @@ impl Calls {
                     let why = format!("its endpoint may not be called from here: {}", failure.message);
                     return Err(Halt::Stuck(why.into()));
                 }
-                Ok(settle::failed(case, failure))
+                if failure.reason == Reason::Gone {
+                    // Its batch waits for whoever mends it.
+                    gone = Some(Message::new(format_args!("{GONE}: {}", failure.message)));
+                    Verdict::Again(limits::RETRY_AFTER_MAX, case.retries)
+                } else {
+                    settle::failed(case, failure)
+                }
             }
-        }
+        };
+        Ok(Judgement { verdict, good, gone })
+    }
+
+    /// True where another lane's calls went well not long ago.
+    pub(crate) fn was_good_lately(&self) -> bool {
+        self.endpoint.as_ref().is_some_and(|endpoint| endpoint.was_good_lately())
     }
 
     fn note_health(&self, change: Option<Change>) {

@@ -39,6 +39,7 @@ struct State {
     /// Permits that were ever added and not taken away.
     permits: usize,
     calls: usize,
+    last_good: Option<Instant>,
 }
 
 /// How a call ended, for its endpoint.
@@ -81,7 +82,8 @@ impl Endpoints {
 
 impl Endpoint {
     fn new() -> Self {
-        let state = State { limiter: Limiter::default(), breaker: Breaker::default(), permits: 0, calls: 0 };
+        let state =
+            State { limiter: Limiter::default(), breaker: Breaker::default(), permits: 0, calls: 0, last_good: None };
         Self { state: Mutex::new(state), extra: Arc::new(Semaphore::new(0)), changed: Notify::new() }
     }
 
@@ -138,6 +140,11 @@ impl Endpoint {
         (self.state().limiter.extra() + 1).min(limits::LANE_CALLS_MAX)
     }
 
+    /// True where a call went well within the time after which nothing but failures disable it.
+    pub(crate) fn was_good_lately(&self) -> bool {
+        self.state().last_good.is_some_and(|last| last.elapsed() < limits::DISABLE_AFTER)
+    }
+
     /// True while the breaker lets nothing through but a probe.
     pub(crate) fn rests(&self) -> bool {
         self.state().breaker.is_open()
@@ -177,6 +184,9 @@ impl Turn {
         let (now, mut state) = (Instant::now(), endpoint.state());
         let calls = state.calls;
         state.limiter.note(now, now.saturating_duration_since(self.begun), health, calls);
+        if health == Health::Good {
+            state.last_good = Some(now);
+        }
         let change = state.breaker.note(now, health == Health::Good, self.probe);
         endpoint.follow_limit(&mut state, permit);
         drop(state);

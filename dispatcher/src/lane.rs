@@ -15,18 +15,19 @@ use std::time::Duration;
 
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Stage;
-use fpaas_core::{Offset, limits};
-use fpaas_state::SubscriptionEntry;
+use fpaas_core::{Message, Offset, limits};
+use fpaas_state::{SubscriptionEntry, rows};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::budget::Taken;
-use crate::calls::{Calls, Ended, Event};
+use crate::calls::{Calls, Ended, Event, Judgement};
 use crate::commit::{Committed, REFUSED_AGAIN, commit};
 use crate::deliveries::{Age, Deliveries, Read};
 use crate::error::{Error, Halt, Step};
+use crate::failing::Failing;
 use crate::plan::Plan;
 use crate::restore::restore;
 use crate::set::Phase;
@@ -44,6 +45,7 @@ pub(crate) struct Lane {
     pub(crate) window: Window,
     pub(crate) age: Age,
     pub(crate) calls: Calls,
+    pub(crate) failing: Failing,
     /// What its parked events hold of all that may be parked.
     pub(crate) parked: Taken,
     pub(crate) marks: Marks,
@@ -64,6 +66,8 @@ struct UnderWay {
     commit: Option<BoxFuture<'static, Committed>>,
     fetch: Option<BoxFuture<'static, Step<Read>>>,
     trim: Option<BoxFuture<'static, (Trimmer, Step<()>)>>,
+    /// Its endpoint is to be called no more.
+    disable: Option<BoxFuture<'static, ()>>,
 }
 
 /// What is noted beside a position: no two transactions of a lane have the same.
@@ -93,6 +97,7 @@ enum Input {
     Read(Step<Read>),
     Call(Event),
     Trimmed(Trimmer, Step<()>),
+    Disabled,
     /// Its subscription is another revision.
     Changed,
     /// Something is due, or a call may be made.
@@ -118,6 +123,7 @@ impl Lane {
             window: Window::at(Offset::ZERO),
             age: Age::default(),
             calls: Calls::new(Arc::clone(&site)),
+            failing: Failing::default(),
             parked: shared.parked.nothing(),
             marks: Marks::new(),
             under_way: UnderWay::default(),
@@ -213,6 +219,8 @@ impl Lane {
             trimmer.passed(position).await?;
         }
         self.window = restore(&self.site, &self.deliveries, position).await?;
+        let key = self.site.key(rows::FAILING, Offset::ZERO);
+        self.failing = Failing::of(self.site.shared.tables.get(self.site.lease.slot, &key)?);
         self.note_parked();
         (self.at_tail, self.hungry) = (false, true);
         loop {
@@ -315,11 +323,12 @@ impl Lane {
 
     async fn input(&mut self) -> Input {
         let (due, stopping) = (self.due(), self.is_stopping());
-        let UnderWay { commit, fetch, trim } = &mut self.under_way;
+        let UnderWay { commit, fetch, trim, disable } = &mut self.under_way;
         tokio::select! {
             biased;
             done = held(commit) => Input::Committed(done),
             event = self.calls.next() => Input::Call(event),
+            () = held(disable) => Input::Disabled,
             (trimmer, done) = held(trim) => Input::Trimmed(trimmer, done),
             read = held(fetch) => Input::Read(read),
             () = self.site.stop.cancelled(), if !stopping => Input::Due,
@@ -355,6 +364,10 @@ impl Lane {
             Input::Trimmed(trimmer, done) => {
                 (self.under_way.trim, self.trimmer) = (None, Some(trimmer));
                 done
+            }
+            Input::Disabled => {
+                self.under_way.disable = None;
+                Ok(())
             }
             Input::Changed => {
                 self.changed();
@@ -422,6 +435,16 @@ impl Lane {
         Ok(())
     }
 
+    /// Says that its endpoint is to be called no more. Where that is not heard, the endpoint says it again.
+    fn disable(&mut self, why: Message) {
+        if self.under_way.disable.is_some() || self.site.shared.draining {
+            return;
+        }
+        let (site, entry) = (Arc::clone(&self.site), self.site.current());
+        warn!(lane = %site.at, %why, "an endpoint is disabled");
+        self.under_way.disable = Some(Box::pin(async move { site.disable(&entry, why).await }));
+    }
+
     fn count(&self, finish: &crate::plan::Finish) {
         let (settlement, counters) = (&finish.settlement, &self.site.counters);
         let letters: usize = settlement.letters.iter().map(|(events, _)| events.len()).sum();
@@ -435,7 +458,11 @@ impl Lane {
     fn called(&mut self, ended: Ended) -> Step<()> {
         crashpoint::hit(Point::LaneAfterAnswer);
         let first = ended.first;
-        let verdict = self.calls.judge(ended, &self.window)?;
+        let Judgement { verdict, good, gone } = self.calls.judge(ended, &self.window)?;
+        let failing = self.failing.note(good, self.site.shared.context.clock.now());
+        if let Some(why) = gone.or(failing.filter(|_| !self.calls.was_good_lately())) {
+            self.disable(why);
+        }
         let Some(set) = self.window.set_mut(first) else { return Ok(()) };
         match verdict {
             crate::settle::Verdict::Settled(settlement) => {

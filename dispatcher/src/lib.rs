@@ -21,6 +21,7 @@ mod config;
 mod deliveries;
 mod endpoint;
 mod error;
+mod failing;
 mod freeze;
 mod json;
 mod lane;

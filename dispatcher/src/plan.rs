@@ -12,7 +12,7 @@ use fpaas_core::event::header;
 use fpaas_core::subscription::OnExhausted;
 use fpaas_core::{BatchId, Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, limits, partition};
 use fpaas_log::{Record, Transaction};
-use fpaas_state::rows::{self, DoneRow, RetryRow};
+use fpaas_state::rows::{self, DoneRow, FailingRow, RetryRow};
 use fpaas_state::{Cause, Mutations};
 
 use crate::body::Delivery;
@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     /// What is new of how often batches were called, by their first offsets.
     pub(crate) retries: Vec<(Offset, RetryRow)>,
     pub(crate) freezes: Vec<Freezing>,
+    /// Since when its calls do nothing but fail, where that is news.
+    pub(crate) failing: Option<Option<FailingRow>>,
     /// Rows of done offsets that the position has passed, by their first offsets.
     pub(crate) passed: Vec<Offset>,
     /// After all of it.
@@ -148,6 +150,9 @@ impl Plan {
         }
         for (first, row) in &self.retries {
             writing.put(rows::RETRY, *first, Some(rows::encode(row)?));
+        }
+        if let Some(row) = &self.failing {
+            writing.put(rows::FAILING, Offset::ZERO, row.as_ref().map(rows::encode).transpose()?);
         }
         for first in &self.passed {
             writing.put(rows::DONE, *first, None);

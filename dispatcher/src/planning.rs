@@ -43,6 +43,8 @@ impl Lane {
             return Ok(None);
         }
         self.place_done(&mut plan);
+        // It rides along: by itself it is worth no transaction.
+        plan.failing = self.failing.take_news();
         plan.mark = self.marks.next(&self.site.shared.writer_id);
         self.note_parked();
         Ok(Some(plan))

@@ -24,6 +24,13 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
 }
 
+impl Answer {
+    /// True where it asks to be called no more, whatever becomes of its batch.
+    pub(crate) fn disables(&self) -> bool {
+        self.delivery.as_deref().map(str::trim) == Some("disable")
+    }
+}
+
 /// Of an answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use fpaas_core::{Message, Offset, TopicPartition};
 use fpaas_log::{Backoff, Error as LogError, Lease, Position, Transaction, Writer, patiently};
 use fpaas_state::rows::{self, StartedRow};
-use fpaas_state::{Context, Counters, LastOutcome, Mutations, SubscriptionEntry, Tables};
+use fpaas_state::{Change, Command, Context, Counters, Expects, LastOutcome, Mutations, SubscriptionEntry, Tables};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::budget::Budget;
 use crate::client::Client;
@@ -80,6 +81,22 @@ impl Site {
     pub(crate) fn note_outcome(&self, status: Option<u16>, outcome: &str, message: Message, attempt: u32) {
         let time = self.shared.context.clock.now();
         self.counters.note(LastOutcome { time, status, outcome: outcome.to_owned(), message, attempt });
+    }
+
+    /// Asks for the subscription to be disabled, in the revision that was called.
+    pub(crate) async fn disable(&self, entry: &SubscriptionEntry, why: Message) {
+        let Context { control, clock, .. } = &self.shared.context;
+        let (id, of) = (entry.id.clone(), entry.incarnation);
+        let name =
+            format!("disable-{}-{id}-{}-{:016x}", entry.tenant, entry.revision, getrandom::u64().unwrap_or_default());
+        let made = control.view().tenants.get(&entry.tenant).map(|tenant| tenant.incarnation);
+        let change = Change::DisableSubscription { id, of, why };
+        let command = Command::new(name, clock.now(), entry.tenant.clone(), change)
+            .of(made)
+            .expecting(Expects::OneOf(vec![entry.revision]));
+        if let Err(error) = control.submit(command).await {
+            warn!(lane = %self.at, %error, "that an endpoint is to be disabled is not heard now");
+        }
     }
 
     /// The key of a row of `table` at `offset`.

@@ -9,15 +9,16 @@ use bytes::Bytes;
 use fpaas_core::subscription::{Secret, State, Subscription};
 use fpaas_core::topic::TopicSettings;
 use fpaas_core::{
-    Incarnation, KeyHash, KeyId, Offset, PoolId, Scope, SubscriptionId, TenantId, Timestamp, TopicName, Violation,
+    Incarnation, KeyHash, KeyId, Message, Offset, PoolId, Scope, SubscriptionId, TenantId, Timestamp, TopicName,
+    Violation,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
 /// What is written.
-const VERSION: u8 = 4;
-/// What is read, too: it had no `expects`, and 2 no [`Change::DeleteTopic`].
+const VERSION: u8 = 5;
+/// What is read, too: it had no `expects`, 2 no [`Change::DeleteTopic`], and 4 no [`Change::DisableSubscription`].
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;
@@ -121,6 +122,15 @@ pub enum Change {
         of: Option<Incarnation>,
         /// What it is from now on.
         state: State,
+    },
+    /// Call its endpoint no more until somebody makes it active: a dispatcher says so, not a person.
+    DisableSubscription {
+        /// Its id.
+        id: SubscriptionId,
+        /// Which subscription of that id.
+        of: Incarnation,
+        /// A sentence.
+        why: Message,
     },
     /// Another secret: the one before it signs beside it for a while.
     RotateSecret {
@@ -281,6 +291,7 @@ impl Command {
         match &self.change {
             Change::PutSubscription { id, .. }
             | Change::SetState { id, .. }
+            | Change::DisableSubscription { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
             | Change::CancelReplay { id, .. }
@@ -309,7 +320,9 @@ impl Command {
     pub(crate) fn means(&self) -> Option<(&SubscriptionId, Incarnation)> {
         let (id, of) = match &self.change {
             Change::SetState { id, of, .. } | Change::RotateSecret { id, of, .. } => (id, *of),
-            Change::StartReplay { id, of, .. } | Change::CancelReplay { id, of, .. } => (id, Some(*of)),
+            Change::StartReplay { id, of, .. }
+            | Change::CancelReplay { id, of, .. }
+            | Change::DisableSubscription { id, of, .. } => (id, Some(*of)),
             _ => return None,
         };
         of.filter(|_| self.is_exact()).map(|of| (id, of))

@@ -298,6 +298,7 @@ impl Follower<'_> {
         let subscription = match &command.change {
             Change::PutSubscription { id, .. }
             | Change::SetState { id, .. }
+            | Change::DisableSubscription { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
             | Change::CancelReplay { id, .. } => view.subscription(&command.tenant, id).cloned(),

@@ -33,4 +33,4 @@ pub use standings::Standings;
 pub use tables::{Mutations, Tables};
 pub use trial::{Trial, Tried, TriedRecord};
 pub use view::tenants::{KeyEntry, Moving, TenantEntry};
-pub use view::{Came, DeletedTopic, Replay, Retiring, SubscriptionEntry, TopicEntry, Unmade, View};
+pub use view::{Came, DeletedTopic, Disabled, Replay, Retiring, SubscriptionEntry, TopicEntry, Unmade, View};

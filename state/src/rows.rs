@@ -9,6 +9,7 @@
 //! | `retry` | the same | [`RetryRow`], beside a batch that has failed | dispatcher |
 //! | `done` | the same | [`DoneRow`], until the lane's position has passed it | dispatcher |
 //! | `parked` | subscription, incarnation, lane, offset | the event ([`parked`]) | dispatcher |
+//! | `failing` | subscription, incarnation, lane | [`FailingRow`], while its calls only fail | dispatcher |
 //! | `moves` | none: one per slot | [`MovesRow`] | router, dispatcher |
 //!
 //! Values are JSON with a version that is compared strictly: they are few and small, and a person can read them in the
@@ -41,6 +42,8 @@ pub const BATCH: &str = "batch/";
 pub const RETRY: &str = "retry/";
 /// What the keys of all [`DoneRow`]s start with.
 pub const DONE: &str = "done/";
+/// What the keys of all [`FailingRow`]s start with.
+pub const FAILING: &str = "failing/";
 /// What the keys of all parked events start with.
 pub const PARKED: &str = "parked/";
 /// What the keys of all [`StartedRow`]s start with.
@@ -93,6 +96,14 @@ pub struct RetryRow {
     pub first_failed: Timestamp,
     /// Not called before.
     pub due: Timestamp,
+}
+
+/// Since when nothing but failures came of a lane's calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FailingRow {
+    /// When the first of them failed.
+    pub since: Timestamp,
 }
 
 /// Offsets of a finished batch above the lane's position: a new owner skips them.

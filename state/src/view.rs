@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use fpaas_core::subscription::{Secret, State, Subscription, Webhook};
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{Incarnation, KeyId, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, Violation};
+use fpaas_core::{
+    Incarnation, KeyId, Message, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, Violation,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,9 @@ pub struct SubscriptionEntry {
     /// What is delivered again, or was last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// Why it is disabled, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Disabled>,
     /// How it came into its pool, where it was not made there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub came: Option<Came>,
@@ -71,6 +76,16 @@ pub struct Replay {
     /// At most so many events a second, in each partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u32>,
+}
+
+/// Why the endpoint of a subscription is called no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Disabled {
+    /// Since when.
+    pub since: Timestamp,
+    /// A sentence.
+    pub why: Message,
 }
 
 /// A subscription that moved with its tenant.
@@ -202,6 +217,7 @@ impl View {
                 self.put_subscription(command, id, subscription, secret, starts)
             }
             Change::SetState { id, state, .. } => self.set_state(command, id, *state),
+            Change::DisableSubscription { id, why, .. } => self.disable(command, id, why),
             Change::RotateSecret { id, secret, until, .. } => self.rotate_secret(command, id, secret, *until),
             Change::StartReplay { id, of, instead_of, from, to, events_per_second, .. } => {
                 let (from, to, events_per_second) = (from.clone(), to.clone(), *events_per_second);
@@ -230,6 +246,7 @@ impl View {
         match &command.change {
             Change::PutSubscription { id, .. }
             | Change::SetState { id, .. }
+            | Change::DisableSubscription { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
             | Change::CancelReplay { id, .. }
@@ -307,6 +324,7 @@ impl View {
             previous: None,
             starts: starts.to_vec(),
             replay: None,
+            disabled: None,
             came: None,
             in_use: Arc::default(),
         }
@@ -322,6 +340,7 @@ impl View {
     ) -> SubscriptionEntry {
         config.start_from = old.config.start_from.clone();
         let resumed = old.config.is_paused() && !config.is_paused();
+        let disabled = old.disabled.clone().filter(|_| config.state == State::Disabled);
         // One that is put takes the place of all others at once.
         let previous = old.previous.clone().filter(|_| secret.as_ref().is_none_or(|secret| *secret == old.secret));
         SubscriptionEntry {
@@ -331,6 +350,7 @@ impl View {
             config,
             secret: secret.unwrap_or_else(|| old.secret.clone()),
             previous,
+            disabled,
             ..old.clone()
         }
     }
@@ -341,6 +361,18 @@ impl View {
         if old.config.state != state {
             let config = Subscription { state, ..old.config.clone() };
             let entry = self.replaced(command, &old, config, None);
+            self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
+        }
+        Outcome::Replaced
+    }
+
+    /// One that is paused stays so: nobody calls it.
+    fn disable(&mut self, command: &Command, id: &SubscriptionId, why: &Message) -> Outcome {
+        let Some(old) = self.subscription(&command.tenant, id).cloned() else { return Outcome::NotFound };
+        if !old.config.is_paused() {
+            let config = Subscription { state: State::Disabled, ..old.config.clone() };
+            let disabled = Some(Disabled { since: command.time, why: why.clone() });
+            let entry = SubscriptionEntry { disabled, ..self.replaced(command, &old, config, None) };
             self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
         }
         Outcome::Replaced

@@ -291,4 +291,6 @@ pub enum State {
     Active,
     /// It keeps its place: nothing is read for it, and its endpoint is not called.
     Paused,
+    /// The same: its endpoint said that it is no more, or did nothing but fail for days. Goes on when it is made active.
+    Disabled,
 }

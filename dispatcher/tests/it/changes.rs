@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fpaas_core::partition::Slot;
-use fpaas_core::subscription::Secret;
+use fpaas_core::subscription::{Secret, State};
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, Partition, PoolId, TopicPartition};
 use fpaas_log::{FetchBounds, Log as _, Record};
+use fpaas_state::{Change, Outcome};
 use serde_json::json;
 
 use crate::support::receiver::{Receiver, Reply, status};
-use crate::support::{PATIENCE, World, event, subscription, tenant, text};
+use crate::support::{PATIENCE, World, event, likes, subscription, tenant, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_url_is_called_from_the_next_attempt_on_with_the_same_batch() {
@@ -168,4 +169,47 @@ async fn calls_carry_both_signatures_while_a_secret_is_rotated() {
     world.rotate(Secret::from_bytes(&[2; 24]).unwrap(), 0).await;
     assert_eq!(signatures(&world, 2).await, 1);
     world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_no_more_is_disabled_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let disable = Reply::Answer { status: 503, headers: "webhook-delivery: disable\r\n", body: String::new() };
+    let done = Reply::Answer { status: 204, headers: "webhook-delivery: disable\r\n", body: String::new() };
+    for (at, reply) in [status(410), disable, done.clone()].into_iter().enumerate() {
+        for ordering in ["key", "partition"] {
+            let folder = folder.path().join(format!("{at}{ordering}"));
+            let mut receiver = Receiver::start([reply.clone()]).await;
+            let mut world = World::open(&folder).await;
+            world.put(subscription(&receiver.url, &json!({"ordering": ordering}))).await;
+            world.deliver(0..2).await;
+            let first = receiver.request().await;
+            let entry = disabled(&world).await;
+            assert!(entry.disabled.as_ref().unwrap().why.contains("no more"), "{entry:?}");
+            world.deliver(2..4).await;
+            tokio::time::sleep(SILENCE).await;
+            assert!(receiver.requests().is_empty(), "it is called while it is disabled");
+            assert_eq!(world.counters().dead_letters.get(), 0);
+            // Made active again, in any way, it goes on where it stands.
+            let state = Change::SetState { id: likes(), of: None, state: State::Active };
+            assert_eq!(world.submit(state).await, Outcome::Replaced);
+            let next = receiver.request().await;
+            if matches!(reply, Reply::Answer { status: 204, .. }) {
+                assert_eq!(next.events(), ["e2", "e3"], "the batch was acknowledged");
+            } else {
+                assert_eq!((&next.headers["webhook-id"], &next.body), (&first.headers["webhook-id"], &first.body));
+                assert_eq!(receiver.request().await.events(), ["e2", "e3"]);
+            }
+            world.stop().await;
+        }
+    }
+}
+
+/// The subscription, once it is disabled.
+async fn disabled(world: &World) -> std::sync::Arc<fpaas_state::SubscriptionEntry> {
+    let mut views = world.context.control.views();
+    let is = |entry: &fpaas_state::SubscriptionEntry| entry.config.state == State::Disabled;
+    let seen = views.wait_for(|view| view.subscription(&tenant(), &likes()).is_some_and(|entry| is(entry)));
+    let view = tokio::time::timeout(PATIENCE, seen).await.expect("it is disabled").unwrap();
+    std::sync::Arc::clone(view.subscription(&tenant(), &likes()).unwrap())
 }

@@ -78,7 +78,7 @@ async fn a_drain_finishes_what_is_parked_and_what_is_below_something_done() {
     assert!(world.drain(Reach::Dev, &never).await.is_empty());
     let mut found: Vec<_> = world.read(&world.results(), 6).await.iter().map(|of| text(&of.record)).collect();
     found.sort();
-    assert_eq!(found, [0, 1, 10, 11, 2, 3].map(|n| format!(r#"{{"n":{n}}}"#)));
+    assert_eq!(found, [0, 10, 11, 1, 2, 3].map(|n| format!(r#"{{"n":{n}}}"#)));
     assert_eq!(world.position(0).await.map(|position| position.offset), Some(Offset(6)));
     world.stop().await;
 }

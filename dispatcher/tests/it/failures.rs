@@ -85,7 +85,6 @@ async fn what_is_given_up_on_is_kept_with_the_reason() {
     let none = json!({});
     let once = json!({"retry": {"maxElapsedMs": 0}});
     check_dead_letter(vec![status(400)], &none, "status", Some("400"), "1").await;
-    check_dead_letter(vec![status(503), status(410)], &none, "gone", Some("410"), "2").await;
     check_dead_letter(vec![status(301)], &none, "redirect", Some("301"), "1").await;
     check_dead_letter(vec![status(501)], &none, "status", Some("501"), "1").await;
     check_dead_letter(vec![status(503)], &once, "status", Some("503"), "1").await;

@@ -268,7 +268,7 @@ impl World {
             (0..fpaas_core::partition::SLOTS).map(|slot| TopicPartition::new(tables.as_str(), u32::from(slot)));
         let rows = partitions.flat_map(|at| self.log.records(&at)).filter(|stored| stored.record.value.is_some());
         let keys = rows.map(|stored| String::from_utf8(stored.record.key.unwrap().to_vec()).unwrap());
-        keys.filter(|key| !key.starts_with("started/")).collect()
+        keys.filter(|key| !key.starts_with("started/") && !key.starts_with("failing/")).collect()
     }
 
     fn append(&mut self, numbers: std::ops::Range<u64>, random: &mut Random) {

@@ -118,7 +118,7 @@ fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
     let mut view = Machine::default();
     assert_eq!(view.apply(&old), Outcome::Created);
     assert_eq!(view.view.topics.values().next().unwrap().settings.partitions, 3);
-    let newer = VERSION_1.replace(r#""v":1"#, r#""v":5"#);
+    let newer = VERSION_1.replace(r#""v":1"#, r#""v":6"#);
     let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
     assert!(refused.contains("its version is 5, and this program knows 1 to 4"), "{refused}");
 }
@@ -181,4 +181,34 @@ fn a_rotated_secret_signs_beside_the_new_one_for_a_while() {
         format!(r#"{{"processor":{{"webhook":{{"url":"https://a.example/","secret":"{}"}}}}}}"#, third.reveal());
     view.apply(&put("g", &brought));
     assert_eq!(live(&view, 9), [third]);
+}
+
+#[test]
+fn a_subscription_is_disabled_in_the_revision_that_was_called_and_goes_on_once_it_is_made_active() {
+    let mut view = Machine::default();
+    view.apply(&put("a", "{}"));
+    let id = || SubscriptionId::parse("likes").unwrap();
+    let disable = |name: &str, of: u64, revision: u64| {
+        let change = Change::DisableSubscription { id: id(), of: Incarnation(of), why: "it is gone".into() };
+        command(name, change).expecting(Expects::OneOf(vec![revision]))
+    };
+    assert_eq!(view.apply(&disable("b", 9, 1)), Outcome::NotFound, "another one was called");
+    view.apply(&put("c", r#"{"lanes":1}"#));
+    let put_at = likes(&view).revision;
+    assert_eq!(view.apply(&disable("d", 1, 1)), Outcome::Unexpected(Some(put_at)), "it has changed since");
+    assert_eq!(view.apply(&disable("e", 1, put_at)), Outcome::Replaced);
+    let entry = likes(&view);
+    assert_eq!((entry.config.state, entry.disabled.as_ref().map(|of| &*of.why)), (State::Disabled, Some("it is gone")));
+    assert!(entry.config.is_paused());
+    // What is put as it is shown stays disabled, and says why.
+    view.apply(&put("f", r#"{"state":"disabled"}"#));
+    assert!(likes(&view).disabled.is_some());
+    let active = Change::SetState { id: id(), of: None, state: State::Active };
+    assert_eq!(view.apply(&command("g", active)), Outcome::Replaced);
+    assert_eq!((likes(&view).config.state, &likes(&view).disabled), (State::Active, &None));
+    // One that is paused stays so.
+    view.apply(&put("h", r#"{"state":"paused"}"#));
+    let revision = likes(&view).revision;
+    view.apply(&disable("i", 1, revision));
+    assert_eq!(likes(&view).config.state, State::Paused);
 }
