@@ -131,7 +131,7 @@ impl Lane {
         self.counters.calls.add(1);
         let call = self.call(&entry, webhook, batch, number);
         let answer = tokio::select! {
-            answer = self.shared.client.call(call) => answer,
+            called = self.shared.client.call(call) => called.answer,
             () = self.overdue() => return Err(Halt::Stopped),
         };
         crashpoint::hit(Point::LaneAfterAnswer);

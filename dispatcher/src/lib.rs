@@ -28,11 +28,12 @@ mod response;
 mod retry;
 mod service;
 mod sweep;
+mod timings;
 mod trial;
 mod trim;
 mod unsure;
 
-pub use config::{Config, Reach};
+pub use config::{Config, Hosts, Network, Pattern, Proxy, Reach, Trust};
 pub use error::{Error, Result};
 pub use service::{drain, run};
 pub use trial::Trials;
