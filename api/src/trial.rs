@@ -2,6 +2,7 @@
 //! batch of those that pass, marked as a test. Changes nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::Request;
@@ -12,7 +13,7 @@ use fpaas_core::{
 };
 use fpaas_expression::Filter;
 use fpaas_log::{Record, Stored};
-use fpaas_state::{SubscriptionEntry, Trial, Tried};
+use fpaas_state::{SubscriptionEntry, Timings, Trial, Tried};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -55,14 +56,30 @@ struct Called {
     /// How many were sent.
     events: usize,
     took_ms: u64,
+    timings: Phases,
     /// The answer's, if there was one.
     status: Option<u16>,
     /// `acknowledged`, or why not.
     outcome: &'static str,
     message: Message,
+    /// The first KiB of the answer's body, decoded; what is no text is replaced. Null where there was none.
+    body: Option<String>,
     /// How many records would have been written, and the first of them.
     results: usize,
     records: Vec<ResultRecord>,
+}
+
+/// Milliseconds. Null where a phase did not end, and where it was no part of the call: its connection was kept from an
+/// earlier one.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Phases {
+    /// Looking the name up; null where the host is an address, too.
+    dns_ms: Option<u64>,
+    connect_ms: Option<u64>,
+    tls_ms: Option<u64>,
+    /// From the beginning of the call to the head of its answer.
+    first_byte_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -172,6 +189,19 @@ async fn call(caller: &Caller, entry: &Arc<SubscriptionEntry>, events: Vec<Store
     tried.map(called).ok_or_else(|| Problem::internal(&"a subscription without a webhook"))
 }
 
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn phases(timings: &Timings) -> Phases {
+    Phases {
+        dns_ms: timings.dns.map(milliseconds),
+        connect_ms: timings.connect.map(milliseconds),
+        tls_ms: timings.tls.map(milliseconds),
+        first_byte_ms: timings.first_byte.map(milliseconds),
+    }
+}
+
 fn called(tried: Tried) -> Called {
     let (results, mut left) = (tried.records.len(), SHOWN_BYTES);
     let shown = tried.records.into_iter().take(SHOWN).map_while(|record| {
@@ -182,10 +212,12 @@ fn called(tried: Tried) -> Called {
     Called {
         webhook_id: tried.id,
         events: tried.events,
-        took_ms: u64::try_from(tried.took.as_millis()).unwrap_or(u64::MAX),
+        took_ms: milliseconds(tried.timings.total),
+        timings: phases(&tried.timings),
         status: tried.status,
         outcome: tried.outcome,
         message: tried.message,
+        body: (!tried.piece.is_empty()).then(|| String::from_utf8_lossy(&tried.piece).into_owned()),
         results,
         records: shown.collect(),
     }

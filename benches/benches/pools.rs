@@ -117,8 +117,13 @@ async fn start(context: &Context) -> Result<Stages> {
         let routes = fpaas_router::run(context.clone(), pool.clone(), config, shutdown.clone());
         tasks.spawn(async move { Ok(routes.await?) });
         let reach = fpaas_dispatcher::Reach::global();
-        let endpoints =
-            fpaas_dispatcher::Config { reach, version: "bench".to_owned(), assigned: Arc::default(), outside: None };
+        let endpoints = fpaas_dispatcher::Config {
+            reach,
+            network: fpaas_dispatcher::Network::default(),
+            version: "bench".to_owned(),
+            assigned: Arc::default(),
+            outside: None,
+        };
         let calls = fpaas_dispatcher::run(context.clone(), pool, endpoints, shutdown.clone());
         tasks.spawn(async move { Ok(calls.await?) });
         waiting.push(holding);

@@ -6,6 +6,7 @@
 
 pub(crate) mod backend;
 mod banner;
+pub(crate) mod endpoints;
 mod existing;
 pub(crate) mod folder;
 mod idle;
@@ -194,12 +195,7 @@ async fn readiness(
 }
 
 fn dispatcher_config(plan: &Plan) -> fpaas_dispatcher::Config {
-    fpaas_dispatcher::Config {
-        reach: plan.reach.clone(),
-        version: VERSION.to_owned(),
-        assigned: Arc::default(),
-        outside: None,
-    }
+    plan.endpoints.config(VERSION)
 }
 
 fn api_config(
@@ -217,7 +213,7 @@ fn api_config(
     fpaas_api::Config {
         tenant: TenantId::local(),
         key: folder.api_key().clone(),
-        allow_http: plan.reach.allows_http(),
+        allow_http: plan.endpoints.reach.allows_http(),
         version: VERSION.to_owned(),
         commit: env!("FPAAS_COMMIT").to_owned(),
         // Whoever can connect to loopback is on this machine.

@@ -198,6 +198,10 @@ pub const LANES_MAX: u32 = 64;
 pub const WEBHOOK_HEADERS_MAX: usize = 32;
 /// The longest value of a custom header.
 pub const WEBHOOK_HEADER_BYTES_MAX: usize = 4096;
+/// Hosts of webhooks to which connections are kept, in one pool: those of others are opened for each call.
+pub const WEBHOOK_HOSTS_KEPT_MAX: usize = 128;
+/// Names that are looked up at the same time, in one pool: each takes a thread.
+pub const LOOKUPS_MAX: usize = 64;
 /// The longest URL of a webhook.
 pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
 
@@ -243,6 +247,8 @@ pub const BACKOFF_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
 pub const ELAPSED_MS: std::ops::RangeInclusive<u64> = 0..=604_800_000;
 /// The most bytes of a webhook's answer that are read; a longer one is a `badResponse`.
 pub const RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What is kept of the beginning of any answer's body, to be shown.
+pub const RESPONSE_PIECE_BYTES_MAX: usize = 1024;
 /// The most records one answer may hold.
 pub const RESPONSE_RECORDS_MAX: usize = 20_000;
 /// The longest `Retry-After` that is obeyed.

@@ -335,7 +335,7 @@ impl Request {
             timeout: Duration::from_millis(self.webhook.timeout_ms),
             wants_body: self.wants_body,
         };
-        let answer = site.shared.client.call(call).await;
+        let answer = site.shared.client.call(call).await.answer;
         if answer.is_ok() {
             self.warm.store(true, Ordering::Relaxed);
         }

@@ -1,4 +1,5 @@
-//! The one HTTP client: no redirects, no proxy, one deadline over everything, capped answers, guarded addresses.
+//! The one HTTP client: no redirects, one deadline over everything, capped answers, guarded addresses, so many kept
+//! connections.
 //!
 //! Does not own what an answer means ([`crate::response`]) or when a call is made again ([`crate::retry`]). Messages
 //! are made here without the URL, whose path and query may be secret.
@@ -7,38 +8,56 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use fpaas_core::limits;
-use http::HeaderMap;
-use reqwest::{ClientBuilder, Response, redirect};
-use tracing::warn;
-use url::Url;
+use bytes::Bytes;
+use fpaas_state::Timings;
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{ClientBuilder, redirect};
+use tokio::time::Instant;
+use url::{Host, Position, Url};
 
-use crate::address::{Guard, Refused, Resolver};
+use crate::address::{Guard, Lookup, Refused, Resolver, Unguarded};
 use crate::response::{Answer, Body, Failure, Reason};
+use crate::timings::{self, Marking};
 use crate::{Config, Ended, Error, Outside};
+
+mod answer;
+mod kept;
+mod tls;
+
+use answer::Piece;
+use kept::Kept;
 
 /// Connections that were not used for so long are closed: many load balancers close theirs after 60 s.
 const IDLE: Duration = Duration::from_secs(50);
 /// Idle connections kept for one endpoint.
 const IDLE_PER_HOST: usize = 16;
-/// How much of a body that nobody needs is read so that its connection can be used again, and for how long.
-const DRAIN_BYTES: usize = 64 * 1024;
-const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// While something is asked over HTTP/2 and nothing comes, its connection is tried so often, for so long.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
+/// What an endpoint may send ahead of what is read: of one answer, and of all answers on a connection.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// The longest head of an answer over HTTP/2.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
 /// Shared by all lanes; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     https: Guarded,
     http: Guarded,
+    kept: Arc<Kept>,
+    is_proxied: bool,
     outside: Option<Arc<dyn Outside>>,
 }
 
 /// Each with its own resolver: a name is not called by `http` at an address that asks for `https`.
 #[derive(Clone, Debug)]
 struct Guarded {
+    /// Keeps connections.
     client: reqwest::Client,
-    guard: Guard,
+    /// Opens one for each call.
+    fresh: reqwest::Client,
+    resolver: Resolver,
 }
 
 /// A call.
@@ -53,29 +72,43 @@ pub(crate) struct Call<'a> {
     pub(crate) wants_body: bool,
 }
 
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) struct Called {
+    /// The answer, or why there is none.
+    pub(crate) answer: Result<Answer, Failure>,
+    pub(crate) timings: Timings,
+    /// The beginning of the answer's body, whatever its status: at most `limits::RESPONSE_PIECE_BYTES_MAX`, decoded.
+    pub(crate) piece: Bytes,
+}
+
 impl Client {
     /// Made once per stage.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        Self::with(config, Lookup::system())
+    }
+
+    /// Where `lookup` says which addresses a name has.
+    pub(crate) fn with(config: &Config, lookup: Lookup) -> Result<Self, Error> {
         // Where the program has already chosen a provider, that one stays.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let (https, http) = (Guard::https(config.reach.clone()), Guard::http(config.reach.clone()));
-        let with_tls = builder(&https).build().or_else(|error| {
-            warn!(%error, "no certificates of authorities are found here: https endpoints cannot be verified and will fail");
-            builder(&https).tls_certs_only([]).build()
-        });
-        let without = builder(&http).tls_certs_only([]).build();
+        let made = |guard| Guarded::new(config, Resolver { guard, lookup: lookup.clone() });
         Ok(Self {
-            https: Guarded { client: with_tls.map_err(Error::Client)?, guard: https },
-            http: Guarded { client: without.map_err(Error::Client)?, guard: http },
+            https: made(Guard::https(config))?,
+            http: made(Guard::http(config))?,
+            kept: Arc::default(),
+            is_proxied: config.network.proxy.is_some(),
             outside: config.outside.clone(),
         })
     }
 
     /// Makes a call and reads its answer.
-    pub(crate) async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
-        let timeout = call.timeout;
+    pub(crate) async fn call(&self, call: Call<'_>) -> Called {
+        let (timeout, mut piece) = (call.timeout, Piece::default());
         let late = |_| Failure::new(Reason::Timeout, format!("no answer within {} ms", timeout.as_millis()));
-        tokio::time::timeout(timeout, self.exchange(call)).await.map_err(late)?
+        let exchange = tokio::time::timeout(timeout, self.exchange(call, &mut piece));
+        let (answer, timings) = timings::of(async { exchange.await.map_err(late)? }).await;
+        Called { answer, timings, piece: piece.into_bytes() }
     }
 
     /// Uniform in 0..1. Only spreads retries, so that a failing source of randomness costs nothing but that.
@@ -84,29 +117,42 @@ impl Client {
         self.outside.as_ref().map_or_else(random, |outside| outside.random())
     }
 
-    async fn exchange(&self, call: Call<'_>) -> Result<Answer, Failure> {
+    async fn exchange(&self, mut call: Call<'_>, piece: &mut Piece) -> Result<Answer, Failure> {
         if let Some(outside) = &self.outside {
             return simulated(&**outside, call).await;
         }
-        let (client, url) = self.permitted(call.url)?;
+        let (client, url) = self.permitted(call.url).await?;
+        call.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(answer::ENCODINGS));
         let sent = client.post(url).headers(call.headers).body(call.body).send().await;
         let response = sent.map_err(|error| failure(&error))?;
+        timings::answered();
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (status, retry_after, delivery) = (response.status(), text("retry-after"), text("webhook-delivery"));
         let body = match status.is_success() {
-            true if call.wants_body => read(response).await?,
+            true if call.wants_body => answer::whole(response, piece).await?,
             // What cannot be read says nothing.
-            true => read(response).await.unwrap_or(Body::Unread),
-            false => drain(response).await,
+            true => answer::whole(response, piece).await.unwrap_or(Body::Unread),
+            false => answer::drain(response, piece).await,
         };
         Ok(Answer { status: status.as_u16(), retry_after, delivery, body })
     }
 
-    fn permitted(&self, url: &str) -> Result<(&reqwest::Client, Url), Failure> {
+    async fn permitted(&self, url: &str) -> Result<(&reqwest::Client, Url), Failure> {
         let url = Url::parse(url).map_err(|error| Failure::new(Reason::Url, error.to_string()))?;
-        let Guarded { client, guard } = if url.scheme() == "https" { &self.https } else { &self.http };
-        guard.check_host(&url).map_err(|refused| Failure::new(Reason::Address, refused.to_string()))?;
-        Ok((client, url))
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Failure::new(Reason::Url, "a URL has no user and no password"));
+        }
+        let Guarded { client, fresh, resolver } = if url.scheme() == "https" { &self.https } else { &self.http };
+        resolver.guard.check_host(&url).map_err(|refused| refusal(&refused))?;
+        if let Some(Host::Domain(name)) = url.host().filter(|_| self.is_proxied) {
+            // The proxy asks for the addresses anew, and connects to what it is told then.
+            resolver.addresses(name).await.map_err(|error| match error.downcast_ref() {
+                Some(refused) => refusal(refused),
+                None => Failure::new(Reason::Connect, format!("no connection: {error}")),
+            })?;
+        }
+        let keeps = self.kept.keeps(&url[..Position::BeforePath], Instant::now());
+        Ok((if keeps { client } else { fresh }, url))
     }
 }
 
@@ -122,50 +168,49 @@ async fn simulated(outside: &dyn Outside, call: Call<'_>) -> Result<Answer, Fail
     Ok(Answer { status: response.status().as_u16(), retry_after, delivery, body: Body::Whole(response.into_body()) })
 }
 
-fn builder(guard: &Guard) -> ClientBuilder {
-    reqwest::Client::builder()
-        .dns_resolver(Resolver(guard.clone()))
+impl Guarded {
+    fn new(config: &Config, resolver: Resolver) -> Result<Self, Error> {
+        let made = |idle| -> Result<_, Error> {
+            let builder = builder(config, &resolver)?;
+            builder.pool_max_idle_per_host(idle).build().map_err(Error::Client)
+        };
+        Ok(Self { client: made(IDLE_PER_HOST)?, fresh: made(0)?, resolver })
+    }
+}
+
+fn builder(config: &Config, resolver: &Resolver) -> Result<ClientBuilder, Error> {
+    let builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
         .referer(false)
         .retry(reqwest::retry::never())
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
         .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PONG)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEAD_BYTES_MAX)
+        .tls_backend_preconfigured(tls::config(&config.network.trust).map_err(Error::Tls)?)
+        .connector_layer(Marking);
+    Ok(match &config.network.proxy {
+        // Nothing but the proxy's own name is looked up on the way to a connection.
+        Some(proxy) => {
+            let proxy = proxy.client().map_err(Error::Client)?;
+            builder.proxy(proxy).dns_resolver(Unguarded(resolver.lookup.clone()))
+        }
+        None => builder.dns_resolver(resolver.clone()),
+    })
 }
 
-/// The whole body, if it is not too long.
-async fn read(mut response: Response) -> Result<Body, Failure> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
-        if body.len() + chunk.len() > limits::RESPONSE_BYTES_MAX {
-            return Ok(Body::TooLong);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Body::Whole(body.freeze()))
-}
-
-/// Reads a little of a body that nobody needs. What goes wrong with it means nothing.
-async fn drain(mut response: Response) -> Body {
-    let rest = async {
-        let mut read = 0;
-        while let Ok(Some(chunk)) = response.chunk().await {
-            read += chunk.len();
-            if read > DRAIN_BYTES {
-                break;
-            }
-        }
-    };
-    // A slow one costs its connection and nothing else.
-    drop(tokio::time::timeout(DRAIN_TIME, rest).await);
-    Body::Unread
+fn refusal(refused: &Refused) -> Failure {
+    Failure::new(Reason::Address, refused.to_string())
 }
 
 fn failure(error: &reqwest::Error) -> Failure {
     let causes = || std::iter::successors(error.source(), |cause| (*cause).source());
     if let Some(refused) = causes().find_map(|cause| cause.downcast_ref::<Refused>()) {
-        return Failure::new(Reason::Address, refused.to_string());
+        return refusal(refused);
     }
     let reason = if error.is_connect() { Reason::Connect } else { Reason::Cut };
     let what = if error.is_connect() { "no connection" } else { "the connection ended before the answer" };
@@ -174,42 +219,4 @@ fn failure(error: &reqwest::Error) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Reach;
-
-    async fn check(url: &str, reach: Reach, reason: Reason, message: &str) {
-        let config = Config { reach, version: "test".to_owned(), assigned: Arc::default(), outside: None };
-        let client = Client::new(&config).unwrap();
-        let timeout = Duration::from_secs(20);
-        let call = Call { url, headers: HeaderMap::new(), body: Bytes::new(), timeout, wants_body: true };
-        let failure = client.call(call).await.unwrap_err();
-        assert_eq!((failure.reason, failure.status), (reason, None), "{url}: {failure:?}");
-        assert!(failure.message.contains(message) && !failure.message.contains("secret"), "{url}: {failure:?}");
-    }
-
-    #[tokio::test]
-    async fn what_may_not_be_called_is_not_connected_to() {
-        check("https://localhost:1/secret", Reach::global(), Reason::Address, "loopback").await;
-        check("https://127.0.0.1:1/secret", Reach::global(), Reason::Address, "127.0.0.1 may not be called").await;
-        check("https://169.254.169.254/secret", Reach::Dev, Reason::Address, "link-local").await;
-        check("http://1.1.1.1/secret", Reach::global(), Reason::Address, "http").await;
-        check(
-            "http://localhost:1/secret",
-            Reach::Listed(["10.0.0.0/8".parse().unwrap()].into()),
-            Reason::Address,
-            "http",
-        )
-        .await;
-        check("secret", Reach::Dev, Reason::Url, "relative URL").await;
-    }
-
-    #[tokio::test]
-    async fn a_call_that_finds_nobody_says_so_without_its_url() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/secret", listener.local_addr().unwrap());
-        drop(listener);
-        check(&url, Reach::Dev, Reason::Connect, "no connection: Connection refused").await;
-        check("https://name.invalid/secret", Reach::Dev, Reason::Connect, "no connection").await;
-    }
-}
+mod tests;

@@ -19,6 +19,9 @@ pub enum Error {
     /// No HTTP client could be made.
     #[error("the HTTP client cannot be made: {0}")]
     Client(#[source] reqwest::Error),
+    /// TLS cannot be had as it is asked for.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
     /// A frozen batch cannot be made again as it was. Invariants: frozen-batch, crash-on-corruption.
     #[error("the frozen batch {key} cannot be made again: {why}")]
     Frozen {

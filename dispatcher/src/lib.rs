@@ -40,12 +40,13 @@ mod settle;
 mod site;
 mod sweep;
 mod throttle;
+mod timings;
 mod trial;
 mod trim;
 mod unsure;
 mod window;
 
-pub use config::{Config, Reach};
+pub use config::{Config, Hosts, Network, Pattern, Proxy, Reach, Trust};
 pub use error::{Error, Result};
 pub use outside::{Ended, Outside};
 pub use service::{drain, run};

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batcher;
 use crate::body::{self, Delivery};
-use crate::client::{Call, Client};
+use crate::client::{Call, Called, Client};
 use crate::request::{self, Attempt};
 use crate::response::{self, Allowed, Outcome};
 use crate::{Config, Result};
@@ -55,10 +55,8 @@ impl Trials {
         headers.insert(HEADER, HeaderValue::from_static("true"));
         let timeout = Duration::from_millis(webhook.timeout_ms).min(limits::TRIAL_TIME_MAX);
         let wants_body = entry.config.output.is_some();
-        let begun = Instant::now();
-        let answer =
-            self.client.call(Call { url: &webhook.url, headers, body: body.clone(), timeout, wants_body }).await;
-        let took = begun.elapsed();
+        let call = Call { url: &webhook.url, headers, body: body.clone(), timeout, wants_body };
+        let Called { answer, timings, piece } = self.client.call(call).await;
         let status = answer.as_ref().ok().map(|answer| answer.status);
         let outcome = match &answer {
             Ok(answer) => {
@@ -74,7 +72,8 @@ impl Trials {
         let tried = Tried {
             id: id.to_string(),
             events: events.len(),
-            took,
+            timings,
+            piece,
             status,
             outcome: "acknowledged",
             message: Message::default(),

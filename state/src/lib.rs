@@ -31,6 +31,6 @@ pub use machine::Machine;
 pub use meter::{Counter, Meter};
 pub use standings::Standings;
 pub use tables::{Mutations, Tables};
-pub use trial::{Trial, Tried, TriedRecord};
+pub use trial::{Timings, Trial, Tried, TriedRecord};
 pub use view::tenants::{KeyEntry, Moving, TenantEntry};
 pub use view::{Came, DeletedTopic, Disabled, Replay, Retiring, SubscriptionEntry, TopicEntry, Unmade, View};

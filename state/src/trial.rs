@@ -21,6 +21,22 @@ pub struct Trial {
     pub events: Vec<Stored>,
 }
 
+/// How long the phases of a call took. One that did not end is absent, so that the first one absent is where a call
+/// hung; so is one that was no part of the call, since its connection was kept from an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Looking the name up; absent where the host is an address, too.
+    pub dns: Option<Duration>,
+    /// To an address, or through a proxy to the endpoint.
+    pub connect: Option<Duration>,
+    /// The handshake.
+    pub tls: Option<Duration>,
+    /// From the beginning of the call to the head of its answer.
+    pub first_byte: Option<Duration>,
+    /// From the beginning of the call to its end.
+    pub total: Duration,
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Tried {
@@ -28,8 +44,10 @@ pub struct Tried {
     pub id: String,
     /// How many events were sent: those of the first batch.
     pub events: usize,
-    /// From the beginning of the call to the end of its answer.
-    pub took: Duration,
+    /// How long it took.
+    pub timings: Timings,
+    /// The beginning of the answer's body, whatever its status: at most `limits::RESPONSE_PIECE_BYTES_MAX`, decoded.
+    pub piece: bytes::Bytes,
     /// The answer's, if there was one.
     pub status: Option<u16>,
     /// `acknowledged`, or why not.

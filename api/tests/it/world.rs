@@ -10,7 +10,7 @@ use fpaas_api::{ApiKey, Config, Messages, Phase, Sources, Webhooks};
 use fpaas_core::topics::Topics;
 use fpaas_core::{Clock, HeadersBuilder, ManualClock, TenantId, Timestamp, TopicName, TopicPartition};
 use fpaas_log::{Embedded, EmbeddedConfig, Fsync, Log, Record, Stored, TopicSpec, Transaction, Writer};
-use fpaas_state::{Board, Context, Control, Trial, Tried, TriedRecord};
+use fpaas_state::{Board, Context, Control, Timings, Trial, Tried, TriedRecord};
 use fpaas_testkit::contract::{Contract, Exchange};
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
@@ -180,7 +180,13 @@ pub(crate) fn tried(trial: &Trial) -> Tried {
     Tried {
         id: format!("test_{}", trial.random),
         events: trial.events.len(),
-        took: std::time::Duration::from_millis(7),
+        timings: Timings {
+            connect: Some(std::time::Duration::from_millis(2)),
+            first_byte: Some(std::time::Duration::from_millis(6)),
+            total: std::time::Duration::from_millis(7),
+            ..Timings::default()
+        },
+        piece: "[2\u{fffd}".into(),
         status: Some(200),
         outcome: "acknowledged",
         message: "1 records".into(),

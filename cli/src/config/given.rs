@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::Source;
 use super::setting::{
-    ALL, ALLOW_WEBHOOK_CIDR, API_KEY, KAFKA_PROPERTIES, KAFKA_PROPERTY, LOG, NODE_ID, SHARED, Setting, TOPIC_PREFIX,
+    ALL, API_KEY, KAFKA_PROPERTIES, KAFKA_PROPERTY, LOG, NODE_ID, SHARED, Setting, TOPIC_PREFIX, WEBHOOKS,
 };
 
 const FILE: &str = "config";
@@ -88,7 +88,7 @@ impl<const MIGRATE: bool> Args for OnCluster<MIGRATE> {
     fn augment_args(command: Command) -> Command {
         let command = command.arg(file());
         let command = if MIGRATE {
-            command.args([NODE_ID.argument(), ALLOW_WEBHOOK_CIDR.argument()])
+            command.arg(NODE_ID.argument()).args(WEBHOOKS.map(Setting::argument))
         } else {
             // It has no default: a log of one's own is no cluster.
             let log = LOG.argument().help("The cluster: kafka://HOST:PORT,…").default_values(None::<&str>);

@@ -142,6 +142,28 @@ pub(crate) static ALLOW_WEBHOOK_CIDR: Setting = Setting::new(
     "A network whose addresses webhooks may have, by http too; may be given again",
 )
 .of_serve();
+pub(crate) static ALLOW_WEBHOOK_HOST: Setting = Setting::new(
+    ["allowWebhookHost", "allow-webhook-host", "FPAAS_ALLOW_WEBHOOK_HOST", "NAME"],
+    Kind::List(','),
+    "A host whose name may resolve to private addresses, by https: a name or *.SUFFIX; may be given again",
+)
+.of_serve();
+pub(crate) static ONLY_WEBHOOK_HOST: Setting = Setting::new(
+    ["onlyWebhookHost", "only-webhook-host", "FPAAS_ONLY_WEBHOOK_HOST", "NAME"],
+    Kind::List(','),
+    "A host that webhooks may be at, and no others: a name or *.SUFFIX; may be given again [default: any]",
+);
+pub(crate) static WEBHOOK_CA: Setting = Setting::new(
+    ["webhookCa", "webhook-ca", "FPAAS_WEBHOOK_CA", "FILE"],
+    Kind::Text,
+    "Certificate authorities that webhooks may have besides the system's: a PEM file",
+);
+pub(crate) static WEBHOOK_PROXY: Setting = Setting::new(
+    ["webhookProxy", "webhook-proxy", "FPAAS_WEBHOOK_PROXY", "URL"],
+    Kind::Text,
+    "A proxy that webhooks are called through: http://[USER:PASSWORD@]HOST:PORT",
+)
+.secret();
 pub(crate) static MESSAGES: Setting = Setting::new(
     ["messages", "messages", "FPAAS_MESSAGES", "FILTER"],
     Kind::Text,
@@ -160,7 +182,7 @@ pub(crate) static API_KEY: Setting = Setting::new(
 .secret();
 
 /// All there are, in the order of `default.yaml`.
-pub(crate) static ALL: [&Setting; 18] = [
+pub(crate) static ALL: [&Setting; 22] = [
     &DATA,
     &LISTEN,
     &UPSTREAM,
@@ -176,9 +198,16 @@ pub(crate) static ALL: [&Setting; 18] = [
     &FSYNC,
     &ONLY,
     &ALLOW_WEBHOOK_CIDR,
+    &ALLOW_WEBHOOK_HOST,
+    &ONLY_WEBHOOK_HOST,
+    &WEBHOOK_CA,
+    &WEBHOOK_PROXY,
     &MESSAGES,
     &MESSAGES_JSON,
     &API_KEY,
 ];
+/// Which endpoints are called, and how.
+pub(crate) static WEBHOOKS: [&Setting; 5] =
+    [&ALLOW_WEBHOOK_CIDR, &ALLOW_WEBHOOK_HOST, &ONLY_WEBHOOK_HOST, &WEBHOOK_CA, &WEBHOOK_PROXY];
 /// Those that every command has besides the key.
 pub(crate) static SHARED: [&Setting; 2] = [&MESSAGES, &MESSAGES_JSON];

@@ -12,9 +12,7 @@ use std::time::Duration;
 use fpaas_core::Clock;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Topics;
-use fpaas_dispatcher::Reach;
 use fpaas_log::{Embedded, EmbeddedConfig, Error as LogError, Fsync, Kafka, KafkaConfig, Log, Patient};
-use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{self, Found};
@@ -23,10 +21,11 @@ use super::{Move, Moved};
 use crate::args::Migrate;
 use crate::clock::WallClock;
 use crate::cluster::{self as brokers, SCHEME};
-use crate::config::setting::{ALLOW_WEBHOOK_CIDR, LOG, NODE_ID};
+use crate::config::setting::{LOG, NODE_ID};
 use crate::config::{Origin, Reading, Settings};
 use crate::exit::Failure;
 use crate::mark::{self, FolderMark, MOVED_LOG, State};
+use crate::node::endpoints::Endpoints;
 use crate::node::{VERSION, folder};
 use crate::out;
 
@@ -43,7 +42,7 @@ pub(super) struct Setting {
     to: String,
     node: Option<String>,
     drain_wait: Duration,
-    reach: Reach,
+    endpoints: Endpoints,
 }
 
 impl Setting {
@@ -53,7 +52,7 @@ impl Setting {
         let mut reading = Reading::new(settings);
         let kafka = brokers::of(&mut reading, Some(to.strip_prefix(SCHEME).unwrap_or(&to)));
         let node = reading.one(&NODE_ID, folder::checked_name);
-        let networks: Vec<IpNet> = reading.each(&ALLOW_WEBHOOK_CIDR, str::parse);
+        let endpoints = Endpoints::read(&mut reading, false);
         let kafka = reading.done(kafka)?;
         let drain_wait = humantime::parse_duration(&args.drain_wait)
             .map_err(|_| Failure::Usage(format!("--drain-wait {}: must be a time such as 60s", args.drain_wait)))?;
@@ -72,8 +71,7 @@ impl Setting {
                 mark.to, mark.prefix
             )));
         }
-        let reach = Reach::Listed(networks.into());
-        Ok(Self { folder: from.clone(), _lock: lock, mark, kafka, after, to, node, drain_wait, reach })
+        Ok(Self { folder: from.clone(), _lock: lock, mark, kafka, after, to, node, drain_wait, endpoints })
     }
 
     /// Moves, or goes on where an earlier run was cut off.
@@ -165,12 +163,7 @@ impl Setting {
             topics: Topics::default(),
             node: folder::EMBEDDED_NODE.into(),
             clock,
-            config: fpaas_dispatcher::Config {
-                reach: self.reach.clone(),
-                version: VERSION.to_owned(),
-                assigned: Arc::default(),
-                outside: None,
-            },
+            config: self.endpoints.config(VERSION),
             wait: self.drain_wait,
         };
         draining.run().await?;

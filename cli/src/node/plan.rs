@@ -10,18 +10,16 @@ use std::time::Duration;
 
 use clap::ValueEnum as _;
 use fpaas_core::limits;
-use fpaas_dispatcher::Reach;
 use fpaas_ingest::{Error, Trust, Upstream};
 use fpaas_log::Retention;
-use ipnet::IpNet;
 
 use super::backend::{Address, EMBEDDED};
+use super::endpoints::Endpoints;
 use super::folder::{self, Naming};
 use crate::args::Part;
 use crate::client::apply::{self, Documents};
 use crate::config::setting::{
-    ALLOW_WEBHOOK_CIDR, API_KEY, APPLY, DATA, EXIT_WHEN_IDLE, LISTEN, LOG, NODE_ID, ONLY, PARTITIONS, UPSTREAM,
-    UPSTREAM_CA,
+    API_KEY, APPLY, DATA, EXIT_WHEN_IDLE, LISTEN, LOG, NODE_ID, ONLY, PARTITIONS, UPSTREAM, UPSTREAM_CA,
 };
 use crate::config::{Reading, Role, Settings, Wrongs, shown};
 use crate::telemetry;
@@ -55,7 +53,7 @@ pub(super) struct Plan {
     pub(super) log: Address,
     /// What the node is called, if that was said.
     pub(super) node_id: Option<String>,
-    pub(super) reach: Reach,
+    pub(super) endpoints: Endpoints,
     /// The operator's key, if one was given: taken out by the one who keeps it.
     pub(super) key: Option<String>,
 }
@@ -84,7 +82,7 @@ impl Plan {
         let partitions_asked = reading.one(&PARTITIONS, partitions);
         let log = Address::read(reading);
         let node_id = reading.one(&NODE_ID, folder::checked_name);
-        let networks = reading.each(&ALLOW_WEBHOOK_CIDR, network);
+        let endpoints = Endpoints::read(reading, dev);
         let key = reading.one(&API_KEY, key).flatten();
         Some(Self {
             dev,
@@ -100,7 +98,7 @@ impl Plan {
             partitions_asked,
             log: log?,
             node_id,
-            reach: if dev { Reach::Dev } else { Reach::Listed(networks.into()) },
+            endpoints,
             key,
         })
     }
@@ -145,10 +143,6 @@ fn partitions(text: &str) -> Result<u32, String> {
     let (least, most) = (1, PARTITIONS_MAX);
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("must be a number from {least} to {most}"))
-}
-
-fn network(text: &str) -> Result<IpNet, &'static str> {
-    text.parse().map_err(|_| "must be a network, such as 10.20.0.0/16")
 }
 
 /// An empty one is none.

@@ -52,7 +52,7 @@ async fn the_check_says_what_each_setting_is_and_where_that_was_said() -> Result
     let found: Value = serde_json::from_str(&printed)?;
     ensure!(found["starts"] == true && found["wrong"] == Value::Array(Vec::new()), "{found}");
     let settings = found["settings"].as_array().context("no settings")?;
-    ensure!(settings.len() == 18, "{found}");
+    ensure!(settings.len() == 22, "{found}");
     for (key, value, source) in [
         ("topicPrefix", "typed", "flag"),
         ("nodeId", "in-variable", "environment"),
@@ -119,6 +119,10 @@ async fn the_check_says_everything_that_is_wrong_at_once() -> Result<()> {
         fsync             sometimes                                environment: FPAAS_FSYNC
         only              none                                     default
         allowWebhookCidr  none                                     default
+        allowWebhookHost  none                                     default
+        onlyWebhookHost   none                                     default
+        webhookCa         not set                                  default
+        webhookProxy      not set                                  default
         messages          inof                                     file: fpaas.yaml, line 8
         messagesJson      false                                    default
         apiKey            set, not shown                           file: fpaas.yaml, line 7

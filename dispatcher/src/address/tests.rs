@@ -13,10 +13,18 @@ enum May {
     Never,
 }
 
+fn https(reach: Reach) -> Guard {
+    Guard::https(&Config::reaching(reach))
+}
+
+fn http(reach: Reach) -> Guard {
+    Guard::http(&Config::reaching(reach))
+}
+
 fn may(host: &str) -> May {
     let url = url::Url::parse(&format!("https://{host}/")).unwrap_or_else(|error| panic!("{host}: {error}"));
     assert!(!matches!(url.host(), Some(url::Host::Domain(_))), "{host} is a name");
-    let allowed = |dev| Guard::https(if dev { Reach::Dev } else { Reach::global() }).check_host(&url).is_ok();
+    let allowed = |dev| https(if dev { Reach::Dev } else { Reach::global() }).check_host(&url).is_ok();
     match (allowed(false), allowed(true)) {
         (true, true) => May::Always,
         (false, true) => May::Dev,
@@ -96,6 +104,26 @@ fn loopback_and_private_networks_are_called_in_dev_only() {
 }
 
 #[test]
+fn metadata_services_are_never_called() {
+    check_all(
+        May::Never,
+        &[
+            "169.254.169.254",
+            "2852039166",
+            "0xa9fea9fe",
+            "100.100.100.200",
+            "168.63.129.16",
+            "[fd00:ec2::254]",
+            "[fd00:ec2::23]",
+            "[fd00:c1::a9fe:a9fe]",
+            "[fd00:42::42]",
+            "[fd00:a9fe:a9fe::1]",
+            "[fd20:ce::254]",
+        ],
+    );
+}
+
+#[test]
 fn everything_else_is_never_called() {
     check_all(
         May::Never,
@@ -104,11 +132,6 @@ fn everything_else_is_never_called() {
             "0",
             "0.255.255.255",
             "169.254.0.0",
-            "169.254.169.254",
-            "2852039166",
-            "0xa9fea9fe",
-            "100.100.100.200",
-            "168.63.129.16",
             "192.0.0.1",
             "192.0.0.192",
             "192.0.2.1",
@@ -150,7 +173,13 @@ fn everything_else_is_never_called() {
             "[3fff::1]",
             "[4000::1]",
             "[5f00::1]",
-            "[fd00:ec2::254]",
+            "[100:0:0:1::1]",
+            "[2001:1::3]",
+            "[2001:3::1]",
+            "[2001:4:112::1]",
+            "[2001:30::1]",
+            "[2a00:1450::5efe:10.0.0.1]",
+            "[2a00:1450::200:5efe:8.8.8.8]",
             "[fe80::1]",
             "[febf::1]",
             "[fec0::1]",
@@ -164,29 +193,59 @@ fn everything_else_is_never_called() {
 #[test]
 fn a_name_resolves_to_those_of_its_addresses_that_may_be_called() {
     let all: Vec<SocketAddr> = vec!["10.0.0.1:0".parse().unwrap(), "1.1.1.1:0".parse().unwrap()];
-    let guard = Guard::https(Reach::global());
-    assert_eq!(permitted(&guard, all.clone()).unwrap(), all[1..]);
-    let refused = permitted(&guard, all[..1].to_vec()).unwrap_err();
+    let guard = https(Reach::global());
+    assert_eq!(guard.permitted("a.example", all.clone()).unwrap(), all[1..]);
+    let refused = guard.permitted("a.example", all[..1].to_vec()).unwrap_err();
     assert_eq!(refused.to_string(), "10.0.0.1 may not be called: it is private");
-    assert!(permitted(&guard, Vec::new()).unwrap().is_empty());
+    assert!(guard.permitted("a.example", Vec::new()).unwrap().is_empty());
 }
 
 #[test]
 fn listed_networks_may_be_called_and_http_goes_nowhere_else() {
     let listed = Reach::Listed(["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()].into());
-    let (https, http) = (Guard::https(listed.clone()), Guard::http(listed));
+    let (over_tls, plain) = (https(listed.clone()), http(listed));
     for (address, by_https, by_http) in
         [("10.1.2.3", true, true), ("fd00::1", true, true), ("10.2.0.1", false, false), ("1.1.1.1", true, false)]
     {
         let address = address.parse().unwrap();
-        assert_eq!((https.check(address).is_ok(), http.check(address).is_ok()), (by_https, by_http), "{address}");
+        let may = [&over_tls, &plain].map(|guard| guard.check(None, address).is_ok());
+        assert_eq!(may, [by_https, by_http], "{address}");
     }
-    let refused = http.check("1.1.1.1".parse().unwrap()).unwrap_err();
+    let refused = plain.check(None, "1.1.1.1".parse().unwrap()).unwrap_err();
     assert_eq!(refused.to_string(), "1.1.1.1 may not be called: it is outside the networks where http is enough");
 }
 
 #[test]
 fn nothing_is_called_by_http_where_no_network_is_listed() {
-    let guard = Guard::http(Reach::global());
-    assert!(["1.1.1.1", "10.0.0.1", "::1"].iter().all(|address| guard.check(address.parse().unwrap()).is_err()));
+    let guard = http(Reach::global());
+    assert!(["1.1.1.1", "10.0.0.1", "::1"].iter().all(|address| guard.check(None, address.parse().unwrap()).is_err()));
+}
+
+#[test]
+fn a_listed_name_may_resolve_to_private_addresses_by_https_and_to_no_others_that_are_special() {
+    let mut config = Config::reaching(Reach::global());
+    config.network.private = [crate::Pattern::parse("*.internal").unwrap()].into_iter().collect();
+    let (over_tls, plain) = (Guard::https(&config), Guard::http(&config));
+    let may = |guard: &Guard, name: &str, address: &str| guard.check(Some(name), address.parse().unwrap()).is_ok();
+    for address in ["10.0.0.1", "127.0.0.1", "192.168.1.1", "100.64.0.1", "fd12::1", "::1", "1.1.1.1"] {
+        assert!(may(&over_tls, "a.internal", address) && may(&over_tls, "a.b.internal.", address), "{address}");
+        assert!(!may(&plain, "a.internal", address), "{address}");
+        assert_eq!(may(&over_tls, "internal", address), address == "1.1.1.1", "{address}");
+    }
+    for address in ["169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254", "0.0.0.0"] {
+        assert!(!may(&over_tls, "a.internal", address), "{address}");
+    }
+}
+
+#[test]
+fn where_names_are_listed_nothing_else_is_called() {
+    let mut config = Config::reaching(Reach::Dev);
+    config.network.only = [crate::Pattern::parse("a.example").unwrap()].into_iter().collect();
+    let check = |url: &str| Guard::https(&config).check_host(&Url::parse(url).unwrap()).map_err(|why| why.to_string());
+    assert_eq!(check("https://a.example/x"), Ok(()));
+    assert_eq!(check("https://A.example.:8443/x"), Ok(()));
+    let refused = |host: &str| Err(format!("{host} may not be called: it is none of the hosts that are"));
+    for host in ["b.example", "x.a.example", "1.1.1.1", "127.0.0.1", "[::1]"] {
+        assert_eq!(check(&format!("https://{host}/secret")), refused(host));
+    }
 }

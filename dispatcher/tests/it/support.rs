@@ -11,7 +11,7 @@ use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{
     Clock, HeadersBuilder, Incarnation, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition,
 };
-use fpaas_dispatcher::{Config, Error, Reach, drain, run};
+use fpaas_dispatcher::{Config, Error, Network, Reach, drain, run};
 use fpaas_log::embedded::EmbeddedConfig;
 use fpaas_log::faulty::{Faults, Faulty};
 use fpaas_log::{Embedded, FetchBounds, Log as _, Position, Record, Stored, Transaction};
@@ -119,7 +119,13 @@ impl World {
 
     /// Finishes what is frozen, until `stop` at the latest; the lanes that still have something.
     pub(crate) async fn drain(&self, reach: Reach, stop: &CancellationToken) -> Vec<TopicPartition> {
-        let config = Config { reach, version: "test".to_owned(), assigned: Arc::default(), outside: None };
+        let config = Config {
+            reach,
+            network: Network::default(),
+            version: "test".to_owned(),
+            assigned: Arc::default(),
+            outside: None,
+        };
         let drained = drain(self.context.clone(), PoolId::of_tenant(&tenant()), config, stop.clone());
         tokio::time::timeout(PATIENCE, drained).await.expect("it ends").unwrap()
     }
@@ -244,7 +250,9 @@ pub(crate) fn dispatch_for(
     pool: &str,
     shutdown: &CancellationToken,
 ) -> JoinHandle<Result<(), Error>> {
-    let config = Config { reach: Reach::Dev, version: "test".to_owned(), assigned: Arc::default(), outside: None };
+    let network = Network::default();
+    let config =
+        Config { reach: Reach::Dev, network, version: "test".to_owned(), assigned: Arc::default(), outside: None };
     tokio::spawn(run(context.clone(), pool_of(pool), config, shutdown.clone()))
 }
 

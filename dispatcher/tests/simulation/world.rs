@@ -7,7 +7,7 @@ use std::time::Duration;
 use fpaas_core::subscription::{Secret, Subscription};
 use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{Clock, HeadersBuilder, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
-use fpaas_dispatcher::{Config, Reach, run as dispatch};
+use fpaas_dispatcher::{Config, Network, Reach, run as dispatch};
 use fpaas_log::{Record, Transaction};
 use fpaas_state::{Board, Change, Command, Context, Control};
 use serde_json::{Value, json};
@@ -296,6 +296,7 @@ impl World {
 
 fn start(context: &Context, endpoint: &Arc<Endpoint>) -> JoinHandle<fpaas_dispatcher::Result<()>> {
     let outside = Some(Arc::clone(endpoint) as Arc<dyn fpaas_dispatcher::Outside>);
-    let config = Config { reach: Reach::Dev, version: "test".to_owned(), assigned: Arc::default(), outside };
+    let network = Network::default();
+    let config = Config { reach: Reach::Dev, network, version: "test".to_owned(), assigned: Arc::default(), outside };
     tokio::spawn(dispatch(context.clone(), PoolId::of_tenant(&tenant()), config, CancellationToken::new()))
 }
