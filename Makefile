@@ -13,11 +13,12 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 FPAAS_CRASH_ROUNDS ?= 200
 FPAAS_FAULT_ROUNDS ?= 100
 FPAAS_FUZZ_FRAMES ?= 5000000
+FPAAS_SEEDS ?= 10000
 
-.PHONY: help setup build demo test test-crash test-nodes test-worker fuzz check tidy test-compose advisories bench kafka-image image up down
+.PHONY: help setup build demo test test-crash test-nodes test-simulation test-mutants test-worker fuzz check tidy test-compose advisories bench kafka-image image up down
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Install what the build needs and is missing (Debian, Ubuntu); elsewhere say what to install
 	@bash scripts/setup.sh
@@ -38,6 +39,12 @@ test-nodes: build ## Nodes on Kafka: FPAAS_FAULT_ROUNDS=100 faults of every kind
 	@FPAAS_FAULT_ROUNDS=$(FPAAS_FAULT_ROUNDS) FPAAS_FAULTS=all bash scripts/test.sh --test crash -- \
 		--nocapture --include-ignored --test-threads 1 takeover leader faults
 	@bash scripts/test.sh --test program -- --nocapture --include-ignored remade
+
+test-simulation: build ## The dispatcher against endpoints, crashes and a log that fail, in virtual time: FPAAS_SEEDS=10000 of them
+	@FPAAS_SEEDS=$(FPAAS_SEEDS) bash scripts/test.sh --test simulation -- --nocapture
+
+test-mutants: build ## Realistic bugs of the dispatcher, one after the other: the suite must find each (testkit/mutants)
+	@bash scripts/mutants.sh
 
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh
