@@ -8,7 +8,6 @@ use fpaas_core::{BatchId, Message, TopicName, TopicPartition, limits};
 use fpaas_log::Stored;
 use fpaas_state::{Context, Trial, Tried, TriedRecord};
 use http::HeaderValue;
-use tokio::time::Instant;
 
 use crate::batch::Batcher;
 use crate::body::{self, Delivery};

@@ -211,11 +211,6 @@ pub fn lane_offset(key: &str) -> Option<Offset> {
     key.rsplit_once('/')?.1.parse().ok().map(Offset)
 }
 
-/// The lane of a [`BatchRow`]'s key, as the partition of its deliveries.
-pub fn batch_lane(key: &str) -> Option<TopicPartition> {
-    lane_of(BATCH, key)
-}
-
 /// The lane of a key of a row of `table`, as the partition of its deliveries.
 pub fn lane_of(table: &str, key: &str) -> Option<TopicPartition> {
     let (topic, rest) = key.strip_prefix(table)?.split_once('/')?;
@@ -268,6 +263,6 @@ mod tests {
         let lane = TopicPartition::new("fpaas.acme.d.likes.3", 0);
         assert!(batch_key(&lane, Offset(9)) < batch_key(&lane, Offset(10)));
         assert!(batch_key(&lane, Offset(10)).starts_with(&batch_prefix(&lane)));
-        assert_eq!(batch_lane(&batch_key(&lane, Offset(10))), Some(lane));
+        assert_eq!(lane_of(BATCH, &batch_key(&lane, Offset(10))), Some(lane));
     }
 }

@@ -84,8 +84,8 @@ pub(super) fn row(
     if key == rows::MOVES {
         return Ok(None);
     }
-    for table in [rows::BATCH, rows::RETRY, rows::DONE, rows::PARKED].into_iter().filter(|table| key.starts_with(table))
-    {
+    let of_lanes = [rows::BATCH, rows::RETRY, rows::DONE, rows::PARKED];
+    if let Some(table) = of_lanes.into_iter().find(|table| key.starts_with(table)) {
         let at = rows::lane_of(table, key).ok_or_else(|| unknown(key, "is no row of a lane"))?;
         return match names.get(&*at.topic) {
             Some(_) => Err(unknown(key, "is not done with")),

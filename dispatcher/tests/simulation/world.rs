@@ -264,8 +264,7 @@ impl World {
     /// The keys of the lanes' rows, without those that stay.
     pub(crate) fn rows(&self) -> Vec<String> {
         let tables = self.topics.tables(&PoolId::of_tenant(&tenant()), Stage::Dispatcher);
-        let partitions =
-            (0..fpaas_core::partition::SLOTS).map(|slot| TopicPartition::new(tables.as_str(), u32::from(slot)));
+        let partitions = (0..fpaas_core::partition::SLOTS).map(|slot| TopicPartition::new(tables.as_str(), slot));
         let rows = partitions.flat_map(|at| self.log.records(&at)).filter(|stored| stored.record.value.is_some());
         let keys = rows.map(|stored| String::from_utf8(stored.record.key.unwrap().to_vec()).unwrap());
         keys.filter(|key| !key.starts_with("started/") && !key.starts_with("failing/")).collect()
