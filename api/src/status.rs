@@ -138,13 +138,14 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
     let partitions: Vec<_> =
         stands.source?.iter().map(|of| SourcePartition::new(of, !entry.config.is_paused())).collect();
     let lanes: Vec<_> = stands.lanes?.into_iter().map(|(lane, place)| Lane { lane, place }).collect();
-    let lag = Lag {
-        source: partitions.iter().map(|of| of.place.lag).sum(),
-        deliveries: lanes.iter().map(|of| of.place.lag).sum(),
-    };
     let key = (entry.tenant.clone(), entry.id.clone(), entry.incarnation);
     let Context { board, node, clock, .. } = &caller.app.context;
     let fares = board.at_all(&key, node, clock.now());
+    let lag = Lag {
+        source: partitions.iter().map(|of| of.place.lag).sum(),
+        // What is parked is passed, and not delivered.
+        deliveries: lanes.iter().map(|of| of.place.lag).sum::<u64>() + fares.parked,
+    };
     let unmade = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned);
     let reason = unmade.or_else(|| fares.stopped.clone());
     let (state, reason) = match reason {

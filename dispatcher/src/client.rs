@@ -130,8 +130,7 @@ impl Client {
         let (status, retry_after, delivery) = (response.status(), text("retry-after"), text("webhook-delivery"));
         let body = match status.is_success() {
             true if call.wants_body => answer::whole(response, piece).await?,
-            // What cannot be read says nothing.
-            true => answer::whole(response, piece).await.unwrap_or(Body::Unread),
+            true => answer::unless_late(response, piece).await,
             false => answer::drain(response, piece).await,
         };
         Ok(Answer { status: status.as_u16(), retry_after, delivery, body })

@@ -44,7 +44,10 @@ async fn settled(context: &Context, standings: &Standings) -> Result<Option<Vec<
                 None => return Ok(None),
             }
         }
-        if catching_up(context, standings, entry).await? {
+        // What is parked is passed, and waits for its endpoint.
+        let key = (entry.tenant.clone(), entry.id.clone(), entry.incarnation);
+        let parked = context.board.at_all(&key, &context.node, context.clock.now()).parked;
+        if parked > 0 || catching_up(context, standings, entry).await? {
             return Ok(None);
         }
     }

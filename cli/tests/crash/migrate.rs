@@ -28,6 +28,8 @@ struct Moving {
     job: Job,
     /// The endpoint that was down.
     follows: Receiver,
+    /// The batches that it was called with.
+    frozen: BTreeSet<String>,
     on: On,
     seed: u64,
     /// What the API said of the subscription of likes and of its topic.
@@ -105,8 +107,10 @@ impl Moving {
         let count = committed(&api).await?;
         ensure!(count < 600, "{count} results: it is not half-way any more");
         running.process.kill().await?;
+        let frozen: BTreeSet<String> = follows.calls().into_iter().map(|call| call.id).collect();
+        ensure!(!frozen.is_empty(), "nothing is frozen");
         let key = std::fs::read_to_string(job.bare()?.data().join("api-key"))?;
-        Ok(Self { job, follows, on: on.clone(), seed, before, key })
+        Ok(Self { frozen, job, follows, on: on.clone(), seed, before, key })
     }
 
     fn endpoint_is_back(&self) {
@@ -226,9 +230,12 @@ impl Moving {
             chained.len(),
             distinct.len()
         );
-        // The batch that was frozen as the endpoint was down is the one that was called again.
-        let calls = self.follows.summary()?;
-        ensure!(calls.taken_up_again > 0, "the frozen batch was not taken up again: {calls}");
+        // The batches that were frozen as the endpoint was down are the ones that were called again.
+        let calls = self.follows.calls();
+        for id in &self.frozen {
+            let done = calls.iter().any(|call| call.id == *id && call.answer == Answer::Records);
+            ensure!(done, "the frozen batch {id} was not called again: {}", self.follows.summary()?);
+        }
         Ok(())
     }
 }

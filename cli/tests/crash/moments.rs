@@ -59,7 +59,7 @@ async fn killed_at_any_moment(on: &On, rounds: u64) -> Result<()> {
     println!("{taken_up_again} batches were taken up again by the next process, {timed_out} calls timed out");
     assert!(between * 100 >= kills * 80, "only {between} of {kills} kills found the job under way");
     assert!(in_call > 0, "the kills missed the calls");
-    // A retry has the next number: only a kill makes a first attempt come twice.
+    // A retry has the next number: only a kill makes the same attempt come twice.
     assert!(taken_up_again >= in_call, "{in_call} kills cut calls off, and {taken_up_again} batches were called anew");
     assert!(timed_out > 0, "no call timed out");
     Ok(())

@@ -163,7 +163,7 @@ async fn what_is_wrong_with_a_file_is_said_with_its_place_and_nothing_is_applied
             "subscription: {id: a, filter: {match: 'a['}, processor: {webhook: {url: http://a.example/}}}",
             "/filter/match",
         ),
-        ("subscription: {id: a, ordering: key, processor: {webhook: {url: http://a.example/}}}", "/ordering"),
+        ("subscription: {id: a, ordering: total, processor: {webhook: {url: http://a.example/}}}", "/ordering"),
         ("topic: {name: firehose}", "reserved"),
         ("nothing: {}", "document 1"),
     ] {

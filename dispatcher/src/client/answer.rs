@@ -20,6 +20,8 @@ pub(super) const ENCODINGS: &str = "gzip";
 /// How much of a body that nobody needs is read so that its connection can be used again, and for how long.
 const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// How long a body is read that need not say anything.
+const LATE: Duration = Duration::from_secs(2);
 
 /// The beginning of a body, decoded: at most `limits::RESPONSE_PIECE_BYTES_MAX`.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +70,15 @@ pub(super) async fn whole(mut response: Response, piece: &mut Piece) -> Result<B
             Err(Ended::Broken) => Err(refused(BROKEN)),
         },
         _ => Ok(Body::Whole(Bytes::new())),
+    }
+}
+
+/// The whole body where it may say something of single events and need not: what cannot be read, or comes late, says
+/// nothing.
+pub(super) async fn unless_late(response: Response, piece: &mut Piece) -> Body {
+    match tokio::time::timeout(LATE, whole(response, piece)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) | Err(_) => Body::Unread,
     }
 }
 

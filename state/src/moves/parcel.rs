@@ -1,4 +1,6 @@
 //! What a slot has of a tenant, as records of a `moves` topic: in parts, where one record would be too large.
+//!
+//! A part is JSON; rows that are no text (parked events) stand behind it, one after the other, as long as it says.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +47,18 @@ struct Part {
     of: usize,
     rows: Vec<(String, String)>,
     positions: Vec<(String, u32, Offset)>,
+    /// The rows behind it: their keys and their lengths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    raw: Vec<(String, usize)>,
+}
+
+/// Rows that go into one record.
+#[derive(Debug, Default)]
+struct Piece {
+    rows: Vec<(String, String)>,
+    raw: Vec<(String, usize)>,
+    behind: Vec<u8>,
+    bytes: usize,
 }
 
 /// The key of its records.
@@ -55,27 +69,33 @@ pub fn key(tenant: &TenantId, since: u64) -> String {
 impl Parcel {
     /// The values of its records, in order; one at least.
     pub(super) fn encode(&self, tenant: &TenantId, since: u64) -> Result<Vec<Bytes>> {
-        let mut parts: Vec<Vec<(String, String)>> = vec![Vec::new()];
-        let mut bytes = 0;
+        let (mut parts, mut current) = (Vec::new(), Piece::default());
         for (key, value) in &self.rows {
-            let value = String::from_utf8(value.to_vec()).map_err(|error| corrupt(key, &error.to_string()))?;
-            if bytes > PART_BYTES {
-                parts.push(Vec::new());
-                bytes = 0;
+            // A row goes into another record where it would make this one large.
+            if current.bytes > 0 && current.bytes + value.len() > PART_BYTES {
+                parts.push(std::mem::take(&mut current));
             }
-            bytes += key.len() + value.len();
-            parts.last_mut().into_iter().for_each(|rows| rows.push((key.clone(), value.clone())));
+            current.bytes += key.len() + value.len();
+            match std::str::from_utf8(value) {
+                Ok(text) => current.rows.push((key.clone(), text.to_owned())),
+                Err(_) => {
+                    current.raw.push((key.clone(), value.len()));
+                    current.behind.extend_from_slice(value);
+                }
+            }
         }
+        parts.push(current);
         let of = parts.len();
         let mut positions: Vec<_> =
             self.positions.iter().map(|(at, offset)| (at.topic.to_string(), at.partition.0, *offset)).collect();
-        let parts = parts.into_iter().enumerate().map(|(part, rows)| {
+        let parts = parts.into_iter().enumerate().map(|(part, Piece { rows, raw, behind, .. })| {
             // They are few and short: the first one takes them all.
             let positions = std::mem::take(&mut positions);
-            let part = Part { v: VERSION, tenant: tenant.clone(), since, part, of, rows, positions };
-            serde_json::to_vec(&part)
-                .map(Bytes::from)
-                .map_err(|error| corrupt("what is handed over", &error.to_string()))
+            let part = Part { v: VERSION, tenant: tenant.clone(), since, part, of, rows, positions, raw };
+            let mut value =
+                serde_json::to_vec(&part).map_err(|error| corrupt("what is handed over", &error.to_string()))?;
+            value.extend_from_slice(&behind);
+            Ok(value.into())
         });
         parts.collect()
     }
@@ -93,7 +113,9 @@ impl Reading {
     pub fn add(&mut self, stored: &Stored) -> Result<()> {
         let value = stored.record.value.as_deref().unwrap_or_default();
         let wrong = |why: &str| corrupt(&format!("what was handed over at offset {}", stored.offset), why);
-        let read: Part = serde_json::from_slice(value).map_err(|error| wrong(&error.to_string()))?;
+        let mut texts = serde_json::Deserializer::from_slice(value).into_iter::<Part>();
+        let read = texts.next().ok_or_else(|| wrong("it is empty"))?.map_err(|error| wrong(&error.to_string()))?;
+        let mut behind = value.get(texts.byte_offset()..).unwrap_or_default();
         if read.v != VERSION {
             return Err(wrong(&format!("its version is {}, and this program knows {VERSION}", read.v)));
         }
@@ -109,6 +131,14 @@ impl Reading {
         }
         *next += 1;
         arrived.parcel.rows.extend(read.rows.into_iter().map(|(key, row)| (key, Bytes::from(row))));
+        for (key, length) in read.raw {
+            let (row, rest) = behind.split_at_checked(length).ok_or_else(|| wrong("a row behind it is cut"))?;
+            arrived.parcel.rows.push((key, Bytes::copy_from_slice(row)));
+            behind = rest;
+        }
+        if !behind.is_empty() {
+            return Err(wrong("something stands behind it"));
+        }
         let positions = read.positions.into_iter();
         arrived
             .parcel
@@ -136,7 +166,7 @@ fn corrupt(what: &str, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use fpaas_log::Record;
+    use fpaas_log::Record as Logged;
 
     use super::*;
 
@@ -145,7 +175,7 @@ mod tests {
     }
 
     fn stored(offset: u64, value: &Bytes) -> Stored {
-        Stored { offset: Offset(offset), record: Record { value: Some(value.clone()), ..Record::default() } }
+        Stored { offset: Offset(offset), record: Logged { value: Some(value.clone()), ..Logged::default() } }
     }
 
     fn parcel(rows: usize, bytes: usize) -> Parcel {
@@ -169,6 +199,26 @@ mod tests {
             let arrived = Arrived { tenant: acme(), since: 7, first: Offset(3), parcel };
             assert_eq!(reading.into_arrived(), [arrived]);
         }
+    }
+
+    #[test]
+    fn rows_that_are_no_text_arrive_as_they_were() {
+        let rows = [("a", &b"\x01\xff"[..]), ("b", b"{}"), ("c", &[0x80; 300_000]), ("d", b""), ("e", b"\xfe")];
+        let rows = rows.map(|(key, row)| (key.to_owned(), Bytes::copy_from_slice(row)));
+        let parcel = Parcel { rows: rows.into(), positions: Vec::new() };
+        let values = parcel.encode(&acme(), 7).unwrap();
+        assert_eq!(values.len(), 3);
+        let mut reading = Reading::default();
+        for (offset, value) in (3..).zip(&values) {
+            reading.add(&stored(offset, value)).unwrap();
+        }
+        let mut arrived = reading.into_arrived().remove(0).parcel.rows;
+        arrived.sort();
+        assert_eq!(arrived, parcel.rows);
+        let cut = values[0].slice(..values[0].len() - 1);
+        assert!(Reading::default().add(&stored(3, &cut)).is_err());
+        let longer = Bytes::from([&values[0][..], b"x"].concat());
+        assert!(Reading::default().add(&stored(3, &longer)).is_err());
     }
 
     /// As version 1 looks: once it is out there, it stays readable.

@@ -60,7 +60,8 @@ pub struct Summary {
     pub batches: usize,
     /// Ids that were called more than once.
     pub repeated: usize,
-    /// Attempts of a batch with the number 1 after its first one: by a process that found the batch frozen.
+    /// Attempts of a batch whose number is not above those before: the process that made one of those died, and another one
+    /// found the batch frozen.
     pub taken_up_again: usize,
     /// Calls that their caller gave up on and repeated while the script still had it wait.
     pub timed_out: usize,
@@ -114,9 +115,15 @@ pub fn summarize(calls: &[Call]) -> Result<Summary> {
     Ok(summary)
 }
 
-/// How often the attempts on a batch began anew: within one process their number only grows.
+/// How often an attempt on a batch had a number that was there: what failed is counted, and what was cut off is not.
 fn taken_up_again(calls: &[&Call]) -> usize {
-    calls.iter().filter(|call| call.attempt() == Some(1)).count().saturating_sub(1)
+    let mut most = None;
+    let mut is_again = |call: &Call| {
+        let again = call.attempt() <= most;
+        most = most.max(call.attempt());
+        again
+    };
+    calls.iter().filter(|call| is_again(call)).count()
 }
 
 /// The answers that were not waited for: the next attempt came before they were due.
@@ -239,7 +246,7 @@ mod tests {
         let (now, ok) = (Instant::now(), Answer::Records);
         let summary = |numbers: &[u32]| summarize(&numbers.iter().map(|n| attempt(*n, now, ok)).collect::<Vec<_>>());
         assert_eq!(summary(&[1, 2, 3]).unwrap().taken_up_again, 0);
-        assert_eq!(summary(&[1, 2, 1, 1, 2]).unwrap().taken_up_again, 2);
+        assert_eq!(summary(&[1, 2, 1, 1, 2, 3]).unwrap().taken_up_again, 3);
     }
 
     #[test]
