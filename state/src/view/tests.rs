@@ -120,7 +120,20 @@ fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
     assert_eq!(view.view.topics.values().next().unwrap().settings.partitions, 3);
     let newer = VERSION_1.replace(r#""v":1"#, r#""v":6"#);
     let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
-    assert!(refused.contains("its version is 5, and this program knows 1 to 4"), "{refused}");
+    assert!(refused.contains("its version is 6, and this program knows 1 to 5"), "{refused}");
+}
+
+/// What version 5 writes that is new in it.
+const VERSION_5: &str = r#"{"v":5,"id":"e","time":5,"tenant":"local","expects":{"oneOf":[1]},"change":{"disableSubscription":{"id":"likes","of":1,"why":"it is gone"}}}"#;
+
+#[test]
+fn a_command_that_disables_is_read_as_it_was_written() {
+    let command = Command::decode(VERSION_5.as_bytes()).unwrap();
+    assert_eq!(command.encode().unwrap(), VERSION_5);
+    let mut view = Machine::default();
+    view.apply(&put("a", "{}"));
+    assert_eq!(view.apply(&command), Outcome::Replaced);
+    assert_eq!(likes(&view).config.state, State::Disabled);
 }
 
 #[test]
