@@ -1,7 +1,7 @@
 //! The calls of one lane: which batch is called when, and what an answer makes of it.
 //!
-//! URL, secret, headers, timeout and retry policy are those of the current revision at each attempt; id and body are the
-//! batch's. HTTP happens outside of every transaction. Does not own what follows ([`crate::settle`]).
+//! URL, secret, headers, timeout and retry policy are those of the current revision at each attempt; id and body are
+//! the batch's. HTTP happens outside of every transaction. Does not own what follows ([`crate::settle`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;

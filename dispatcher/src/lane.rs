@@ -4,9 +4,9 @@
 //!   fetch ─▶ window ─▶ plan ─▶ commit ─▶ call ─▶ settle ─▶ plan ─▶ commit …
 //! ```
 //!
-//! A loop over what happens: something was read, a transaction is decided, a call is over, time passes, the subscription
-//! changes. One fetch, one transaction and several calls are under way at a time. Where everything is, is
-//! [`crate::window`]'s to say, what is written [`crate::plan`]'s. Does not own which lanes run ([`crate::lanes`]).
+//! A loop over what happens: something was read, a transaction is decided, a call is over, time passes, the
+//! subscription changes. One fetch, one transaction and several calls are under way at a time. Where everything is,
+//! is [`crate::window`]'s to say, what is written [`crate::plan`]'s. Does not own which lanes run ([`crate::lanes`]).
 //! Invariants: frozen-batch, offsets-with-effects, key-order.
 
 use std::borrow::Cow;

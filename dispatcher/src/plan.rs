@@ -1,5 +1,5 @@
-//! What a lane writes in one transaction, as data: batches that are done, events that are parked, batches that are frozen,
-//! and the position after all of it.
+//! What a lane writes in one transaction, as data: batches that are done, events that are parked, batches that are
+//! frozen, and the position after all of it.
 //!
 //! Does not own when it is made ([`crate::lane`]) or how it is committed ([`crate::commit`]). Invariant:
 //! offsets-with-effects: what a call has brought, and that its events are done, are in the same transaction.

@@ -1,7 +1,7 @@
 //! What a lane writes next: it takes what is settled, parks what failed, and freezes what is due, as one [`Plan`].
 //!
-//! The window is changed as if that were committed already: if it never is, the lane begins anew from its rows. Does not
-//! own what is where ([`crate::window`]). Invariants: key-order, bounded.
+//! The window is changed as if that were committed already: if it never is, the lane begins anew from its rows. Does
+//! not own what is where ([`crate::window`]). Invariants: key-order, bounded.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -203,7 +203,8 @@ fn left(case: Case<'_>, again: BTreeMap<Duration, Vec<usize>>) -> Vec<Left> {
     again.into_iter().map(|(wait, events)| Left { events, wait, retries: failing(case) }).collect()
 }
 
-/// Events of a key are due together, when the last of them is: otherwise one would overtake another. Invariant: key-order.
+/// Events of a key are due together, when the last of them is: otherwise one would overtake another. Invariant:
+/// key-order.
 fn together(keys: &[usize], again: BTreeMap<Duration, Vec<usize>>) -> BTreeMap<Duration, Vec<usize>> {
     let key = |index: usize| keys.get(index).copied().unwrap_or(index);
     let mut due: BTreeMap<usize, Duration> = BTreeMap::new();

@@ -8,9 +8,9 @@
 //!  ────┴────┴────┴────┴────┴────┴────┴────┴────┴────┴────┘
 //! ```
 //!
-//! A *set* is a frozen batch. An event whose key is in a set is *deferred*: it goes into a later batch. One whose key is
-//! parked is parked behind it. The position is the lowest offset that is neither done nor parked. Does not own when a
-//! batch is called, nor what is written. Invariants: key-order, bounded.
+//! A *set* is a frozen batch. An event whose key is in a set is *deferred*: it goes into a later batch. One whose key
+//! is parked is parked behind it. The position is the lowest offset that is neither done nor parked. Does not own
+//! when a batch is called, nor what is written. Invariants: key-order, bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 

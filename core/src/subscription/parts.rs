@@ -255,8 +255,8 @@ pub enum OnFailure {
     /// It is sent again as it is.
     #[default]
     Retry,
-    /// Where what it holds may be to blame it is halved, down to the event that cannot go through. Where the endpoint is
-    /// (no connection, `408`, `429`, `503`), it is sent again as it is.
+    /// Where what it holds may be to blame it is halved, down to the event that cannot go through. Where the endpoint
+    /// is (no connection, `408`, `429`, `503`), it is sent again as it is.
     Bisect,
 }
 
@@ -291,6 +291,7 @@ pub enum State {
     Active,
     /// It keeps its place: nothing is read for it, and its endpoint is not called.
     Paused,
-    /// The same: its endpoint said that it is no more, or did nothing but fail for days. Goes on when it is made active.
+    /// The same: its endpoint said that it is no more, or did nothing but fail for days. Goes on when it is made
+    /// active.
     Disabled,
 }

@@ -1,7 +1,7 @@
 //! An endpoint that does nothing but fail is let rest. Pure: time is an argument (design §7).
 //!
-//! Closed, it counts; at ten calls of which seven in ten failed within five minutes it opens for half a minute; then one
-//! call is let through, and decides.
+//! Closed, it counts; at ten calls of which seven in ten failed within five minutes it opens for half a minute; then
+//! one call is let through, and decides.
 
 use std::collections::VecDeque;
 

@@ -1,10 +1,11 @@
 //! How many calls at a time an endpoint takes, beyond one a lane: learned from how long its answers take. Pure: time is
 //! an argument.
 //!
-//! It begins with none. While answers come as fast as the fastest ones did and the calls that are allowed are made, each
-//! good one adds one (so that they double with every round); after the first sign of too much, a whole round adds one.
-//! Signs are an average latency well above the least, `429`, `503` and timeouts: each takes a tenth away, once a round
-//! (additive increase, multiplicative decrease; the latency rule is that of TCP Vegas, Brakmo and Peterson 1994).
+//! It begins with none. While answers come as fast as the fastest ones did and the calls that are allowed are made,
+//! each good one adds one (so that they double with every round); after the first sign of too much, a whole round
+//! adds one. Signs are an average latency well above the least, `429`, `503` and timeouts: each takes a tenth away,
+//! once a round (additive increase, multiplicative decrease; the latency rule is that of TCP Vegas, Brakmo and
+//! Peterson 1994).
 
 use std::time::Duration;
 

@@ -249,8 +249,8 @@ fn play(window: &mut Window, model: &mut Model, act: Act) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Invariant: key-order. Whatever happens in whatever order, events of a key end in the order in which they came, every
-    /// event ends once, and the position is the lowest that is neither done nor parked.
+    /// Invariant: key-order. Whatever happens in whatever order, events of a key end in the order in which they came,
+    /// every event ends once, and the position is the lowest that is neither done nor parked.
     #[test]
     fn events_of_a_key_keep_their_order(acts in proptest::collection::vec(act(), 1..60)) {
         let (mut window, mut model) = (Window::at(Offset(0)), Model::default());

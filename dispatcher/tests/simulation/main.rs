@@ -1,5 +1,5 @@
-//! A dispatcher against endpoints that fail in every way there is, crashes, and a log that fails: with virtual time, from
-//! a seed. What must hold is read from the calls that the endpoint saw and from the log alone.
+//! A dispatcher against endpoints that fail in every way there is, crashes, and a log that fails: with virtual time,
+//! from a seed. What must hold is read from the calls that the endpoint saw and from the log alone.
 //!
 //! `FPAAS_SEEDS=10000` runs so many, `FPAAS_SEED=17` that one.
 

@@ -1,8 +1,8 @@
 //! A parked event as the changelog holds it: its record, whole, since its lane's position has passed it and the
 //! deliveries are removed up to there.
 //!
-//! Layout, integers little-endian: `u8 version (1), i64 timestamp in ms, part key, part value, headers`, where a part is
-//! `u32 length + 1, bytes` and length 0 means that there is none; headers fill the rest, in their own layout
+//! Layout, integers little-endian: `u8 version (1), i64 timestamp in ms, part key, part value, headers`, where a part
+//! is `u32 length + 1, bytes` and length 0 means that there is none; headers fill the rest, in their own layout
 //! ([`fpaas_core::Headers`]). Reading copies nothing.
 
 use bytes::{Bytes, BytesMut};

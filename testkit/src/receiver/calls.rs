@@ -60,8 +60,8 @@ pub struct Summary {
     pub batches: usize,
     /// Ids that were called more than once.
     pub repeated: usize,
-    /// Attempts of a batch whose number is not above those before: the process that made one of those died, and another one
-    /// found the batch frozen.
+    /// Attempts of a batch whose number is not above those before: the process that made one of those died, and
+    /// another one found the batch frozen.
     pub taken_up_again: usize,
     /// Calls that their caller gave up on and repeated while the script still had it wait.
     pub timed_out: usize,
