@@ -5,7 +5,7 @@
 //!               (window)   (planning)    (calls)         (plan, commit)
 //! ```
 //!
-//! One [`run`] serves one pool; each lane of its subscriptions is one task ([`lane`]) that has several frozen batches
+//! One [`run`] serves one pool; each lane of its subscriptions is one task (`lane`) that has several frozen batches
 //! in flight, no two of which share a key. Owns HTTP and the lanes' table. Does not own what is delivered (the
 //! router) or who may subscribe (the API). Invariants: frozen-batch, offsets-with-effects, one-owner.
 
