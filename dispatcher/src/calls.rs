@@ -40,8 +40,10 @@ pub(crate) struct Calls {
     throttle: Throttle,
     /// A call came to an answer: a connection may have been kept, and may be stale by now.
     warm: Arc<AtomicBool>,
-    /// What the calls look like now: another one may go better.
+    /// What the calls look like now.
     current: Option<Arc<SubscriptionEntry>>,
+    /// They look otherwise than before: one may go better.
+    news: bool,
 }
 
 /// Leave to make the next call.
@@ -98,6 +100,7 @@ impl Calls {
             throttle: Throttle::default(),
             warm: Arc::default(),
             current: None,
+            news: false,
         }
     }
 
@@ -119,8 +122,11 @@ impl Calls {
         }
     }
 
-    /// Calls are made as `entry` says from here on. True where one may go better than before.
-    pub(crate) fn follow(&mut self, entry: &Arc<SubscriptionEntry>) -> bool {
+    /// Calls are made as `entry` says from here on.
+    pub(crate) fn follow(&mut self, entry: &Arc<SubscriptionEntry>) {
+        if self.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, entry)) {
+            return;
+        }
         let old = self.current.replace(Arc::clone(entry));
         let url = |entry: &SubscriptionEntry| entry.config.webhook().map(|webhook| webhook.url.clone());
         let url_of = url(entry);
@@ -128,11 +134,16 @@ impl Calls {
             self.turn = Waiting::Nothing;
             self.endpoint = url_of.map(|url| self.site.shared.endpoints.of(&entry.tenant, &url));
         }
-        old.is_some_and(|old| {
+        self.news |= old.is_some_and(|old| {
             old.config.processor != entry.config.processor
                 || old.active_since != entry.active_since
                 || old.secret != entry.secret
-        })
+        });
+    }
+
+    /// True once after calls have begun to look otherwise, whoever has noticed it first.
+    pub(crate) const fn take_news(&mut self) -> bool {
+        std::mem::replace(&mut self.news, false)
     }
 
     /// What is next: waits for ever where nothing is under way.
@@ -230,7 +241,7 @@ impl Calls {
                 if failure.reason == Reason::Gone {
                     // Its batch waits for whoever mends it.
                     gone = Some(Message::new(format_args!("{GONE}: {}", failure.message)));
-                    Verdict::Again(limits::RETRY_AFTER_MAX, case.retries)
+                    Verdict::Again(limits::RETRY_AFTER_MAX, settle::failing(case))
                 } else {
                     settle::failed(case, failure)
                 }
@@ -264,7 +275,6 @@ async fn granted(turn: &mut Waiting) -> Turn {
 impl Lane {
     /// Calls with what may be called, as far as the endpoint and the throttle let it.
     pub(crate) fn call(&mut self, entry: &Arc<SubscriptionEntry>, now: Instant) -> Step<()> {
-        self.calls.follow(entry);
         let Some(webhook) = entry.config.webhook() else {
             return Err(Halt::Stuck("the subscription has no webhook".into()));
         };

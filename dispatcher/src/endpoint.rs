@@ -93,11 +93,9 @@ impl Endpoint {
             self.until_admitted().await;
             let permit = if first { None } else { Arc::clone(&self.extra).acquire_owned().await.ok() };
             // The breaker may have opened meanwhile.
-            let changed = self.changed.notified();
             if let Some(turn) = self.begin(permit) {
                 return turn;
             }
-            drop(changed);
         }
     }
 

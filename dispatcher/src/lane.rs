@@ -30,7 +30,7 @@ use crate::error::{Error, Halt, Step};
 use crate::failing::Failing;
 use crate::plan::Plan;
 use crate::restore::restore;
-use crate::set::Phase;
+use crate::set::{Phase, Set};
 use crate::site::Site;
 use crate::trim::Trimmer;
 use crate::window::Window;
@@ -235,6 +235,12 @@ impl Lane {
         let (entry, now) = (self.site.current(), Instant::now());
         self.stop_if_asked(now)?;
         let pauses = entry.config.is_paused();
+        self.calls.follow(&entry);
+        if self.calls.take_news() {
+            // A new revision may be what an endpoint was waiting for: what is late is called at once.
+            let late = self.window.sets_mut().filter(|set| set.due().is_some());
+            late.for_each(|set| set.phase = Phase::Waiting(now));
+        }
         if !pauses {
             self.wake(now);
         }
@@ -262,12 +268,14 @@ impl Lane {
             self.cut_off = Some(now + limits::DRAIN / 2);
         }
         let Some(cut_off) = self.cut_off else { return Ok(()) };
-        let busy = self.under_way.commit.is_some() || !self.calls.is_idle() || self.has_settled();
+        let busy = self.under_way.commit.is_some() || !self.calls.is_idle() || self.has_news();
         if !busy || now >= cut_off { Err(Halt::Stopped) } else { Ok(()) }
     }
 
-    fn has_settled(&self) -> bool {
-        self.window.sets().any(|set| matches!(set.phase, Phase::Settled(_)))
+    /// What calls have come to and is not written: done, or when they are made again.
+    fn has_news(&self) -> bool {
+        let waits = |set: &Set| set.unwritten && set.due().is_some();
+        self.window.sets().any(|set| waits(set) || matches!(set.phase, Phase::Settled(_)))
     }
 
     /// A drain ends with the last batch.
@@ -386,15 +394,9 @@ impl Lane {
         self.hungry = self.window.is_short_of(self.site.current().config.collector);
     }
 
-    /// A new revision may be what an endpoint was waiting for: what is late is called at once.
+    /// What its new revision says holds from here on; [`Lane::go_on`] sees to its calls.
     fn changed(&mut self) {
         let entry = Arc::clone(&self.entry.borrow_and_update());
-        if self.calls.follow(&entry) {
-            let now = Instant::now();
-            for set in self.window.sets_mut().filter(|set| set.due().is_some()) {
-                set.phase = Phase::Waiting(now);
-            }
-        }
         self.window.sort_again();
         if entry.config.is_paused() && self.window.is_drained() && self.under_way.commit.is_none() {
             // Found again where the lane stands.

@@ -74,6 +74,11 @@ impl Plan {
         !self.is_empty() && self.bytes + bytes > limits::TRANSACTION_BYTES_MAX / 2
     }
 
+    /// How many bytes more go into it.
+    pub(crate) const fn room(&self) -> usize {
+        (limits::TRANSACTION_BYTES_MAX / 2 + limits::BATCH_RECORD_BYTES_MAX).saturating_sub(self.bytes)
+    }
+
     /// So many bytes are in it.
     pub(crate) const fn note_bytes(&mut self, bytes: usize) {
         self.bytes += bytes;

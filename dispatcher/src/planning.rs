@@ -34,7 +34,6 @@ impl Lane {
         let may_freeze = !entry.config.is_paused() && !self.is_stopping();
         self.batch_due = None;
         if may_freeze {
-            self.calls.follow(entry);
             self.freeze(&mut plan, entry, now)?;
         }
         plan.position = self.window.position();
@@ -58,7 +57,8 @@ impl Lane {
 
     /// Batches whose events are settled.
     fn finish(&mut self, plan: &mut Plan, now: Instant) {
-        let settled = |set: &Set| matches!(set.phase, Phase::Settled(_)).then_some((set.first, set.bytes));
+        let is_settled = |set: &Set| matches!(set.phase, Phase::Settled(_)) && set.batch.is_some();
+        let settled = |set: &Set| is_settled(set).then_some((set.first, set.bytes));
         let settled: Vec<_> = self.window.sets().filter_map(settled).collect();
         for (first, bytes) in settled {
             if plan.is_full_with(bytes) {
@@ -107,9 +107,12 @@ impl Lane {
             plan.parks.extend(events);
             self.window.park(first);
         }
-        let room = self.parked.room();
-        let followers = self.window.take_followers(ordering, room);
+        let followers = self.window.take_followers(ordering, self.parked.room().min(plan.room()));
         plan.note_bytes(set::bytes(&followers));
+        if plan.room() < limits::RECORD_BYTES_MAX {
+            // The next transaction may take what does not fit into this one.
+            self.window.sort_again();
+        }
         plan.parks.extend(followers);
     }
 

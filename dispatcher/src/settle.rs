@@ -181,7 +181,8 @@ fn next(case: Case<'_>, failure: &Failure) -> Next {
     retry::next(case.policy, failure, case.retries.attempts, case.elapsed, case.jitter)
 }
 
-fn failing(case: Case<'_>) -> Retries {
+/// Its attempts, one of which has failed by now.
+pub(crate) fn failing(case: Case<'_>) -> Retries {
     Retries { first_failed: case.retries.first_failed.or(Some(case.now)), ..case.retries }
 }
 

@@ -187,7 +187,8 @@ async fn without_an_order_only_what_failed_is_called_again() {
     world.put(subscription(&receiver.url, &none)).await;
     world.append(0, (0..6).map(|number| keyed("a", number)).collect()).await;
     let found = results(&world, 6).await;
-    assert_eq!(found["a"][..4], [2, 3, 4, 5], "the same key overtakes");
+    let first: BTreeSet<_> = found["a"][..4].iter().copied().collect();
+    assert_eq!(first, BTreeSet::from([2, 3, 4, 5]), "the same key overtakes, in any order");
     assert_eq!(found["a"][4..].iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from([0, 1]));
     world.stop().await;
 }
