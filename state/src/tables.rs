@@ -1,8 +1,8 @@
 //! The rows of one stage of one pool, following a compacted changelog topic (partition = slot).
 //!
 //! A change is put into a [`fpaas_log::Transaction`] first, and into the rows only when that is committed. Rows are
-//! held in memory and read back from the changelog when a slot is assigned: they are few (a frozen batch per lane, a
-//! position per subscription and source partition). Invariant: log-before-store.
+//! held in memory and read back from the changelog when a slot is assigned: they are few (the frozen batches of a lane,
+//! a position per subscription and source partition) or bounded (parked events). Invariant: log-before-store.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
