@@ -6,6 +6,7 @@
 //! only crate that knows axum.
 
 mod app;
+mod attempts;
 mod auth;
 mod body;
 mod browse;

@@ -30,7 +30,7 @@ pub(crate) fn check_topic(caller: &Caller, name: &TopicName) -> Result<(), Probl
     if view.topic(tenant, name).is_some() {
         return Ok(());
     }
-    let theirs = view.topics.keys().filter(|(owner, _)| owner == tenant).count();
+    let theirs = view.topics.keys().filter(|(owner, name)| owner == tenant && !name.is_system()).count();
     check("topics", theirs, limits::TOPICS_MAX)
 }
 

@@ -15,8 +15,8 @@ use crate::auth::{self, Needs};
 use crate::caller::Caller;
 use crate::openapi::{Described, Operation, operations as says};
 use crate::{
-    control, dead_letters, evaluate, health, keys, messages, metrics, openapi, problem, replay, secrets, status,
-    subscriptions, tail, tenants, topics,
+    attempts, control, dead_letters, evaluate, health, keys, messages, metrics, openapi, problem, replay, secrets,
+    status, subscriptions, tail, tenants, topics,
 };
 
 /// One method of one path.
@@ -65,6 +65,7 @@ routes! {
     DELETE "/v1/subscriptions/{id}/replay" WRITE => replay::cancel, says::cancel_replay;
     GET "/v1/subscriptions/{id}/status" READ => status::get, says::get_status;
     GET "/v1/subscriptions/{id}/deadLetters" READ => dead_letters::get, says::get_dead_letters;
+    GET "/v1/subscriptions/{id}/attempts" READ => attempts::get, says::get_attempts;
     GET "/v1/subscriptions/{id}/secret" WRITE => secrets::get, says::get_secret;
     GET "/v1/topics" READ => topics::list, says::list_topics;
     GET "/v1/topics/{name}" READ => topics::get, says::get_topic;

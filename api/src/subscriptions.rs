@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use fpaas_core::subscription::{self, Processor, Secret, Subscription};
+use fpaas_core::topic::TopicSettings;
 use fpaas_core::{Offset, Scope, SubscriptionId, Violation, limits};
 use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
@@ -42,7 +43,7 @@ pub(crate) async fn put(
     let dry = params.flag("dryRun");
     params.finish()?;
     let expects = conditions::expects(request.headers())?;
-    let wanted = Wanted::of(&caller, &name, &body::read(request).await?).await?;
+    let wanted = Wanted::of(&caller, &name, &body::read(request).await?, dry).await?;
     if dry {
         return wanted.tried(&caller, &name, &expects).await;
     }
@@ -142,8 +143,15 @@ struct Wanted {
 
 impl Wanted {
     /// What `bytes` say, once everything about it is right.
-    async fn of(caller: &Caller, name: &str, bytes: &[u8]) -> Result<Self, Problem> {
-        Self::checked(caller, read(caller, name, bytes)).await
+    async fn of(caller: &Caller, name: &str, bytes: &[u8], dry: bool) -> Result<Self, Problem> {
+        let read = read(caller, name, bytes);
+        let source = read.as_ref().ok().map(|(_, subscription)| &subscription.source.topic);
+        if let Some(source) = source.filter(|source| source.is_system() && !caller.has_topic(source) && !dry) {
+            // It is made with the first subscription, and this one reads it.
+            let change = Change::PutTopic { name: source.clone(), settings: TopicSettings::system() };
+            caller.submit(Expects::Absent, change).await?;
+        }
+        Self::checked(caller, read).await
     }
 
     /// The same of what is there, with a patch.
@@ -253,7 +261,8 @@ fn source_violation(caller: &Caller, name: &str, subscription: &Subscription) ->
     if caller.subscription(name).is_ok_and(|old| old.config.source.topic != *source) {
         return None;
     }
-    (!caller.has_topic(source)).then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
+    (!caller.has_topic(source) && !source.is_system())
+        .then(|| Violation::new("/source/topic", format!("there is no topic {source}")))
 }
 
 fn created(caller: &Caller, entry: &SubscriptionEntry) -> Response {

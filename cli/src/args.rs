@@ -11,7 +11,7 @@ mod resources;
 
 pub(crate) use answers::{Form, IfMatch, Once, Shown};
 pub(crate) use operator::{Admin, Keys, Scope, Tenants};
-pub(crate) use records::{DeadLetters, Jmespath, Replay, Tap, Test, Where};
+pub(crate) use records::{Attempts, DeadLetters, Jmespath, Replay, Tap, Test, Where};
 pub(crate) use resources::{Act, Apply, Delete, DeleteTopic, Get, Patch, RotateSecret, ShowOne, Status, Topics};
 
 use crate::config::setting::{API_KEY, MESSAGES};
@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Test(Test),
     /// Show what was given up on, one JSON object a line, with the reasons
     DeadLetters(DeadLetters),
+    /// How the calls of a subscription's webhook ended, the newest first
+    Attempts(Attempts),
     /// Delete a topic that no subscription reads or writes, with its records
     DeleteTopic(DeleteTopic),
     /// Who may ask for a tenant

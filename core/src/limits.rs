@@ -249,6 +249,15 @@ pub const ELAPSED_MS: std::ops::RangeInclusive<u64> = 0..=604_800_000;
 pub const RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What is kept of the beginning of any answer's body, to be shown.
 pub const RESPONSE_PIECE_BYTES_MAX: usize = 1024;
+/// How long the delivery log keeps attempts, and how many bytes of one tenant's.
+pub const ATTEMPTS_KEPT: Duration = Duration::from_secs(72 * 3600);
+pub const ATTEMPTS_KEPT_BYTES: u64 = 256 * 1024 * 1024;
+/// What a lane has to report and has not written, at most: what comes beyond that is not reported.
+pub const LANE_REPORTS_MAX: usize = 2 * LANE_BATCHES_MAX;
+/// How many attempts are looked at for one page of the delivery log.
+pub const ATTEMPTS_SEEN_MAX: usize = 20_000;
+/// How much of a tenant's `system` topic is kept.
+pub const SYSTEM_KEPT_BYTES: u64 = 256 * 1024 * 1024;
 /// The most records one answer may hold.
 pub const RESPONSE_RECORDS_MAX: usize = 20_000;
 /// The longest `Retry-After` that is obeyed.

@@ -129,10 +129,22 @@ impl PoolId {
 impl TopicName {
     /// The built-in source topic.
     pub const FIREHOSE: &'static str = "firehose";
+    /// What happens to a tenant's subscriptions. It is made with the first of them.
+    pub const SYSTEM: &'static str = "system";
+
+    /// [`Self::SYSTEM`].
+    pub fn system() -> Self {
+        Self(Self::SYSTEM.into())
+    }
 
     /// True of the names tenants cannot create, write to or delete.
     pub fn is_reserved(&self) -> bool {
-        matches!(self.as_str(), Self::FIREHOSE | "system")
+        matches!(self.as_str(), Self::FIREHOSE | Self::SYSTEM)
+    }
+
+    /// True of [`Self::SYSTEM`].
+    pub fn is_system(&self) -> bool {
+        self.as_str() == Self::SYSTEM
     }
 
     /// True of the built-in source.

@@ -34,6 +34,11 @@ impl Default for TopicSettings {
 }
 
 impl TopicSettings {
+    /// Those of a tenant's topic `system`.
+    pub fn system() -> Self {
+        Self { retention_bytes: Some(limits::SYSTEM_KEPT_BYTES), ..Self::default() }
+    }
+
     /// What is wrong with them.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();

@@ -11,6 +11,8 @@
 //! | `fpaas.control` | resource path | command | api; one partition, kept for ever |
 //! | `fpaas.control.snapshot` | revision | what all commands up to it add up to, in parts | api; trimmed |
 //! | `fpaas.<tenant>.t.<name>` | user's key | user's bytes | dispatcher, router |
+//! | `fpaas.<tenant>.t.system` | resource path | what happened to a subscription | dispatcher |
+//! | `fpaas.<tenant>.attempts` | batch id | how a call of a webhook ended | dispatcher; one partition, some days |
 //! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed |
 //! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher |
 //! | `fpaas.<pool>.tables.<stage>` | table and row key | row | router, dispatcher; compacted, partitions = slots |
@@ -125,6 +127,17 @@ impl Topics {
         format!("{}.{tenant}.x.{subscription}.{incarnation}", self.prefix)
     }
 
+    /// How the calls of a tenant's webhooks ended; one partition. Made with the first of them.
+    pub fn attempts(&self, tenant: &TenantId) -> String {
+        format!("{}.{tenant}.attempts", self.prefix)
+    }
+
+    /// Whose attempts a topic holds, if it is such a one.
+    pub fn parse_attempts<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let tenant = topic.strip_prefix(&self.prefix)?.strip_prefix('.')?.strip_suffix(".attempts")?;
+        (!tenant.contains('.')).then_some(tenant)
+    }
+
     /// The tables of a stage of a pool; partition = slot.
     pub fn tables(&self, pool: &PoolId, stage: Stage) -> String {
         format!("{}.{pool}.tables.{}", self.prefix, stage.as_str())
@@ -159,5 +172,7 @@ mod tests {
         assert_eq!(topics.parse_internal(&name), Some(("acme", "d", "likes", Incarnation(7))));
         assert_eq!(topics.parse_internal("fpaas.acme.t.likes.7"), None);
         assert_eq!(topics.parse_internal("fpaas.firehose"), None);
+        assert_eq!(topics.parse_attempts(&topics.attempts(&tenant)), Some("acme"));
+        assert_eq!(topics.parse_attempts("fpaas.acme.t.attempts"), None);
     }
 }

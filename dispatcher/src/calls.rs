@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fpaas_core::subscription::{Ordering as Order, Webhook};
 use fpaas_core::{Message, Offset, Timestamp, TopicName, limits};
-use fpaas_state::SubscriptionEntry;
+use fpaas_state::{Attempt as AttemptReport, CallOf, Happened, SubscriptionEntry, SystemEvent};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use crate::endpoint::{Endpoint, Health, Turn};
 use crate::error::{Error, Halt, Step};
 use crate::freeze::Batch;
 use crate::lane::Lane;
+use crate::reports::{self, Reports};
 use crate::request::{self, Attempt};
 use crate::response::{self, Action, Allowed, Answer, Failure, Outcome, Reason, Results};
 use crate::set::{Phase, Retries};
@@ -65,6 +66,8 @@ pub(crate) struct Ended {
     /// Which attempt it was, from 1.
     attempt: u32,
     answer: Result<Answer, Failure>,
+    /// The calls that were made, the last one without how it ended.
+    made: Vec<AttemptReport>,
     turn: Turn,
 }
 
@@ -76,8 +79,11 @@ pub(crate) struct Judgement {
     pub(crate) good: bool,
     /// Why its endpoint is to be called no more, where it said so.
     pub(crate) gone: Option<Message>,
+    /// What the tenant is told of it.
+    pub(crate) reports: Reports,
 }
 
+const ACKNOWLEDGED: &str = "acknowledged";
 const GONE: &str = "its endpoint says that it is no more";
 
 /// What a lane waits for here.
@@ -192,21 +198,25 @@ impl Calls {
         };
         let batch = Arc::clone(batch);
         self.tasks.spawn(async move {
-            let (answer, attempt) = request.answer(attempt).await;
-            Ended { first: batch.first, batch, attempt, answer, turn }
+            let (answer, made) = request.answer(attempt).await;
+            let attempt = made.last().map_or(attempt, |made| made.attempt);
+            Ended { first: batch.first, batch, attempt, answer, made, turn }
         });
     }
 
     /// What follows from a call that is over.
     pub(crate) fn judge(&self, ended: Ended, window: &Window) -> Step<Judgement> {
-        let Ended { first, batch, attempt, answer, turn } = ended;
+        let Ended { first, batch, attempt, answer, made, turn } = ended;
         let (site, entry) = (&self.site, self.site.current());
         let now = site.shared.context.clock.now();
         let outcome = match &answer {
             Ok(answer) => judged(site, &entry, &batch.events, answer, now),
             Err(failure) => Judged::Failed(failure.clone()),
         };
-        self.note_health(turn.over(health(&outcome)));
+        let mut reports = Reports::of(made, self.note_health(turn.over(health(&outcome))));
+        if let Some(last) = reports.attempts.last_mut() {
+            (last.status, last.outcome, last.message) = said(&answer, &outcome);
+        }
         let set = window.sets().find(|set| set.first == first);
         let before = set.map(|set| set.retries).unwrap_or_default();
         let by_key =
@@ -227,8 +237,7 @@ impl Calls {
         let mut gone = answer.as_ref().ok().filter(|answer| answer.disables()).map(|_| Message::from(GONE));
         let verdict = match outcome {
             Judged::Answered(results, actions) => {
-                let records = Message::new(format_args!("{} records", results.records.len()));
-                site.note_outcome(answer.ok().map(|answer| answer.status), "acknowledged", records, attempt);
+                site.note_outcome(answer.ok().map(|answer| answer.status), ACKNOWLEDGED, brought(&results), attempt);
                 settle::answered(case, results, &actions)
             }
             Judged::Failed(failure) => {
@@ -247,7 +256,7 @@ impl Calls {
                 }
             }
         };
-        Ok(Judgement { verdict, good, gone })
+        Ok(Judgement { verdict, good, gone, reports })
     }
 
     /// True where another lane's calls went well not long ago.
@@ -255,13 +264,24 @@ impl Calls {
         self.endpoint.as_ref().is_some_and(|endpoint| endpoint.was_good_lately())
     }
 
-    fn note_health(&self, change: Option<Change>) {
-        let lane = &self.site.at;
-        match change {
-            Some(Change::Opened) => warn!(%lane, "the endpoint does nothing but fail: it is let rest"),
-            Some(Change::Closed) => info!(%lane, "the endpoint answers again"),
-            Some(Change::StaysOpen) | None => {}
-        }
+    fn note_health(&self, change: Option<Change>) -> Option<SystemEvent> {
+        let (site, lane) = (&self.site, &self.site.at);
+        let endpoint =
+            || site.current().config.webhook().map(|webhook| reports::origin(&webhook.url)).unwrap_or_default();
+        let (what, message) = match change? {
+            Change::Opened => {
+                let message = "the endpoint does nothing but fail: it is let rest";
+                warn!(%lane, message);
+                (Happened::BreakerOpened { endpoint: endpoint() }, message)
+            }
+            Change::Closed => {
+                let message = "the endpoint answers again";
+                info!(%lane, message);
+                (Happened::BreakerClosed { endpoint: endpoint() }, message)
+            }
+            Change::StaysOpen => return None,
+        };
+        Some(reports::event(site, what, message))
     }
 }
 
@@ -306,22 +326,22 @@ struct Request {
 }
 
 impl Request {
-    /// The answer, and which attempt brought it.
-    async fn answer(&self, attempt: u32) -> (Result<Answer, Failure>, u32) {
-        let answer = self.call(attempt).await;
-        let stale = matches!(&answer, Err(failure) if failure.reason == Reason::Cut);
-        if stale && self.warm.swap(false, Ordering::Relaxed) {
-            // The connection was kept from an earlier call and may have been stale: one try on a new one.
-            if let Err(failure) = &answer {
+    /// The answer, and the calls that were made, how the last one ended apart.
+    async fn answer(&self, attempt: u32) -> (Result<Answer, Failure>, Vec<AttemptReport>) {
+        let (answer, mut made) = self.call(attempt).await;
+        match &answer {
+            Err(failure) if failure.reason == Reason::Cut && self.warm.swap(false, Ordering::Relaxed) => {
+                // The connection was kept from an earlier call and may have been stale: one try on a new one.
                 self.site.note_failure(failure, attempt);
+                (made.status, made.outcome, made.message) = failed(failure);
+                let (answer, again) = self.call(attempt.saturating_add(1)).await;
+                (answer, vec![made, again])
             }
-            let attempt = attempt.saturating_add(1);
-            return (self.call(attempt).await, attempt);
+            _ => (answer, vec![made]),
         }
-        (answer, attempt)
     }
 
-    async fn call(&self, attempt: u32) -> Result<Answer, Failure> {
+    async fn call(&self, attempt: u32) -> (Result<Answer, Failure>, AttemptReport) {
         let (site, batch) = (&self.site, &self.batch);
         site.counters.calls.add(1);
         let (entry, now) = (site.current(), site.shared.context.clock.now());
@@ -345,12 +365,42 @@ impl Request {
             timeout: Duration::from_millis(self.webhook.timeout_ms),
             wants_body: self.wants_body,
         };
-        let answer = site.shared.client.call(call).await.answer;
-        if answer.is_ok() {
+        let called = site.shared.client.call(call).await;
+        if called.answer.is_ok() {
             self.warm.store(true, Ordering::Relaxed);
         }
-        answer
+        let entry = site.current();
+        let of = CallOf {
+            time: now,
+            subscription: &entry.id,
+            incarnation: entry.incarnation,
+            lane: site.at.partition.0,
+            batch: &batch.id,
+            events: batch.events.len(),
+            attempt,
+            origin: reports::origin(&self.webhook.url),
+        };
+        let shown = reports::shown(&called.piece, &self.webhook, &entry, now);
+        (called.answer, AttemptReport::new(of, called.timings, shown))
     }
+}
+
+/// Status, outcome and message of a call, for the delivery log.
+fn said(answer: &Result<Answer, Failure>, outcome: &Judged) -> (Option<u16>, String, Message) {
+    match outcome {
+        Judged::Answered(results, _) => {
+            (answer.as_ref().ok().map(|answer| answer.status), ACKNOWLEDGED.to_owned(), brought(results))
+        }
+        Judged::Failed(failure) => failed(failure),
+    }
+}
+
+fn failed(failure: &Failure) -> (Option<u16>, String, Message) {
+    (failure.status, failure.reason.as_str().to_owned(), failure.message.clone())
+}
+
+fn brought(results: &Results) -> Message {
+    Message::new(format_args!("{} records", results.records.len()))
 }
 
 /// How a call ended, its events named by where they stand in their batch.

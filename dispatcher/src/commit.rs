@@ -4,6 +4,7 @@
 //! What became of one whose outcome the log does not know is read from the mark beside the lane's position. Invariant:
 //! offsets-with-effects.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tracing::warn;
 
 use crate::error::{Halt, Step};
 use crate::plan::{Places, Plan};
+use crate::reports;
 use crate::site::{Site, wait_for_log};
 
 /// How often a lane tries again what the log refuses: an operator has to do something about it.
@@ -24,6 +26,27 @@ pub(crate) const REFUSED_AGAIN: Duration = Duration::from_secs(15);
 
 /// A plan, and where it is committed the bytes of the rows of what it froze, in their order.
 pub(crate) type Committed = (Plan, Step<Vec<Bytes>>);
+
+/// What is noted beside a position: no two transactions of a lane have the same.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    start: u64,
+    count: u64,
+}
+
+impl Marks {
+    /// Of a lane that starts.
+    pub(crate) fn new() -> Self {
+        Self { start: getrandom::u64().unwrap_or_default(), count: 0 }
+    }
+
+    /// The next one, of this writer.
+    pub(crate) fn next(&mut self, writer: &[u8]) -> bytes::Bytes {
+        self.count += 1;
+        let Self { start, count } = self;
+        [writer, format!(" {start:016x}.{count}").as_bytes()].concat().into()
+    }
+}
 
 /// Makes `plan` durable; what the log does not take of it is taken out.
 pub(crate) async fn commit(site: Arc<Site>, mut plan: Plan) -> Committed {
@@ -96,7 +119,13 @@ fn hit_before(plan: &Plan) {
 
 /// Somewhere the log takes nothing, or not this.
 async fn refused(site: &Site, plan: &mut Plan, places: &Places, at: &TopicPartition, refusal: Refusal) -> Step<()> {
-    let result = places.iter().find(|(_, (topic, _))| *topic == *at.topic).map(|(name, _)| name.clone());
+    let reports = &places.reports;
+    if [&reports.attempts, &reports.system].into_iter().flatten().any(|of| of.topic == at.topic) {
+        // The next attempt does without.
+        site.shared.known.refused(at, &refusal.to_string());
+        return Ok(());
+    }
+    let result = places.results.iter().find(|(_, (topic, _))| *topic == *at.topic).map(|(name, _)| name.clone());
     if let Some(topic) = result {
         refuse(site, plan, &topic, &format!("{at}: {refusal}"));
         return Ok(());
@@ -139,11 +168,23 @@ fn refuse(site: &Site, plan: &mut Plan, topic: &TopicName, why: &str) {
     }
 }
 
-/// Where the results go; those whose topic is not there, or not shown, go nowhere.
+/// Where everything goes. Results whose topic is not there, or not shown, go nowhere.
 async fn places(site: &Site, plan: &mut Plan) -> Step<Places> {
-    let mut places = Places::new();
+    let results = places_of_results(site, plan).await?;
+    let (entry, mut reports) = (site.current(), reports::Places::default());
+    if !plan.reports.attempts.is_empty() {
+        reports.attempts = site.shared.known.attempts(site, &entry.tenant).await;
+    }
+    if plan.tells() {
+        reports.system = reports::system_of(site, &entry);
+    }
+    Ok(Places { results, reports })
+}
+
+async fn places_of_results(site: &Site, plan: &mut Plan) -> Step<BTreeMap<TopicName, (String, u32)>> {
+    let mut places = BTreeMap::new();
     let records = plan.finishes.iter().flat_map(|finish| &finish.settlement.records);
-    let topics: std::collections::BTreeSet<TopicName> = records.map(|record| record.topic.clone()).collect();
+    let topics: BTreeSet<TopicName> = records.map(|record| record.topic.clone()).collect();
     let tenant = site.current().tenant.clone();
     for topic in topics {
         let name = site.shared.context.topics.of_tenant(&tenant, &topic);

@@ -16,7 +16,8 @@ use std::time::Duration;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Stage;
 use fpaas_core::{Message, Offset, limits};
-use fpaas_state::{SubscriptionEntry, rows};
+use fpaas_state::SubscriptionEntry;
+use fpaas_state::rows::{self, AlertedRow};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,11 +25,12 @@ use tracing::warn;
 
 use crate::budget::Taken;
 use crate::calls::{Calls, Ended, Event, Judgement};
-use crate::commit::{Committed, REFUSED_AGAIN, commit};
+use crate::commit::{Committed, Marks, REFUSED_AGAIN, commit};
 use crate::deliveries::{Age, Deliveries, Read};
 use crate::error::{Error, Halt, Step};
 use crate::failing::Failing;
 use crate::plan::Plan;
+use crate::reports::Reports;
 use crate::restore::restore;
 use crate::set::{Phase, Set};
 use crate::site::Site;
@@ -49,6 +51,10 @@ pub(crate) struct Lane {
     /// What its parked events hold of all that may be parked.
     pub(crate) parked: Taken,
     pub(crate) marks: Marks,
+    /// What its tenant is told with the next transaction.
+    pub(crate) reports: Reports,
+    /// What its tenant was told.
+    pub(crate) alerted: AlertedRow,
     under_way: UnderWay,
     /// The last fetch found nothing: what is behind the last record is known.
     at_tail: bool,
@@ -68,27 +74,6 @@ struct UnderWay {
     trim: Option<BoxFuture<'static, (Trimmer, Step<()>)>>,
     /// Its endpoint is to be called no more.
     disable: Option<BoxFuture<'static, ()>>,
-}
-
-/// What is noted beside a position: no two transactions of a lane have the same.
-#[derive(Debug)]
-pub(crate) struct Marks {
-    start: u64,
-    count: u64,
-}
-
-impl Marks {
-    /// Of a lane that starts.
-    pub(crate) fn new() -> Self {
-        Self { start: getrandom::u64().unwrap_or_default(), count: 0 }
-    }
-
-    /// The next one, of this writer.
-    pub(crate) fn next(&mut self, writer: &[u8]) -> bytes::Bytes {
-        self.count += 1;
-        let Self { start, count } = self;
-        [writer, format!(" {start:016x}.{count}").as_bytes()].concat().into()
-    }
 }
 
 /// Something happened.
@@ -126,6 +111,8 @@ impl Lane {
             failing: Failing::default(),
             parked: shared.parked.nothing(),
             marks: Marks::new(),
+            reports: Reports::default(),
+            alerted: AlertedRow::default(),
             under_way: UnderWay::default(),
             at_tail: false,
             hungry: true,
@@ -221,6 +208,7 @@ impl Lane {
         self.window = restore(&self.site, &self.deliveries, position).await?;
         let key = self.site.key(rows::FAILING, Offset::ZERO);
         self.failing = Failing::of(self.site.shared.tables.get(self.site.lease.slot, &key)?);
+        self.alerted = self.site.alerted()?;
         self.note_parked();
         (self.at_tail, self.hungry) = (false, true);
         loop {
@@ -460,7 +448,8 @@ impl Lane {
     fn called(&mut self, ended: Ended) -> Step<()> {
         crashpoint::hit(Point::LaneAfterAnswer);
         let first = ended.first;
-        let Judgement { verdict, good, gone } = self.calls.judge(ended, &self.window)?;
+        let Judgement { verdict, good, gone, reports } = self.calls.judge(ended, &self.window)?;
+        self.reports.add(reports);
         let failing = self.failing.note(good, self.site.shared.context.clock.now());
         if let Some(why) = gone.or(failing.filter(|_| !self.calls.was_good_lately())) {
             self.disable(why);

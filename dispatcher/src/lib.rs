@@ -29,6 +29,7 @@ mod moving;
 mod outside;
 mod plan;
 mod planning;
+mod reports;
 mod request;
 mod response;
 mod restore;

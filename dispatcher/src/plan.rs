@@ -12,12 +12,13 @@ use fpaas_core::event::header;
 use fpaas_core::subscription::OnExhausted;
 use fpaas_core::{BatchId, Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, limits, partition};
 use fpaas_log::{Record, Transaction};
-use fpaas_state::rows::{self, DoneRow, FailingRow, RetryRow};
-use fpaas_state::{Cause, Mutations};
+use fpaas_state::rows::{self, AlertedRow, DoneRow, FailingRow, RetryRow};
+use fpaas_state::{Cause, Happened, Mutations, SystemEvent};
 
 use crate::body::Delivery;
 use crate::error::Step;
 use crate::freeze::{Batch, Freezing};
+use crate::reports::{self, Reports};
 use crate::response::{Failure, OutputRecord, Reason, RefusedRecord};
 use crate::set::Retries;
 use crate::settle::{GivenUp, Settlement};
@@ -27,8 +28,13 @@ use crate::window::Ranges;
 /// In `fpaas.error.stage`.
 const STAGE: &str = "dispatcher";
 
-/// Where results go in the log: full name and number of partitions, by the tenant's name.
-pub(crate) type Places = BTreeMap<TopicName, (String, u32)>;
+/// Where things go in the log.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// Results: full name and number of partitions, by the tenant's name.
+    pub(crate) results: BTreeMap<TopicName, (String, u32)>,
+    pub(crate) reports: reports::Places,
+}
 
 /// See the module's head.
 #[derive(Debug, Default)]
@@ -41,6 +47,10 @@ pub(crate) struct Plan {
     pub(crate) freezes: Vec<Freezing>,
     /// Since when its calls do nothing but fail, where that is news.
     pub(crate) failing: Option<Option<FailingRow>>,
+    /// What its tenant is told with it.
+    pub(crate) reports: Reports,
+    /// What its tenant was told then, where that is news.
+    pub(crate) alerted: Option<AlertedRow>,
     /// Rows of done offsets that the position has passed, by their first offsets.
     pub(crate) passed: Vec<Offset>,
     /// After all of it.
@@ -66,7 +76,17 @@ pub(crate) struct Finish {
 impl Plan {
     /// True where it would change nothing but the position.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.finishes.is_empty() && self.parks.is_empty() && self.retries.is_empty() && self.freezes.is_empty()
+        self.finishes.is_empty()
+            && self.parks.is_empty()
+            && self.retries.is_empty()
+            && self.freezes.is_empty()
+            && self.alerted.is_none()
+    }
+
+    /// True where its tenant is to be told of something that happens.
+    pub(crate) fn tells(&self) -> bool {
+        let gives_up = |finish: &Finish| !finish.settlement.letters.is_empty() || !finish.settlement.refused.is_empty();
+        !self.reports.events.is_empty() || self.finishes.iter().any(gives_up)
     }
 
     /// True where so many bytes more are too many for one transaction. The first ones always fit.
@@ -159,8 +179,14 @@ impl Plan {
         if let Some(row) = &self.failing {
             writing.put(rows::FAILING, Offset::ZERO, row.as_ref().map(rows::encode).transpose()?);
         }
+        if let Some(row) = &self.alerted {
+            writing.put(rows::ALERTED, Offset::ZERO, Some(rows::encode(row)?));
+        }
         for first in &self.passed {
             writing.put(rows::DONE, *first, None);
+        }
+        for (at, record) in places.reports.records(&self.reports, writing.now) {
+            writing.transaction.append(at, record);
         }
         let Writing { mut transaction, mutations, .. } = writing;
         transaction.advance(site.at.clone(), self.position, self.mark.clone());
@@ -179,7 +205,7 @@ impl Writing<'_> {
     fn finish(&mut self, finish: &Finish, places: &Places) -> Step<()> {
         let Finish { batch, settlement, .. } = finish;
         for record in &settlement.records {
-            let Some((topic, partitions)) = places.get(&record.topic) else { continue };
+            let Some((topic, partitions)) = places.results.get(&record.topic) else { continue };
             let at = TopicPartition::new(topic.as_str(), result_partition(&batch.id, record, *partitions));
             self.transaction.append(at, result(&batch.id, record, self.now));
         }
@@ -188,7 +214,9 @@ impl Writing<'_> {
             for event in events.iter().filter_map(|index| batch.events.get(*index)) {
                 self.letter(&event.record, &error, given_up.bytes_max);
             }
+            self.tell(&batch.id, events.len(), given_up, places);
         }
+        let mut refused_results = std::iter::once(settlement.refused.len());
         for refused in &settlement.refused {
             let given_up = GivenUp::now(
                 Retries { attempts: settlement.attempts, first_failed: None },
@@ -197,6 +225,9 @@ impl Writing<'_> {
             );
             let error = error_headers(&batch.id, &given_up);
             self.letter(&refused_result(&batch.id, refused, self.now), &error, given_up.bytes_max);
+            if let Some(others) = refused_results.next() {
+                self.tell(&batch.id, others, &given_up, places);
+            }
         }
         self.put(rows::BATCH, batch.first, None);
         self.remove_if_there(rows::RETRY, batch.first);
@@ -219,6 +250,19 @@ impl Writing<'_> {
         let topic = topics.dead_letters(&entry.tenant, &entry.id, entry.incarnation);
         let at = TopicPartition::new(topic, self.site.at.partition.0);
         self.transaction.append(at, fpaas_state::dead_letter(record, error, self.now, bytes_max));
+    }
+
+    /// Says that so many dead letters were written. Of a subscription that reads `system` that is not said there: it
+    /// would be told of itself for ever.
+    fn tell(&mut self, batch: &BatchId, count: usize, given_up: &GivenUp, places: &Places) {
+        let entry = self.site.current();
+        let Some(at) = places.reports.system.as_ref().filter(|_| !entry.config.source.topic.is_system()) else {
+            return;
+        };
+        let GivenUp { failure, attempts, .. } = given_up;
+        let what = Happened::dead_letters(batch, count, failure.reason.as_str(), failure.status, *attempts);
+        let event = SystemEvent { time: self.now, ..reports::event(self.site, what, failure.message.clone()) };
+        self.transaction.append(at.clone(), event.record());
     }
 
     fn remove_if_there(&mut self, table: &str, offset: Offset) {

@@ -19,6 +19,7 @@ use crate::error::Step;
 use crate::freeze::Freezing;
 use crate::lane::Lane;
 use crate::plan::{Finish, Plan};
+use crate::reports;
 use crate::set::{self, Phase, Retries, Set};
 use crate::window::ranges;
 
@@ -36,6 +37,7 @@ impl Lane {
         if may_freeze {
             self.freeze(&mut plan, entry, now)?;
         }
+        self.tell(&mut plan, entry);
         plan.position = self.window.position();
         let idle = plan.is_empty();
         if idle && self.age.due(plan.position).is_none_or(|due| now < due) {
@@ -44,9 +46,21 @@ impl Lane {
         self.place_done(&mut plan);
         // It rides along: by itself it is worth no transaction.
         plan.failing = self.failing.take_news();
+        plan.reports.add(self.reports.take(&self.site));
         plan.mark = self.marks.next(&self.site.shared.writer_id);
         self.note_parked();
         Ok(Some(plan))
+    }
+
+    /// That its subscription is disabled is told once, by a row.
+    fn tell(&mut self, plan: &mut Plan, entry: &SubscriptionEntry) {
+        if let Some(event) = reports::disabled(&self.site, entry, self.alerted.disabled) {
+            plan.reports.events.push(event);
+        }
+        if !plan.reports.events.is_empty() || self.alerted.position_lost {
+            self.alerted = reports::alerted(entry);
+            plan.alerted = Some(self.alerted.clone());
+        }
     }
 
     /// What is parked counts in what all may park, and is shown.

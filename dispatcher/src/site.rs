@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use fpaas_core::{Message, Offset, TopicPartition};
 use fpaas_log::{Backoff, Error as LogError, Lease, Position, Transaction, Writer, patiently};
-use fpaas_state::rows::{self, StartedRow};
-use fpaas_state::{Change, Command, Context, Counters, Expects, LastOutcome, Mutations, SubscriptionEntry, Tables};
+use fpaas_state::rows::{self, AlertedRow, StartedRow};
+use fpaas_state::{
+    Change, Command, Context, Counters, Expects, Happened, LastOutcome, Mutations, SubscriptionEntry, Tables,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -17,8 +19,11 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::endpoint::Endpoints;
 use crate::error::{Halt, Step};
+use crate::reports::{self, Known};
 use crate::response::{Failure, Reason};
 use crate::unsure::Unsure;
+
+const POSITION_LOST: &str = "positionLost: the log has no position of a lane that had one";
 
 /// What all lanes of a pool share.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Budget,
     /// What is parked.
     pub(crate) parked: Budget,
+    /// Where reports go.
+    pub(crate) known: Known,
 }
 
 /// See the module's head.
@@ -116,9 +123,35 @@ impl Site {
         }
         let started = rows::started_key(&self.at);
         if self.shared.tables.get::<StartedRow>(self.lease.slot, &started)?.is_some() {
-            return Err(Halt::Stuck("positionLost: the log has no position of a lane that had one".into()));
+            self.tell_lost().await?;
+            return Err(Halt::Stuck(POSITION_LOST.into()));
         }
         self.start(started).await
+    }
+
+    /// What its tenant was told of it.
+    pub(crate) fn alerted(&self) -> Step<AlertedRow> {
+        let key = self.key(rows::ALERTED, Offset::ZERO);
+        Ok(self.shared.tables.get(self.lease.slot, &key)?.unwrap_or_default())
+    }
+
+    /// Tells its tenant that its position is lost, unless it was told.
+    async fn tell_lost(&self) -> Step<()> {
+        let (entry, alerted) = (self.current(), self.alerted()?);
+        let Some(system) = reports::system_of(self, &entry).filter(|_| !alerted.position_lost) else { return Ok(()) };
+        let (mut transaction, mut mutations) = (Transaction::under(&self.lease), Mutations::default());
+        let event = reports::event(self, Happened::PositionLost {}, POSITION_LOST);
+        let (tables, key) = (&self.shared.tables, self.key(rows::ALERTED, Offset::ZERO));
+        let row = AlertedRow { position_lost: true, ..alerted };
+        tables.put(&mut transaction, &mut mutations, self.lease.slot, key, &row, event.time)?;
+        transaction.append(system.clone(), event.record());
+        match self.commit_repeatable(transaction, mutations).await {
+            Err(Halt::Refused(why)) => {
+                self.shared.known.refused(&system, &why);
+                Ok(())
+            }
+            told => told,
+        }
     }
 
     /// The group's position, where there is one.

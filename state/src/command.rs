@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// What is written.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// What is read, too: it had no `expects`, 2 no [`Change::DeleteTopic`], and 4 no [`Change::DisableSubscription`].
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
@@ -25,6 +25,8 @@ const MOVES: u8 = 3;
 /// From this one on a topic has an incarnation, a change is of the subscription that was meant, and the tenant that
 /// nobody made is there in revision 0. What came of an older command stays what it was, for whoever applies it when.
 const EXACT: u8 = 4;
+/// From this one on a tenant has a topic `system`, made with a subscription.
+const SYSTEM: u8 = 6;
 
 /// One change that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -314,6 +316,11 @@ impl Command {
     /// True where what it is about is told from what had the same name before.
     pub(crate) const fn is_exact(&self) -> bool {
         self.v >= EXACT
+    }
+
+    /// True where the tenant gets a topic `system` with a subscription.
+    pub(crate) const fn makes_system(&self) -> bool {
+        self.v >= SYSTEM
     }
 
     /// The subscription that it is about, and no other of its id.

@@ -3,6 +3,7 @@
 //! Everything here can be thrown away and is rebuilt from topics: the log is written first, and what is kept here
 //! follows. Invariant: log-before-store. Does not own the log's files or any stage's decisions.
 
+mod attempt;
 pub mod board;
 pub mod command;
 pub mod context;
@@ -16,11 +17,13 @@ mod once;
 pub mod removal;
 pub mod rows;
 mod standings;
+mod system;
 pub mod tables;
 pub mod told;
 mod trial;
 pub mod view;
 
+pub use attempt::{Attempt, CallOf, Phases};
 pub use board::{Board, Counters, Fares, LastOutcome};
 pub use command::{Change, Command, Expects, Once, Outcome};
 pub use context::Context;
@@ -30,6 +33,7 @@ pub use error::{Error, Result};
 pub use machine::Machine;
 pub use meter::{Counter, Meter};
 pub use standings::Standings;
+pub use system::{Happened, SystemEvent};
 pub use tables::{Mutations, Tables};
 pub use trial::{Timings, Trial, Tried, TriedRecord};
 pub use view::tenants::{KeyEntry, Moving, TenantEntry};

@@ -10,6 +10,7 @@
 //! | `done` | the same | [`DoneRow`], until the lane's position has passed it | dispatcher |
 //! | `parked` | subscription, incarnation, lane, offset | the event ([`parked`]) | dispatcher |
 //! | `failing` | subscription, incarnation, lane | [`FailingRow`], while its calls only fail | dispatcher |
+//! | `alerted` | the same | [`AlertedRow`], once its tenant was told something | dispatcher |
 //! | `moves` | none: one per slot | [`MovesRow`] | router, dispatcher |
 //!
 //! Values are JSON with a version that is compared strictly: they are few and small, and a person can read them in the
@@ -44,6 +45,8 @@ pub const RETRY: &str = "retry/";
 pub const DONE: &str = "done/";
 /// What the keys of all [`FailingRow`]s start with.
 pub const FAILING: &str = "failing/";
+/// What the keys of all [`AlertedRow`]s start with.
+pub const ALERTED: &str = "alerted/";
 /// What the keys of all parked events start with.
 pub const PARKED: &str = "parked/";
 /// What the keys of all [`StartedRow`]s start with.
@@ -104,6 +107,18 @@ pub struct RetryRow {
 pub struct FailingRow {
     /// When the first of them failed.
     pub since: Timestamp,
+}
+
+/// What the tenant of a lane was told of it in its topic `system`, and is not told again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AlertedRow {
+    /// That its subscription was disabled then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Timestamp>,
+    /// That its position is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub position_lost: bool,
 }
 
 /// Offsets of a finished batch above the lane's position: a new owner skips them.

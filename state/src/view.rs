@@ -298,6 +298,7 @@ impl View {
             None => self.created(command, id, config, brought.unwrap_or_else(|| secret.clone()), starts),
         };
         self.make_output_topic(command, &entry.config);
+        self.make_system_topic(command);
         self.subscriptions.insert(key, Arc::new(entry));
         if old.is_some() { Outcome::Replaced } else { Outcome::Created }
     }

@@ -1,15 +1,15 @@
 //! What is said of each operation: a function a route, in the order of the table.
 
 use fpaas_core::subscription::Subscription;
-use fpaas_core::{KeyId, SubscriptionId, TenantId, TopicName};
+use fpaas_core::{KeyId, SubscriptionId, TenantId, TopicName, limits};
 use serde_json::{Value, json};
 
 use super::operation::Operation;
 use super::patched::SubscriptionPatch;
 use crate::problem::Kind;
 use crate::{
-    browse, control, dry_run, evaluate, health, keys, list::Page, messages, replay, secrets, status, subscriptions,
-    tenants, topics, trial,
+    attempts, browse, control, dry_run, evaluate, health, keys, list::Page, messages, replay, secrets, status,
+    subscriptions, tenants, topics, trial,
 };
 
 type Op<'s> = Operation<'s>;
@@ -148,6 +148,21 @@ pub(crate) fn get_status(op: Op<'_>) -> Op<'_> {
 pub(crate) fn get_dead_letters(op: Op<'_>) -> Op<'_> {
     let op = op.named("getDeadLetters", SUBSCRIPTIONS, "What was given up on, with the reasons");
     records(subscription(op))
+}
+
+pub(crate) fn get_attempts(op: Op<'_>) -> Op<'_> {
+    let op = op.named("getAttempts", SUBSCRIPTIONS, "How the calls of its webhook ended, the newest first");
+    let op = op.about("The delivery log is kept for three days, and of a tenant no more than 256 MiB.");
+    let time = || json!({"type": "string", "format": "date-time"});
+    subscription(op)
+        .paged()
+        .query("outcome", json!({"type": "string"}), "`acknowledged`, a reason such as `timeout`, or `failed` for all")
+        .query("status", json!({"type": "integer", "minimum": 100, "maximum": 599}), "What was answered")
+        .query("batch", json!({"type": "string"}), "The `webhook-id`")
+        .query("lane", json!({"type": "integer", "minimum": 0, "maximum": limits::LANES_MAX - 1}), "Of that lane alone")
+        .query("from", time(), "Begun then or later")
+        .query("to", time(), "Begun before then")
+        .answers::<attempts::Page>(200, "A page of them")
 }
 
 pub(crate) fn get_secret(op: Op<'_>) -> Op<'_> {

@@ -61,6 +61,36 @@ pub(crate) struct DeadLetters {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct Attempts {
+    /// The subscription's id
+    pub(crate) id: String,
+    /// How they ended: acknowledged, a reason such as timeout, or failed for all that were not acknowledged
+    #[arg(long, value_name = "WORD")]
+    pub(crate) outcome: Option<String>,
+    /// What was answered
+    #[arg(long, value_name = "CODE")]
+    pub(crate) status: Option<u16>,
+    /// Of that batch alone: its webhook-id
+    #[arg(long, value_name = "ID")]
+    pub(crate) batch: Option<String>,
+    /// Of that lane alone
+    #[arg(long, value_name = "N")]
+    pub(crate) lane: Option<u32>,
+    /// Begun at this time or later
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Begun before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Stop after so many
+    #[arg(long, short = 'n', value_name = "N", default_value = "100")]
+    pub(crate) limit: u64,
+    /// How they are shown; JSON is an object a line
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Form,
+}
+
+#[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Events are JSON, one after the other, as `fpaas tap` prints them (what is asked is then their `value`) or as they are:
 

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::render::{Column, Stream};
 use super::show::segment;
 use super::{Client, follow};
-use crate::args::{DeadLetters, Form, Server, Tap, Where};
+use crate::args::{Attempts, DeadLetters, Form, Server, Tap, Where};
 use crate::exit::Failure;
 
 /// Each with its width.
@@ -24,6 +24,17 @@ const DEAD_LETTERS: &[(Column, usize)] = &[
     (("REASON", "/reason"), 16),
     (("ATTEMPTS", "/error/attempts"), 8),
     (("MESSAGE", "/error/message"), 0),
+];
+
+const ATTEMPTS: &[(Column, usize)] = &[
+    (("TIME", "/time"), 24),
+    (("BATCH", "/batch"), 38),
+    (("TRY", "/attempt"), 3),
+    (("EVENTS", "/events"), 6),
+    (("STATUS", "/status"), 6),
+    (("OUTCOME", "/outcome"), 12),
+    (("MS", "/timings/totalMs"), 6),
+    (("MESSAGE", "/message"), 0),
 ];
 
 /// A page of records; the items' bytes are passed on untouched.
@@ -61,6 +72,21 @@ pub(crate) async fn dead_letters(server: &Server, asked: &DeadLetters) -> Result
     pages(&Client::find(server)?, &path, &first(&asked.place), &mut out).await
 }
 
+/// `fpaas attempts`.
+pub(crate) async fn attempts(server: &Server, asked: &Attempts) -> Result<(), Failure> {
+    let path = format!("/v1/subscriptions/{}/attempts", segment(&asked.id)?);
+    let numbers = [("status", asked.status.map(u32::from)), ("lane", asked.lane)];
+    let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+    let texts =
+        [("outcome", &asked.outcome), ("batch", &asked.batch), ("from", &asked.from), ("to", &asked.to)].into_iter();
+    let texts = texts.filter_map(|(name, text)| Some((name, text.clone()?)));
+    let wanted: Vec<_> = numbers.chain(texts).map(|(name, text)| format!("{name}={}", escape(&text))).collect();
+    let mut out = Out::new(Some(asked.limit), asked.output, ATTEMPTS);
+    let wanted = wanted.join("&");
+    // Every page is asked for with the same.
+    pages_of(&Client::find(server)?, &format!("{path}?{wanted}&"), "", &mut out).await
+}
+
 /// What the first page is asked for with.
 fn first(place: &Where) -> String {
     let partition = place.partition.map(|partition| format!("partition={partition}"));
@@ -72,9 +98,14 @@ fn first(place: &Where) -> String {
 }
 
 async fn pages(client: &Client, path: &str, first: &str, out: &mut Out) -> Result<(), Failure> {
+    pages_of(client, &format!("{path}?"), first, out).await
+}
+
+/// `always` ends where parameters may follow.
+async fn pages_of(client: &Client, always: &str, first: &str, out: &mut Out) -> Result<(), Failure> {
     let mut query = first.to_owned();
     while out.left > 0 {
-        let text = client.text(&format!("{path}?limit={}&{query}", out.left.min(1000))).await?;
+        let text = client.text(&format!("{always}limit={}&{query}", out.left.min(1000))).await?;
         let page: Page = serde_json::from_str(&text)
             .map_err(|error| Failure::Failed(format!("the server's answer is not a page: {error}")))?;
         for lost in &page.lost {

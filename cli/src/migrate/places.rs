@@ -114,8 +114,11 @@ impl Places {
     }
 
     /// The rows of a pool whose last tenant is gone, and what was handed over to one and taken: they are nobody's, and
-    /// stay.
+    /// stay. The delivery log stays, too: it begins anew where calls are made.
     fn is_left_over(&self, topic: &str) -> bool {
+        if self.before.parse_attempts(topic).is_some() {
+            return true;
+        }
         let inside = topic.strip_prefix(self.before.prefix()).and_then(|rest| rest.strip_prefix('.'));
         let pool = inside.and_then(|rest| rest.split_once('.')).and_then(|(pool, _)| PoolId::parse(pool).ok());
         pool.is_some_and(|pool| {

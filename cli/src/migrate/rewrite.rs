@@ -92,8 +92,8 @@ pub(super) fn row(
             None => Ok(None),
         };
     }
-    if key.starts_with(rows::FAILING) {
-        // Counted anew there.
+    if key.starts_with(rows::FAILING) || key.starts_with(rows::ALERTED) {
+        // Counted, and told, anew there.
         return Ok(None);
     }
     let (head, at) = rows::split_partition(key).ok_or_else(|| unknown(key, "is no row that is known here"))?;

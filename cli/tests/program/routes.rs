@@ -68,6 +68,7 @@ const COMMANDS: &[&str] = &[
     "rotate-secret likes --secret whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA --overlap 1h -o yaml",
     "test likes -o table",
     "dead-letters likes --from latest",
+    "attempts likes",
     "tap firehose --partition 0 --offset 0 -n 2 -o yaml",
     "tap firehose --follow -n 2 -o table",
     "jmespath kind -f {events} -o table",

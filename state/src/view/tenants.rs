@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fpaas_core::{Incarnation, KeyHash, KeyId, PoolId, Scope, TenantId, Timestamp, Violation};
+use fpaas_core::{Incarnation, KeyHash, KeyId, PoolId, Scope, TenantId, Timestamp, TopicName, Violation};
 use serde::{Deserialize, Serialize};
 
 use super::{Came, SubscriptionEntry, View};
@@ -186,7 +186,7 @@ impl View {
             return Outcome::Conflict(vec![Violation::new("", format!("the tenant {id} is always there"))]);
         }
         let subscriptions = self.subscriptions.keys().filter(|(owner, _)| owner == id).count();
-        let topics = self.topics.keys().filter(|(owner, _)| owner == id).count();
+        let topics = self.topics.keys().filter(|(owner, name)| owner == id && !name.is_system()).count();
         let has = |what: &str, count: usize| {
             (count > 0).then(|| Violation::new("", format!("the tenant still has {what}, {count} of them")))
         };
@@ -202,6 +202,7 @@ impl View {
             return Outcome::NotFound;
         }
         self.keys.retain(|_, key| key.tenant != *id);
+        self.retire_topic((id.clone(), TopicName::system()));
         Outcome::Deleted
     }
 

@@ -49,6 +49,18 @@ impl View {
         }
     }
 
+    /// Once. It goes with the tenant: until it is gone from the log, a tenant of that name does without.
+    pub(super) fn make_system_topic(&mut self, command: &Command) {
+        let name = TopicName::system();
+        if !command.makes_system()
+            || self.topic(&command.tenant, &name).is_some()
+            || self.name_conflict(command, "", &name).is_some()
+        {
+            return;
+        }
+        self.insert_topic(command, &name, &TopicSettings::system());
+    }
+
     pub(super) fn put_topic(&mut self, command: &Command, name: &TopicName, settings: &TopicSettings) -> Outcome {
         if let Some(conflict) = self.name_conflict(command, "/name", name) {
             return Outcome::Conflict(vec![conflict]);
@@ -93,15 +105,25 @@ impl View {
         if !self.topics.contains_key(&key) {
             return Outcome::NotFound;
         }
+        if name.is_system() {
+            let detail = "is there for as long as the tenant is: it tells what happens to its subscriptions";
+            return Outcome::Conflict(vec![Violation::new("/name", detail)]);
+        }
         let users: Vec<_> = self.users_of(&command.tenant, name).map(ToString::to_string).collect();
         if !users.is_empty() {
             let detail = format!("is used by subscriptions: {}", users.join(", "));
             return Outcome::Conflict(vec![Violation::new("/name", detail)]);
         }
-        self.topics.remove(&key);
-        let (tenant, name) = key.clone();
-        self.deleted.insert(key, DeletedTopic { tenant, name, since: self.revision, free: None });
+        self.retire_topic(key);
         Outcome::Deleted
+    }
+
+    /// It is to be removed from the log.
+    pub(super) fn retire_topic(&mut self, key: (TenantId, TopicName)) {
+        if self.topics.remove(&key).is_some() {
+            let (tenant, name) = key.clone();
+            self.deleted.insert(key, DeletedTopic { tenant, name, since: self.revision, free: None });
+        }
     }
 
     /// A tenant's subscriptions that read or write the topic: the first few.
