@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::body::Delivery;
+use crate::body::{Body, Delivery, Shape};
 use crate::client::Call;
 use crate::endpoint::breaker::Change;
 use crate::endpoint::{Endpoint, Health, Turn};
@@ -34,7 +34,7 @@ use crate::window::Window;
 /// See the module's head. No call is detached: dropping this ends them.
 pub(crate) struct Calls {
     site: Arc<Site>,
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<Result<Ended, Error>>,
     endpoint: Option<Arc<Endpoint>>,
     turn: Waiting,
     throttle: Throttle,
@@ -64,7 +64,8 @@ pub(crate) struct Ended {
     batch: Arc<Batch>,
     /// Which attempt it was, from 1.
     attempt: u32,
-    answer: Result<Answer, Failure>,
+    /// None where nothing of its batch can be sent: there was no call.
+    answer: Option<Result<Answer, Failure>>,
     turn: Turn,
 }
 
@@ -72,8 +73,8 @@ pub(crate) struct Ended {
 #[derive(Debug)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
-    /// It was acknowledged, whatever was said of single events.
-    pub(crate) good: bool,
+    /// It was acknowledged, whatever was said of single events; none where there was no call.
+    pub(crate) good: Option<bool>,
     /// Why its endpoint is to be called no more, where it said so.
     pub(crate) gone: Option<Message>,
 }
@@ -152,7 +153,8 @@ impl Calls {
         tokio::select! {
             biased;
             Some(joined) = tasks.join_next() => match joined {
-                Ok(ended) => Event::Ended(Box::new(ended)),
+                Ok(Ok(ended)) => Event::Ended(Box::new(ended)),
+                Ok(Err(error)) => Event::Failed(error),
                 Err(panicked) => Event::Failed(panicked.into()),
             },
             granted = granted(turn) => {
@@ -190,10 +192,17 @@ impl Calls {
             batch: Arc::clone(batch),
             warm: Arc::clone(&self.warm),
         };
-        let batch = Arc::clone(batch);
+        let (batch, mut turn) = (Arc::clone(batch), turn);
         self.tasks.spawn(async move {
-            let (answer, attempt) = request.answer(attempt).await;
-            Ended { first: batch.first, batch, attempt, answer, turn }
+            let (answer, attempt) = match batch.body(&request.site.making).await? {
+                body if body.events == 0 => (None, attempt - 1),
+                body => {
+                    turn.begins();
+                    let (answer, attempt) = request.answer(body, attempt).await;
+                    (Some(answer), attempt)
+                }
+            };
+            Ok(Ended { first: batch.first, batch, attempt, answer, turn })
         });
     }
 
@@ -203,10 +212,12 @@ impl Calls {
         let (site, entry) = (&self.site, self.site.current());
         let now = site.shared.context.clock.now();
         let outcome = match &answer {
-            Ok(answer) => judged(site, &entry, &batch.events, answer, now),
-            Err(failure) => Judged::Failed(failure.clone()),
+            Some(Ok(answer)) => judged(site, &entry, &batch, answer, now),
+            Some(Err(failure)) => Judged::Failed(failure.clone()),
+            None => Judged::Unsent,
         };
-        self.note_health(turn.over(health(&outcome)));
+        // Of an endpoint that was not called nothing is learned.
+        self.note_health(health(&outcome).and_then(|health| turn.over(health)));
         let set = window.sets().find(|set| set.first == first);
         let before = set.map(|set| set.retries).unwrap_or_default();
         let by_key =
@@ -223,13 +234,19 @@ impl Calls {
             now,
             jitter: site.shared.client.random(),
         };
-        let good = matches!(outcome, Judged::Answered(..));
-        let mut gone = answer.as_ref().ok().filter(|answer| answer.disables()).map(|_| Message::from(GONE));
+        let good = answer.is_some().then_some(matches!(outcome, Judged::Answered(..)));
+        let answer = answer.and_then(Result::ok);
+        let mut gone = answer.as_ref().filter(|answer| answer.disables()).map(|_| Message::from(GONE));
         let verdict = match outcome {
             Judged::Answered(results, actions) => {
                 let records = Message::new(format_args!("{} records", results.records.len()));
-                site.note_outcome(answer.ok().map(|answer| answer.status), "acknowledged", records, attempt);
+                site.note_outcome(answer.map(|answer| answer.status), "acknowledged", records, attempt);
                 settle::answered(case, results, &actions)
+            }
+            Judged::Unsent => {
+                let why = batch.unsendable().first().map(|(_, why)| why.clone()).unwrap_or_default();
+                site.note_outcome(None, Reason::PayloadFailed.as_str(), why, attempt);
+                settle::unsent(case)
             }
             Judged::Failed(failure) => {
                 site.note_failure(&failure, attempt);
@@ -247,7 +264,7 @@ impl Calls {
                 }
             }
         };
-        Ok(Judgement { verdict, good, gone })
+        Ok(Judgement { verdict: settle::without(verdict, case, batch.unsendable()), good, gone })
     }
 
     /// True where another lane's calls went well not long ago.
@@ -307,8 +324,8 @@ struct Request {
 
 impl Request {
     /// The answer, and which attempt brought it.
-    async fn answer(&self, attempt: u32) -> (Result<Answer, Failure>, u32) {
-        let answer = self.call(attempt).await;
+    async fn answer(&self, body: &Body, attempt: u32) -> (Result<Answer, Failure>, u32) {
+        let answer = self.call(body, attempt).await;
         let stale = matches!(&answer, Err(failure) if failure.reason == Reason::Cut);
         if stale && self.warm.swap(false, Ordering::Relaxed) {
             // The connection was kept from an earlier call and may have been stale: one try on a new one.
@@ -316,21 +333,21 @@ impl Request {
                 self.site.note_failure(failure, attempt);
             }
             let attempt = attempt.saturating_add(1);
-            return (self.call(attempt).await, attempt);
+            return (self.call(body, attempt).await, attempt);
         }
         (answer, attempt)
     }
 
-    async fn call(&self, attempt: u32) -> Result<Answer, Failure> {
+    async fn call(&self, body: &Body, attempt: u32) -> Result<Answer, Failure> {
         let (site, batch) = (&self.site, &self.batch);
         site.counters.calls.add(1);
         let (entry, now) = (site.current(), site.shared.context.clock.now());
         let headers = {
             let attempt = Attempt {
-                subscription: &entry.id,
-                batch: &batch.id,
-                body: &batch.body,
-                events: batch.events.len(),
+                head: &batch.head,
+                events: &batch.events,
+                shape: &Shape::frozen(&batch.row),
+                body,
                 number: attempt,
                 timestamp: now.as_millis().div_euclid(1000),
                 version: &site.shared.version,
@@ -341,7 +358,7 @@ impl Request {
         let call = Call {
             url: &self.webhook.url,
             headers,
-            body: batch.body.clone(),
+            body: body.bytes.clone(),
             timeout: Duration::from_millis(self.webhook.timeout_ms),
             wants_body: self.wants_body,
         };
@@ -357,15 +374,17 @@ impl Request {
 enum Judged {
     Answered(Results, Vec<(usize, Action)>),
     Failed(Failure),
+    /// There was none.
+    Unsent,
 }
 
-fn judged(site: &Site, entry: &Arc<SubscriptionEntry>, events: &[Delivery], answer: &Answer, now: Timestamp) -> Judged {
+fn judged(site: &Site, entry: &Arc<SubscriptionEntry>, batch: &Batch, answer: &Answer, now: Timestamp) -> Judged {
     let view = site.shared.context.control.view();
     let source = &entry.config.source.topic;
     let exists = |topic: &TopicName| response::may_receive(topic, source) && view.topic(&entry.tenant, topic).is_some();
     let output = entry.config.output.as_ref().map(|output| &output.topic);
     match response::outcome(answer, &Allowed { output, exists: &exists }, now) {
-        Outcome::Acknowledged(mut results) => match named(events, std::mem::take(&mut results.actions)) {
+        Outcome::Acknowledged(mut results) => match named(batch, std::mem::take(&mut results.actions)) {
             Ok(actions) => Judged::Answered(results, actions),
             Err(id) => Judged::Failed(response::no_such_event(answer.status, &id)),
         },
@@ -383,12 +402,12 @@ fn same_keys(events: &[Delivery]) -> Vec<usize> {
 }
 
 /// Which events an answer names; of several things said of one, the last counts. The first id that is none of them.
-fn named(events: &[Delivery], actions: Vec<(String, Action)>) -> Result<Vec<(usize, Action)>, String> {
+fn named(batch: &Batch, actions: Vec<(String, Action)>) -> Result<Vec<(usize, Action)>, String> {
     if actions.is_empty() {
         return Ok(Vec::new());
     }
     let mut places: HashMap<String, Vec<usize>> = HashMap::new();
-    for (index, event) in events.iter().enumerate() {
+    for (index, event) in batch.events.iter().enumerate().filter(|(index, _)| batch.sends(*index)) {
         places.entry(event.id()).or_default().push(index);
     }
     let mut found = std::collections::BTreeMap::new();
@@ -399,11 +418,12 @@ fn named(events: &[Delivery], actions: Vec<(String, Action)>) -> Result<Vec<(usi
     Ok(found.into_iter().collect())
 }
 
-fn health(outcome: &Judged) -> Health {
+fn health(outcome: &Judged) -> Option<Health> {
     match outcome {
-        Judged::Answered(..) => Health::Good,
-        Judged::Failed(failure) if failure.reason == Reason::Timeout => Health::Overloaded,
-        Judged::Failed(failure) if matches!(failure.status, Some(429 | 503)) => Health::Overloaded,
-        Judged::Failed(_) => Health::Failed,
+        Judged::Answered(..) => Some(Health::Good),
+        Judged::Failed(failure) if failure.reason == Reason::Timeout => Some(Health::Overloaded),
+        Judged::Failed(failure) if matches!(failure.status, Some(429 | 503)) => Some(Health::Overloaded),
+        Judged::Failed(_) => Some(Health::Failed),
+        Judged::Unsent => None,
     }
 }

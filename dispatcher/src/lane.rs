@@ -461,7 +461,8 @@ impl Lane {
         crashpoint::hit(Point::LaneAfterAnswer);
         let first = ended.first;
         let Judgement { verdict, good, gone } = self.calls.judge(ended, &self.window)?;
-        let failing = self.failing.note(good, self.site.shared.context.clock.now());
+        let now = self.site.shared.context.clock.now();
+        let failing = good.and_then(|good| self.failing.note(good, now));
         if let Some(why) = gone.or(failing.filter(|_| !self.calls.was_good_lately())) {
             self.disable(why);
         }

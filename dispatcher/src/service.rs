@@ -23,6 +23,7 @@ use crate::endpoint::Endpoints;
 use crate::error::{Error, Result};
 use crate::lane::until;
 use crate::lanes::{Lanes, Leases};
+use crate::making::Making;
 use crate::moving::Moving;
 use crate::site::Shared;
 use crate::sweep::sweep;
@@ -89,6 +90,7 @@ impl Service {
             endpoints: Endpoints::default(),
             in_flight: Budget::new(limits::IN_FLIGHT_BYTES_MAX),
             parked: Budget::new(limits::PARKED_BYTES_OF_ALL_MAX),
+            making: Making::new(),
         };
         let shared = Arc::new(shared);
         let moving = Moving::new(&shared.context, &pool);

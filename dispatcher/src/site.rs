@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::endpoint::Endpoints;
 use crate::error::{Halt, Step};
+use crate::making::Making;
 use crate::response::{Failure, Reason};
 use crate::unsure::Unsure;
 
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Budget,
     /// What is parked.
     pub(crate) parked: Budget,
+    pub(crate) making: Making,
 }
 
 /// See the module's head.
@@ -55,6 +57,7 @@ pub(crate) struct Site {
     pub(crate) stop: CancellationToken,
     /// The log takes no parked events.
     pub(crate) unparkable: AtomicBool,
+    pub(crate) making: Making,
 }
 
 impl Site {
