@@ -119,3 +119,27 @@ impl Batch {
 pub(crate) fn unusable(key: &str, why: &str) -> Halt {
     Halt::Failed(Error::Frozen { key: key.to_owned(), why: why.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpaas_core::subscription::{Compression, Format};
+
+    /// As rows were written before there were other shapes: the id of a batch is derived from these bytes.
+    const PLAIN: &str = r#"{"v":1,"offsets":[[4,5],[9,9]],"events":3,"frozenAt":7,"format":"json","compression":"none","serialiser":1}"#;
+    const SHAPED: &str = r#"{"v":1,"offsets":[[4,5],[9,9]],"events":3,"frozenAt":7,"format":"cloudevents-batch","compression":"zstd","payload":"did","serialiser":1}"#;
+
+    #[test]
+    fn rows_of_every_shape_are_read_as_they_were_written() {
+        let shaped =
+            Shape { format: Format::CloudeventsBatch, compression: Compression::Zstd, payload: Some("did".to_owned()) };
+        for (text, shape) in [(PLAIN, Shape::default()), (SHAPED, shaped)] {
+            let row = readable("batch/x", text.as_bytes()).unwrap();
+            assert_eq!(Shape::frozen(&row), shape);
+            let events = [4, 5, 9].map(|offset| crate::body::tests::delivery(offset, "a", None));
+            let frozen = Freezing::of(events.into(), shape, Timestamp::from_millis(7)).row;
+            assert_eq!((rows::encode(&row).unwrap(), &frozen), (text.into(), &row));
+        }
+        assert!(readable("batch/x", PLAIN.replace(r#""serialiser":1"#, r#""serialiser":2"#).as_bytes()).is_err());
+    }
+}

@@ -105,6 +105,49 @@ mod tests {
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
+    fn head() -> Head {
+        let tenant = fpaas_core::TenantId::parse("acme").unwrap();
+        let subscription = fpaas_core::SubscriptionId::parse("likes").unwrap();
+        let (incarnation, lane) = (fpaas_core::Incarnation(1), fpaas_core::Partition(0));
+        let id = fpaas_core::BatchId::derive(&tenant, &subscription, incarnation, lane, b"row");
+        Head { subscription, id, lane: crate::body::tests::lane() }
+    }
+
+    /// With a library of others, where it can: it takes text alone.
+    #[test]
+    fn every_scheme_signs_with_every_secret_the_bytes_as_they_are_sent() {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let secrets = [7, 8].map(|byte| Secret::from_bytes(&[byte; 24]).unwrap());
+        for (signing, body) in
+            [("v1", &b"{\"a\":1}\n"[..]), ("v1a", b"{}"), ("v1 v1a", b"[]"), ("v1a v1", b"\x1f\x8b\xff")]
+        {
+            let schemes: Vec<_> = signing.split(' ').collect();
+            let webhook = serde_json::json!({"url": "https://a.example/", "signing": schemes});
+            let attempt = Attempt {
+                head: &head(),
+                events: &[],
+                shape: &Shape::default(),
+                body: &Body { bytes: body.into(), events: 1, unsendable: Vec::new() },
+                number: 1,
+                timestamp: i64::try_from(now).unwrap(),
+                version: "1",
+            };
+            let headers = headers(&attempt, &serde_json::from_value(webhook).unwrap(), secrets.iter());
+            let signatures = headers["webhook-signature"].to_str().unwrap();
+            let found: Vec<_> = signatures.split(' ').map(|one| one.split_once(',').unwrap()).collect();
+            assert_eq!(found.iter().map(|(scheme, _)| *scheme).collect::<Vec<_>>(), [&*schemes, &*schemes].concat());
+            for secret in &secrets {
+                if schemes.contains(&"v1") && std::str::from_utf8(body).is_ok() {
+                    standardwebhooks::Webhook::new(&secret.reveal()).unwrap().verify(body, &headers).unwrap();
+                }
+                let key = SigningKey::of(secret).unwrap();
+                let message = [format!("{}.{now}.", head().id).as_bytes(), body].concat();
+                let signed = STANDARD.encode(key.sign(&message));
+                assert_eq!(found.contains(&("v1a", &*signed)), schemes.contains(&"v1a"), "{signing}");
+            }
+        }
+    }
+
     #[test]
     fn a_call_has_the_headers_of_design_7_and_the_custom_ones() {
         let custom = [
@@ -118,17 +161,8 @@ mod tests {
         let webhook: Webhook =
             serde_json::from_value(serde_json::json!({"url": "https://a.example/", "headers": custom})).unwrap();
         let [secret, old] = [7, 8].map(|byte| Secret::from_bytes(&[byte; 24]).unwrap());
-        let batch = fpaas_core::BatchId::derive(
-            &fpaas_core::TenantId::parse("acme").unwrap(),
-            &fpaas_core::SubscriptionId::parse("likes").unwrap(),
-            fpaas_core::Incarnation(1),
-            fpaas_core::Partition(0),
-            b"row",
-        );
-        let subscription = fpaas_core::SubscriptionId::parse("likes").unwrap();
-        let head = Head { subscription, id: batch, lane: crate::body::tests::lane() };
         let attempt = Attempt {
-            head: &head,
+            head: &head(),
             events: &[4, 9].map(|offset| crate::body::tests::delivery(offset, "a", None)),
             shape: &Shape::default(),
             body: &Body { bytes: "{}".into(), events: 2, unsendable: Vec::new() },

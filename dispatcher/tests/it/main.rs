@@ -20,4 +20,6 @@ mod owners;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod shapes;
+#[cfg(test)]
 mod support;
