@@ -19,8 +19,8 @@ const LABEL: &[u8] = b"fpaas v1a ed25519 seed 1";
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
-    /// The one that follows from a secret: its seed is HMAC-SHA256 of a fixed text with the secret's bytes. `None` where
-    /// the library takes no such seed, which it always does.
+    /// The one that follows from a secret: its seed is HMAC-SHA256 of a fixed text with the secret's bytes. `None`
+    /// where the library takes no such seed, which it always does.
     pub fn of(secret: &Secret) -> Option<Self> {
         let seed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.key()), LABEL);
         Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).ok().map(Self)
