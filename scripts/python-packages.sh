@@ -24,6 +24,8 @@ installed() { # FLAGS PACKAGES…
 
 # The parser of Prometheus's client; a client of Kafka, with what it unpacks records with.
 installed --no-deps prometheus_client==0.26.0 kafka-python==3.0.12 lz4==4.4.5
+# What checks signatures: Standard Webhooks' own library, and ed25519.
+installed "" standardwebhooks==1.1.0 cryptography==48.0.0
 # Asks the API whatever its document allows, and some of what it does not.
 installed "" schemathesis==4.32.5
 (IFS=:; printf '%s\n' "${found[*]}")

@@ -67,6 +67,7 @@ routes! {
     GET "/v1/subscriptions/{id}/deadLetters" READ => dead_letters::get, says::get_dead_letters;
     GET "/v1/subscriptions/{id}/attempts" READ => attempts::get, says::get_attempts;
     GET "/v1/subscriptions/{id}/secret" WRITE => secrets::get, says::get_secret;
+    GET "/v1/subscriptions/{id}/publicKey" READ => secrets::public, says::get_public_key;
     GET "/v1/topics" READ => topics::list, says::list_topics;
     GET "/v1/topics/{name}" READ => topics::get, says::get_topic;
     PUT "/v1/topics/{name}" WRITE => topics::put, says::put_topic;

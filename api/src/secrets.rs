@@ -1,9 +1,9 @@
-//! A subscription's signing secrets: shown, and rotated with a time in which both sign.
+//! A subscription's signing secrets and what follows from them: shown, and rotated with a time in which both sign.
 
 use axum::Json;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use fpaas_core::subscription::Secret;
+use fpaas_core::subscription::{Secret, SigningKey};
 use fpaas_core::{Timestamp, Violation, limits, rfc3339};
 use fpaas_state::{Change, Outcome, SubscriptionEntry};
 use http::{HeaderMap, header};
@@ -30,6 +30,24 @@ pub(crate) struct Shown {
 #[schemars(rename = "PreviousSecret")]
 struct Previous {
     secret: String,
+    until: String,
+}
+
+/// What `v1a` signatures are checked with now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PublicKeys {
+    /// `whpk_` and base64 of the 32 bytes.
+    public_key: String,
+    /// That of the secret before, while it signs, too.
+    previous: Option<PreviousKey>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "PreviousPublicKey")]
+struct PreviousKey {
+    public_key: String,
     until: String,
 }
 
@@ -61,6 +79,32 @@ pub(crate) async fn get(
     params.finish()?;
     let entry = caller.subscription(&name)?;
     conditions::answer(&headers, Some(entry.revision), || shown(&caller, &entry))
+}
+
+/// `…/{id}/publicKey`: whether calls are signed so or not.
+pub(crate) async fn public(
+    caller: Caller,
+    Name(name): Name,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    let entry = caller.subscription(&name)?;
+    let keys = public_keys(&entry, caller.app.context.clock.now())?;
+    let tag = [(header::ETAG, etag::tag(entry.revision))];
+    conditions::answer(&headers, Some(entry.revision), || (tag, Json(keys)).into_response())
+}
+
+fn public_keys(entry: &SubscriptionEntry, now: Timestamp) -> Result<PublicKeys, Problem> {
+    let of = |secret: &Secret| {
+        SigningKey::of(secret).map(|key| key.public()).ok_or_else(|| Problem::internal(&"a key cannot be made"))
+    };
+    let previous = entry.previous.as_ref().filter(|previous| now < previous.until);
+    let previous = previous.map(|previous| {
+        let until = rfc3339::format(previous.until);
+        Ok::<_, Problem>(PreviousKey { public_key: of(&previous.secret)?, until })
+    });
+    Ok(PublicKeys { public_key: of(&entry.secret)?, previous: previous.transpose()? })
 }
 
 /// `…/{id}:rotateSecret`.

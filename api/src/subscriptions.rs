@@ -218,7 +218,7 @@ fn read(caller: &Caller, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Su
     let checked = Parsed::<Subscription>::of(bytes).checked(|subscription| {
         let mut found = subscription.violations(caller.app.config.allow_http);
         found.extend(id_violation(id.as_ref().ok(), subscription.id.as_ref()));
-        found.extend(match_violation(subscription));
+        found.extend(expression_violations(subscription));
         found.extend(mask::violations(subscription, before.as_deref().map(|entry| &entry.config)));
         found.extend(source_violation(caller, name, subscription));
         found
@@ -239,12 +239,15 @@ fn id_violation(path: Option<&SubscriptionId>, given: Option<&SubscriptionId>) -
     (path != given).then(|| Violation::new("/id", format!("must be {path}, as in the path, or left out")))
 }
 
-fn match_violation(subscription: &Subscription) -> Option<Violation> {
-    let text = subscription.filter.expression.as_deref()?;
-    // One that is too long is refused for that already.
-    let short = text.len() <= limits::EXPRESSION_BYTES_MAX;
-    let error = Some(text).filter(|_| short).map(Expression::compile)?.err()?;
-    Some(Violation::new("/filter/match", format!("must be a JMESPath: {error}")))
+fn expression_violations(subscription: &Subscription) -> impl Iterator<Item = Violation> {
+    let payload = subscription.webhook().and_then(|webhook| webhook.payload.as_deref());
+    let texts = [("/filter/match", subscription.filter.expression.as_deref()), ("/processor/webhook/payload", payload)];
+    texts.into_iter().filter_map(|(pointer, text)| {
+        // One that is too long is refused for that already.
+        let text = text.filter(|text| text.len() <= limits::EXPRESSION_BYTES_MAX)?;
+        let error = Expression::compile(text).err()?;
+        Some(Violation::new(pointer, format!("must be a JMESPath: {error}")))
+    })
 }
 
 /// What cannot change is said before anything is asked of the new source. The command is checked again where it is

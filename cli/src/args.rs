@@ -99,6 +99,8 @@ pub(crate) enum Command {
     RotateSecret(RotateSecret),
     /// Show what a webhook's calls are signed with
     Secret(ShowOne),
+    /// Show what the v1a signatures of a webhook's calls are checked with
+    PublicKey(ShowOne),
     /// Deliver a part of a subscription's source again
     Replay(Replay),
     /// Try a subscription's filter on events, and its webhook

@@ -69,6 +69,7 @@ fn run(args: Args, settings: Settings, messages: Messages) -> Result<(), Failure
             Command::Topics(topics) => client::show::topics(&args.server, &topics).await,
             Command::Kafka(OnKafka::Check(check)) => kafka_check::run(&settings, check.output).await,
             Command::Secret(one) => client::act::secret(&args.server, &one).await,
+            Command::PublicKey(one) => client::act::public_key(&args.server, &one).await,
             Command::Replay(replay) => client::replay::run(&args.server, &replay).await,
             Command::Test(test) => client::act::test(&args.server, &test).await,
             Command::Attempts(asked) => client::tap::attempts(&args.server, &asked).await,

@@ -18,6 +18,8 @@ mod disk;
 mod docs;
 #[path = "program/document.rs"]
 mod document;
+#[path = "program/formats.rs"]
+mod formats;
 #[path = "program/grown.rs"]
 mod grown;
 #[path = "program/hostile.rs"]

@@ -192,6 +192,14 @@ pub const EXPRESSION_RECURSIONS_MAX: usize = 256;
 pub const EXPRESSION_OPERATORS_MAX: usize = 1024;
 /// What evaluating one on one document may cost: nodes evaluated, elements collected, 16 bytes of text each.
 pub const EXPRESSION_STEPS_MAX: usize = 500_000;
+/// How much longer than its event a webhook's payload may be: it selects and renames. With it no body is longer than
+/// [`WEBHOOK_BODY_BYTES_MAX`].
+pub const PAYLOAD_GROWTH_BYTES_MAX: usize = 1024;
+/// The longest body of a call, before it is compressed: a full batch whose payloads all are as long as they may be, or
+/// one record that goes alone, in base64.
+pub const WEBHOOK_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A body of more event bytes is made on a thread of its own, since that takes milliseconds.
+pub const BODY_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
 /// Lanes of one subscription.
 pub const LANES_MAX: u32 = 64;
 /// Custom headers of one webhook, and the bytes of one of them.
@@ -295,6 +303,10 @@ pub const LOG_RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(
 pub const DRAIN: Duration = Duration::from_secs(6);
 
 const _: () = assert!(*BATCH_BYTES.end() as usize <= SOURCE_RECORD_BYTES_MAX);
+const _: () = assert!(
+    *BATCH_BYTES.end() as usize + *BATCH_EVENTS.end() as usize * PAYLOAD_GROWTH_BYTES_MAX < WEBHOOK_BODY_BYTES_MAX
+        && RECORD_BYTES_MAX / 3 * 4 < WEBHOOK_BODY_BYTES_MAX
+);
 const _: () = assert!(PARKED_EVENTS_MAX > *BATCH_EVENTS.end() as usize && PARKED_BYTES_MAX > BATCH_RECORD_BYTES_MAX);
 const _: () = assert!(LANE_CALLS_MAX <= LANE_BATCHES_MAX && LANE_PENDING_MAX > *BATCH_EVENTS.end() as usize);
 const _: () = assert!(DELIVERY_HEADERS_BYTES_MAX + DEAD_LETTER_HEADERS_BYTES_MAX <= ADDED_HEADERS_BYTES_MAX);

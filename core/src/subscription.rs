@@ -16,12 +16,14 @@ use crate::{Did, SubscriptionId, TopicName, Violation, limits};
 mod check;
 mod parts;
 mod secret;
+mod signing;
 
 pub use parts::{
-    Collector, Compression, Filter, Format, OnExhausted, OnFailure, Ordering, Output, Processor, Retry, Source,
+    Collector, Compression, Filter, Format, OnExhausted, OnFailure, Ordering, Output, Processor, Retry, Scheme, Source,
     StartFrom, State, Throttle, Webhook,
 };
 pub use secret::{Secret, SecretError};
+pub use signing::SigningKey;
 
 /// Source topic + filter + collector + processor + output topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

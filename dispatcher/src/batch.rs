@@ -4,14 +4,36 @@
 //! than the bound goes alone. Does not own the timer ([`crate::lane`]).
 
 use fpaas_core::limits;
-use fpaas_core::subscription::Collector;
+use fpaas_core::subscription::{Collector, Format, Subscription};
 
 use crate::body::Delivery;
+
+/// What a batch is held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    collector: Collector,
+    /// In which its bytes are counted.
+    format: Format,
+}
+
+impl Bounds {
+    /// Of batches that are collected now.
+    pub(crate) fn of(config: &Subscription) -> Self {
+        let format = config.webhook().map_or_else(Format::default, |webhook| webhook.format);
+        Self { collector: config.collector, format }
+    }
+}
+
+impl From<Collector> for Bounds {
+    fn from(collector: Collector) -> Self {
+        Self { collector, format: Format::default() }
+    }
+}
 
 /// A batch that is being collected.
 #[derive(Debug)]
 pub(crate) struct Batcher {
-    policy: Collector,
+    bounds: Bounds,
     events: usize,
     body_bytes: usize,
     record_bytes: usize,
@@ -20,8 +42,8 @@ pub(crate) struct Batcher {
 
 impl Batcher {
     /// An empty one.
-    pub(crate) const fn new(policy: Collector) -> Self {
-        Self { policy, events: 0, body_bytes: 0, record_bytes: 0, full: false }
+    pub(crate) fn new(bounds: impl Into<Bounds>) -> Self {
+        Self { bounds: bounds.into(), events: 0, body_bytes: 0, record_bytes: 0, full: false }
     }
 
     /// Takes an event, or is full without it.
@@ -31,9 +53,10 @@ impl Batcher {
             return false;
         }
         self.events += 1;
-        self.body_bytes += event.body_bytes();
+        let Bounds { collector, format } = self.bounds;
+        self.body_bytes += event.body_bytes(format);
         self.record_bytes += event.record.bytes();
-        self.full = self.events >= self.policy.max_events as usize || self.body_bytes >= self.policy.max_bytes as usize;
+        self.full = self.events >= collector.max_events as usize || self.body_bytes >= collector.max_bytes as usize;
         true
     }
 
@@ -43,7 +66,8 @@ impl Batcher {
     }
 
     fn overflows(&self, event: &Delivery) -> bool {
-        let body = self.body_bytes + event.body_bytes() > self.policy.max_bytes as usize;
+        let Bounds { collector, format } = self.bounds;
+        let body = self.body_bytes + event.body_bytes(format) > collector.max_bytes as usize;
         let memory = self.record_bytes + event.record.bytes() > limits::BATCH_RECORD_BYTES_MAX;
         self.events > 0 && (body || memory)
     }

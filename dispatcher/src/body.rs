@@ -1,20 +1,107 @@
 //! The body of a webhook request, serialiser version 1, and how many bytes of it each event takes.
 //!
-//! Pure. The bytes of a frozen batch are made again after a crash, so nothing here may change within a version: a
-//! fixture pins it. Invariant: frozen-batch.
+//! Pure. The bytes of a frozen batch are made again after a crash, so nothing here may change within a version:
+//! fixtures pin it. Does not own how an event stands in a body ([`format`]), what stands there in its place
+//! ([`payload`]) and how it is compressed ([`compress`]). Invariant: frozen-batch.
 
 use std::borrow::Cow;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fpaas_core::event::{self, header};
-use fpaas_core::{BatchId, Offset, SubscriptionId, TopicPartition};
+use fpaas_core::subscription::{Compression, Format, Webhook};
+use fpaas_core::{BatchId, Message, Offset, SubscriptionId, TopicPartition, limits};
 use fpaas_log::{Record, Stored};
+use fpaas_state::rows::BatchRow;
 use serde_json::value::RawValue;
 
+pub(crate) use format::media_type;
+
+use format::Value;
+
+mod cloudevents;
+mod compress;
+mod format;
+mod payload;
+
 /// What makes the bodies of new batches; stands in their rows.
+///
+/// Part of a version are the compressors at their levels, and the results of JMESPath as text: `Cargo.lock` pins the
+/// crates that make both. An update of one that moves a fixture of `body/tests.rs` needs another version here, and the
+/// old crate beside the new one until no batch of version 1 is left.
 pub(crate) const SERIALISER: u8 = 1;
+
+/// What of a subscription shapes a body: a batch keeps what it was frozen with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) format: Format,
+    pub(crate) compression: Compression,
+    pub(crate) payload: Option<String>,
+}
+
+impl Shape {
+    /// Of batches that are frozen now.
+    pub(crate) fn of(webhook: &Webhook) -> Self {
+        let Webhook { format, compression, payload, .. } = webhook;
+        Self { format: *format, compression: *compression, payload: payload.clone() }
+    }
+
+    /// Of a batch that is frozen.
+    pub(crate) fn frozen(row: &BatchRow) -> Self {
+        let BatchRow { format, compression, payload, .. } = row;
+        Self { format: *format, compression: *compression, payload: payload.clone() }
+    }
+}
+
+/// Whose batch a body is, and which.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) id: BatchId,
+    /// The lane, as the partition of its deliveries.
+    pub(crate) lane: TopicPartition,
+}
+
+/// What is sent, each time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    /// How many events are in it.
+    pub(crate) events: usize,
+    /// Which events are not, and why: no payload can be made of them.
+    pub(crate) unsendable: Vec<(usize, Message)>,
+}
+
+impl Body {
+    /// The same for the same batch, whoever makes it. Ends early with an error once `given_up` is true: nobody waits
+    /// for it any more.
+    pub(crate) fn make(head: &Head, shape: &Shape, events: &[Delivery], given_up: &AtomicBool) -> io::Result<Self> {
+        let (payloads, unsendable) = payload::of(shape.payload.as_deref(), events, given_up)?;
+        let sent = events.iter().enumerate().zip(payloads).filter_map(|((index, event), payload)| {
+            let is_sent = unsendable.binary_search_by_key(&index, |(at, _)| *at).is_err();
+            is_sent.then(|| (event, payload.map_or_else(|| event.value(), Value::Payload)))
+        });
+        let sent: Vec<_> = sent.collect();
+        let written = format::write(head, shape.format, events, &sent);
+        let bytes = compress::compress(shape.compression, written)?;
+        Ok(Self { bytes, events: sent.len(), unsendable })
+    }
+
+    /// Whether an event of the batch is in it.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.unsendable.binary_search_by_key(&index, |(at, _)| *at).is_err()
+    }
+}
+
+/// True of bodies that take so long to make that nothing else may wait for it.
+pub(crate) fn is_work(shape: &Shape, events: &[Delivery]) -> bool {
+    let bytes: usize = events.iter().map(|event| event.body_bytes(shape.format)).sum();
+    shape.payload.is_some() || bytes > limits::BODY_AT_ONCE_BYTES_MAX
+}
 
 /// A delivery on its way into a batch.
 #[derive(Clone, Debug)]
@@ -26,16 +113,18 @@ pub(crate) struct Delivery {
     /// Its event id as JSON, with quotes.
     id: String,
     form: Form,
+    /// How long its attributes are as a CloudEvent, once that was asked for.
+    attributes: OnceLock<usize>,
 }
 
-/// How an event stands in the body.
+/// What its value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// `"event":…`: its bytes are JSON and are copied as they are.
+    /// JSON, which is copied as it is.
     Json,
-    /// `"eventBase64":"…"`: they are not.
+    /// Other bytes.
     Base64,
-    /// `"event":null`: a tombstone.
+    /// None: a tombstone.
     Tombstone,
 }
 
@@ -49,7 +138,7 @@ impl Delivery {
             Some(value) if serde_json::from_slice::<&RawValue>(value).is_ok() => Form::Json,
             Some(_) => Form::Base64,
         };
-        Self { offset: stored.offset, record: stored.record, id, form }
+        Self { offset: stored.offset, record: stored.record, id, form, attributes: OnceLock::new() }
     }
 
     /// Its event id.
@@ -57,27 +146,31 @@ impl Delivery {
         serde_json::from_str(&self.id).unwrap_or_default()
     }
 
-    /// How many bytes of the body it takes, its comma included: what `maxBytes` counts.
-    pub(crate) fn body_bytes(&self) -> usize {
+    /// How many bytes of an uncompressed body it takes, what stands between it and the next one included, and without a
+    /// payload in its place: what `maxBytes` counts.
+    pub(crate) fn body_bytes(&self, format: Format) -> usize {
         let value = self.record.value.as_ref().map_or(0, Bytes::len);
-        let event = match self.form {
+        let value = match self.form {
             Form::Json => value,
-            Form::Base64 => value.div_ceil(3) * 4 + r#"Base64"""#.len(),
-            Form::Tombstone => "null".len(),
+            Form::Base64 => value.div_ceil(3) * 4 + format::quotes(format),
+            Form::Tombstone => format::nothing(format),
         };
-        r#"{"id":,"event":},"#.len() + self.id.len() + event
+        let frame = match format {
+            Format::Json | Format::Ndjson => r#"{"id":,"event":},"#.len() + self.id.len(),
+            Format::CloudeventsBatch => {
+                *self.attributes.get_or_init(|| cloudevents::attributes(self).len()) + cloudevents::frame(self.form)
+            }
+        };
+        frame + value
     }
 
-    fn write(&self, body: &mut Vec<u8>) {
+    fn value(&self) -> Value<'_> {
         let value = self.record.value.as_deref().unwrap_or_default();
-        body.extend_from_slice(br#"{"id":"#);
-        body.extend_from_slice(self.id.as_bytes());
         match self.form {
-            Form::Json => put(body, &[br#","event":"#, value]),
-            Form::Base64 => put(body, &[br#","eventBase64":""#, STANDARD.encode(value).as_bytes(), b"\""]),
-            Form::Tombstone => put(body, &[br#","event":null"#]),
+            Form::Json => Value::Json(value),
+            Form::Base64 => Value::Base64(STANDARD.encode(value)),
+            Form::Tombstone => Value::Nothing,
         }
-        body.push(b'}');
     }
 }
 
@@ -95,31 +188,6 @@ fn event_id<'a>(at: &TopicPartition, stored: &'a Stored) -> Cow<'a, str> {
         _ => (&*at.topic, at.partition.0, stored.offset.0),
     };
     event::record_id(topic, 0, partition, offset).into()
-}
-
-/// `{"subscription","batch":{"id","lane","firstOffset","lastOffset"},"events":[{"id","event":{…}}]}`, compact.
-pub(crate) fn build(subscription: &SubscriptionId, id: &BatchId, lane: &TopicPartition, events: &[Delivery]) -> Bytes {
-    let offset = |event: Option<&Delivery>| event.map_or(Offset::ZERO, |event| event.offset);
-    let (first, last) = (offset(events.first()), offset(events.last()));
-    let partition = lane.partition;
-    // Names and ids are of a–z, 0–9, - and _: nothing in them needs escaping.
-    let head = format!(
-        r#"{{"subscription":"{subscription}","batch":{{"id":"{id}","lane":{partition},"firstOffset":{first},"lastOffset":{last}}},"events":["#
-    );
-    let mut body = Vec::with_capacity(head.len() + 2 + events.iter().map(Delivery::body_bytes).sum::<usize>());
-    body.extend_from_slice(head.as_bytes());
-    for (at, event) in events.iter().enumerate() {
-        if at > 0 {
-            body.push(b',');
-        }
-        event.write(&mut body);
-    }
-    body.extend_from_slice(b"]}");
-    body.into()
-}
-
-fn put(body: &mut Vec<u8>, parts: &[&[u8]]) {
-    parts.iter().for_each(|part| body.extend_from_slice(part));
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::body::Delivery;
+use crate::body::{Body, Delivery, Shape};
 use crate::client::Call;
 use crate::endpoint::breaker::Change;
 use crate::endpoint::{Endpoint, Health, Turn};
@@ -35,7 +35,7 @@ use crate::window::Window;
 /// See the module's head. No call is detached: dropping this ends them.
 pub(crate) struct Calls {
     site: Arc<Site>,
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<Result<Ended, Error>>,
     endpoint: Option<Arc<Endpoint>>,
     turn: Waiting,
     throttle: Throttle,
@@ -65,7 +65,8 @@ pub(crate) struct Ended {
     batch: Arc<Batch>,
     /// Which attempt it was, from 1.
     attempt: u32,
-    answer: Result<Answer, Failure>,
+    /// None where nothing of its batch can be sent: there was no call.
+    answer: Option<Result<Answer, Failure>>,
     /// The calls that were made, the last one without how it ended.
     made: Vec<AttemptReport>,
     turn: Turn,
@@ -75,8 +76,8 @@ pub(crate) struct Ended {
 #[derive(Debug)]
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
-    /// It was acknowledged, whatever was said of single events.
-    pub(crate) good: bool,
+    /// It was acknowledged, whatever was said of single events; none where there was no call.
+    pub(crate) good: Option<bool>,
     /// Why its endpoint is to be called no more, where it said so.
     pub(crate) gone: Option<Message>,
     /// What the tenant is told of it.
@@ -158,7 +159,8 @@ impl Calls {
         tokio::select! {
             biased;
             Some(joined) = tasks.join_next() => match joined {
-                Ok(ended) => Event::Ended(Box::new(ended)),
+                Ok(Ok(ended)) => Event::Ended(Box::new(ended)),
+                Ok(Err(error)) => Event::Failed(error),
                 Err(panicked) => Event::Failed(panicked.into()),
             },
             granted = granted(turn) => {
@@ -196,11 +198,18 @@ impl Calls {
             batch: Arc::clone(batch),
             warm: Arc::clone(&self.warm),
         };
-        let batch = Arc::clone(batch);
+        let (batch, mut turn) = (Arc::clone(batch), turn);
         self.tasks.spawn(async move {
-            let (answer, made) = request.answer(attempt).await;
-            let attempt = made.last().map_or(attempt, |made| made.attempt);
-            Ended { first: batch.first, batch, attempt, answer, made, turn }
+            let (answer, made) = match batch.body(&request.site.making).await? {
+                body if body.events == 0 => (None, Vec::new()),
+                body => {
+                    turn.begins();
+                    let (answer, made) = request.answer(body, attempt).await;
+                    (Some(answer), made)
+                }
+            };
+            let attempt = made.last().map_or(attempt - 1, |made| made.attempt);
+            Ok(Ended { first: batch.first, batch, attempt, answer, made, turn })
         });
     }
 
@@ -210,12 +219,16 @@ impl Calls {
         let (site, entry) = (&self.site, self.site.current());
         let now = site.shared.context.clock.now();
         let outcome = match &answer {
-            Ok(answer) => judged(site, &entry, &batch.events, answer, now),
-            Err(failure) => Judged::Failed(failure.clone()),
+            Some(Ok(answer)) => judged(site, &entry, &batch, answer, now),
+            Some(Err(failure)) => Judged::Failed(failure.clone()),
+            None => Judged::Unsent,
         };
-        let mut reports = Reports::of(made, self.note_health(turn.over(health(&outcome))));
+        // Of an endpoint that was not called nothing is learned.
+        let change = health(&outcome).and_then(|health| turn.over(health));
+        let mut reports = Reports::of(made, self.note_health(change));
         if let Some(last) = reports.attempts.last_mut() {
-            (last.status, last.outcome, last.message) = said(&answer, &outcome);
+            (last.status, last.outcome, last.message) =
+                said(answer.as_ref().and_then(|answer| answer.as_ref().ok()), &outcome);
         }
         let set = window.sets().find(|set| set.first == first);
         let before = set.map(|set| set.retries).unwrap_or_default();
@@ -233,12 +246,18 @@ impl Calls {
             now,
             jitter: site.shared.client.random(),
         };
-        let good = matches!(outcome, Judged::Answered(..));
-        let mut gone = answer.as_ref().ok().filter(|answer| answer.disables()).map(|_| Message::from(GONE));
+        let good = answer.is_some().then_some(matches!(outcome, Judged::Answered(..)));
+        let answer = answer.and_then(Result::ok);
+        let mut gone = answer.as_ref().filter(|answer| answer.disables()).map(|_| Message::from(GONE));
         let verdict = match outcome {
             Judged::Answered(results, actions) => {
-                site.note_outcome(answer.ok().map(|answer| answer.status), ACKNOWLEDGED, brought(&results), attempt);
+                site.note_outcome(answer.map(|answer| answer.status), ACKNOWLEDGED, brought(&results), attempt);
                 settle::answered(case, results, &actions)
+            }
+            Judged::Unsent => {
+                let why = batch.unsendable().first().map(|(_, why)| why.clone()).unwrap_or_default();
+                site.note_outcome(None, Reason::PayloadFailed.as_str(), why, attempt);
+                settle::unsent(case)
             }
             Judged::Failed(failure) => {
                 site.note_failure(&failure, attempt);
@@ -256,6 +275,7 @@ impl Calls {
                 }
             }
         };
+        let verdict = settle::without(verdict, case, batch.unsendable());
         Ok(Judgement { verdict, good, gone, reports })
     }
 
@@ -327,30 +347,30 @@ struct Request {
 
 impl Request {
     /// The answer, and the calls that were made, how the last one ended apart.
-    async fn answer(&self, attempt: u32) -> (Result<Answer, Failure>, Vec<AttemptReport>) {
-        let (answer, mut made) = self.call(attempt).await;
+    async fn answer(&self, body: &Body, attempt: u32) -> (Result<Answer, Failure>, Vec<AttemptReport>) {
+        let (answer, mut made) = self.call(body, attempt).await;
         match &answer {
             Err(failure) if failure.reason == Reason::Cut && self.warm.swap(false, Ordering::Relaxed) => {
                 // The connection was kept from an earlier call and may have been stale: one try on a new one.
                 self.site.note_failure(failure, attempt);
                 (made.status, made.outcome, made.message) = failed(failure);
-                let (answer, again) = self.call(attempt.saturating_add(1)).await;
+                let (answer, again) = self.call(body, attempt.saturating_add(1)).await;
                 (answer, vec![made, again])
             }
             _ => (answer, vec![made]),
         }
     }
 
-    async fn call(&self, attempt: u32) -> (Result<Answer, Failure>, AttemptReport) {
+    async fn call(&self, body: &Body, attempt: u32) -> (Result<Answer, Failure>, AttemptReport) {
         let (site, batch) = (&self.site, &self.batch);
         site.counters.calls.add(1);
         let (entry, now) = (site.current(), site.shared.context.clock.now());
         let headers = {
             let attempt = Attempt {
-                subscription: &entry.id,
-                batch: &batch.id,
-                body: &batch.body,
-                events: batch.events.len(),
+                head: &batch.head,
+                events: &batch.events,
+                shape: &Shape::frozen(&batch.row),
+                body,
                 number: attempt,
                 timestamp: now.as_millis().div_euclid(1000),
                 version: &site.shared.version,
@@ -361,7 +381,7 @@ impl Request {
         let call = Call {
             url: &self.webhook.url,
             headers,
-            body: batch.body.clone(),
+            body: body.bytes.clone(),
             timeout: Duration::from_millis(self.webhook.timeout_ms),
             wants_body: self.wants_body,
         };
@@ -376,7 +396,7 @@ impl Request {
             incarnation: entry.incarnation,
             lane: site.at.partition.0,
             batch: &batch.id,
-            events: batch.events.len(),
+            events: body.events,
             attempt,
             origin: reports::origin(&self.webhook.url),
         };
@@ -386,12 +406,11 @@ impl Request {
 }
 
 /// Status, outcome and message of a call, for the delivery log.
-fn said(answer: &Result<Answer, Failure>, outcome: &Judged) -> (Option<u16>, String, Message) {
+fn said(answer: Option<&Answer>, outcome: &Judged) -> (Option<u16>, String, Message) {
     match outcome {
-        Judged::Answered(results, _) => {
-            (answer.as_ref().ok().map(|answer| answer.status), ACKNOWLEDGED.to_owned(), brought(results))
-        }
+        Judged::Answered(results, _) => (answer.map(|answer| answer.status), ACKNOWLEDGED.to_owned(), brought(results)),
         Judged::Failed(failure) => failed(failure),
+        Judged::Unsent => Default::default(),
     }
 }
 
@@ -407,15 +426,17 @@ fn brought(results: &Results) -> Message {
 enum Judged {
     Answered(Results, Vec<(usize, Action)>),
     Failed(Failure),
+    /// There was none.
+    Unsent,
 }
 
-fn judged(site: &Site, entry: &Arc<SubscriptionEntry>, events: &[Delivery], answer: &Answer, now: Timestamp) -> Judged {
+fn judged(site: &Site, entry: &Arc<SubscriptionEntry>, batch: &Batch, answer: &Answer, now: Timestamp) -> Judged {
     let view = site.shared.context.control.view();
     let source = &entry.config.source.topic;
     let exists = |topic: &TopicName| response::may_receive(topic, source) && view.topic(&entry.tenant, topic).is_some();
     let output = entry.config.output.as_ref().map(|output| &output.topic);
     match response::outcome(answer, &Allowed { output, exists: &exists }, now) {
-        Outcome::Acknowledged(mut results) => match named(events, std::mem::take(&mut results.actions)) {
+        Outcome::Acknowledged(mut results) => match named(batch, std::mem::take(&mut results.actions)) {
             Ok(actions) => Judged::Answered(results, actions),
             Err(id) => Judged::Failed(response::no_such_event(answer.status, &id)),
         },
@@ -433,12 +454,12 @@ fn same_keys(events: &[Delivery]) -> Vec<usize> {
 }
 
 /// Which events an answer names; of several things said of one, the last counts. The first id that is none of them.
-fn named(events: &[Delivery], actions: Vec<(String, Action)>) -> Result<Vec<(usize, Action)>, String> {
+fn named(batch: &Batch, actions: Vec<(String, Action)>) -> Result<Vec<(usize, Action)>, String> {
     if actions.is_empty() {
         return Ok(Vec::new());
     }
     let mut places: HashMap<String, Vec<usize>> = HashMap::new();
-    for (index, event) in events.iter().enumerate() {
+    for (index, event) in batch.events.iter().enumerate().filter(|(index, _)| batch.sends(*index)) {
         places.entry(event.id()).or_default().push(index);
     }
     let mut found = std::collections::BTreeMap::new();
@@ -449,11 +470,12 @@ fn named(events: &[Delivery], actions: Vec<(String, Action)>) -> Result<Vec<(usi
     Ok(found.into_iter().collect())
 }
 
-fn health(outcome: &Judged) -> Health {
+fn health(outcome: &Judged) -> Option<Health> {
     match outcome {
-        Judged::Answered(..) => Health::Good,
-        Judged::Failed(failure) if failure.reason == Reason::Timeout => Health::Overloaded,
-        Judged::Failed(failure) if matches!(failure.status, Some(429 | 503)) => Health::Overloaded,
-        Judged::Failed(_) => Health::Failed,
+        Judged::Answered(..) => Some(Health::Good),
+        Judged::Failed(failure) if failure.reason == Reason::Timeout => Some(Health::Overloaded),
+        Judged::Failed(failure) if matches!(failure.status, Some(429 | 503)) => Some(Health::Overloaded),
+        Judged::Failed(_) => Some(Health::Failed),
+        Judged::Unsent => None,
     }
 }

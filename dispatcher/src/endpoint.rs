@@ -175,6 +175,11 @@ impl Endpoint {
 }
 
 impl Turn {
+    /// The call begins now and not when it had leave: its body had to be made.
+    pub(crate) fn begins(&mut self) {
+        self.begun = Instant::now();
+    }
+
     /// The call is over. What the breaker makes of it, where it opens or closes with it.
     pub(crate) fn over(mut self, health: Health) -> Option<breaker::Change> {
         self.over = true;

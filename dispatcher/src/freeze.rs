@@ -3,14 +3,16 @@
 //! Invariant: frozen-batch. The id is a hash over the row's bytes, so they are kept as they are and never encoded
 //! again.
 
-use bytes::Bytes;
-use fpaas_core::invariant::{self, InvariantId};
-use fpaas_core::subscription::{Compression, Format};
-use fpaas_core::{BatchId, Offset, Timestamp};
-use fpaas_state::rows::{self, BatchRow};
+use std::sync::Arc;
 
-use crate::body::{self, Delivery, SERIALISER};
+use fpaas_core::invariant::{self, InvariantId};
+use fpaas_core::{BatchId, Message, Offset, Timestamp};
+use fpaas_state::rows::{self, BatchRow};
+use tokio::sync::OnceCell;
+
+use crate::body::{Body, Delivery, Head, SERIALISER, Shape};
 use crate::error::{Error, Halt, Step};
+use crate::making::Making;
 use crate::set::Retries;
 use crate::site::Site;
 use crate::window::ranges;
@@ -25,9 +27,10 @@ pub(crate) struct Batch {
     /// What the row says.
     pub(crate) row: BatchRow,
     /// Never none.
-    pub(crate) events: Vec<Delivery>,
-    /// What is sent, each time.
-    pub(crate) body: Bytes,
+    pub(crate) events: Arc<[Delivery]>,
+    pub(crate) head: Head,
+    /// What is sent, each time, once it was made.
+    body: OnceCell<Body>,
 }
 
 /// A batch whose row is on its way into the log: it is a batch once that is committed.
@@ -43,11 +46,11 @@ pub(crate) struct Freezing {
 
 impl Freezing {
     /// Of events that were in no batch.
-    pub(crate) fn of(events: Vec<Delivery>, now: Timestamp) -> Self {
-        Self { row: row(&events, now), events, fresh: true, retries: None }
+    pub(crate) fn of(events: Vec<Delivery>, shape: Shape, now: Timestamp) -> Self {
+        Self { row: row(&events, shape, now), events, fresh: true, retries: None }
     }
 
-    /// Of what `row` has left over.
+    /// Of what `row` has left over: in the same shape.
     pub(crate) fn left_over(row: &BatchRow, events: Vec<Delivery>, retries: Retries, due: Timestamp) -> Self {
         let row = BatchRow { offsets: offsets(&events), events: count(&events), ..row.clone() };
         Self { row, events, fresh: false, retries: Some((retries, due)) }
@@ -59,15 +62,10 @@ impl Freezing {
     }
 }
 
-fn row(events: &[Delivery], now: Timestamp) -> BatchRow {
-    BatchRow {
-        offsets: offsets(events),
-        events: count(events),
-        frozen_at: now,
-        format: Format::Json,
-        compression: Compression::None,
-        serialiser: SERIALISER,
-    }
+fn row(events: &[Delivery], shape: Shape, now: Timestamp) -> BatchRow {
+    let Shape { format, compression, payload } = shape;
+    let (offsets, events) = (offsets(events), count(events));
+    BatchRow { offsets, events, frozen_at: now, format, compression, payload, serialiser: SERIALISER }
 }
 
 fn offsets(events: &[Delivery]) -> Vec<(Offset, Offset)> {
@@ -81,8 +79,7 @@ fn count(events: &[Delivery]) -> u32 {
 /// A row that this program can make a batch of.
 pub(crate) fn readable(key: &str, bytes: &[u8]) -> Step<BatchRow> {
     let row: BatchRow = rows::decode(key, bytes)?;
-    let known = row.serialiser == SERIALISER && row.format == Format::Json && row.compression == Compression::None;
-    if known { Ok(row) } else { Err(unusable(key, "a newer version of fpaas made it")) }
+    if row.serialiser == SERIALISER { Ok(row) } else { Err(unusable(key, "a newer version of fpaas made it")) }
 }
 
 impl Site {
@@ -95,11 +92,54 @@ impl Site {
         });
         let entry = self.current();
         let id = BatchId::derive(&entry.tenant, &entry.id, entry.incarnation, self.at.partition, bytes);
-        let body = body::build(&entry.id, &id, &self.at, &events);
-        Batch { id, first, row, events, body }
+        let head = Head { subscription: entry.id.clone(), id: id.clone(), lane: self.at.clone() };
+        Batch { id, first, row, events: events.into(), head, body: OnceCell::new() }
+    }
+}
+
+impl Batch {
+    /// What is sent, each time; made when it is asked for first.
+    pub(crate) async fn body(&self, making: &Making) -> Result<&Body, Error> {
+        let made = async || making.body(self.head.clone(), Shape::frozen(&self.row), Arc::clone(&self.events)).await;
+        let made = self.body.get_or_try_init(made).await;
+        made.map_err(|error| Error::Frozen { key: self.id.to_string(), why: error.to_string() })
+    }
+
+    /// The events that are in no body, once it was made, and why.
+    pub(crate) fn unsendable(&self) -> &[(usize, Message)] {
+        self.body.get().map_or(&[], |body| &body.unsendable)
+    }
+
+    /// Whether an event is in its body.
+    pub(crate) fn sends(&self, index: usize) -> bool {
+        self.body.get().is_none_or(|body| body.has(index))
     }
 }
 
 pub(crate) fn unusable(key: &str, why: &str) -> Halt {
     Halt::Failed(Error::Frozen { key: key.to_owned(), why: why.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fpaas_core::subscription::{Compression, Format};
+
+    /// As rows were written before there were other shapes: the id of a batch is derived from these bytes.
+    const PLAIN: &str = r#"{"v":1,"offsets":[[4,5],[9,9]],"events":3,"frozenAt":7,"format":"json","compression":"none","serialiser":1}"#;
+    const SHAPED: &str = r#"{"v":1,"offsets":[[4,5],[9,9]],"events":3,"frozenAt":7,"format":"cloudevents-batch","compression":"zstd","payload":"did","serialiser":1}"#;
+
+    #[test]
+    fn rows_of_every_shape_are_read_as_they_were_written() {
+        let shaped =
+            Shape { format: Format::CloudeventsBatch, compression: Compression::Zstd, payload: Some("did".to_owned()) };
+        for (text, shape) in [(PLAIN, Shape::default()), (SHAPED, shaped)] {
+            let row = readable("batch/x", text.as_bytes()).unwrap();
+            assert_eq!(Shape::frozen(&row), shape);
+            let events = [4, 5, 9].map(|offset| crate::body::tests::delivery(offset, "a", None));
+            let frozen = Freezing::of(events.into(), shape, Timestamp::from_millis(7)).row;
+            assert_eq!((rows::encode(&row).unwrap(), &frozen), (text.into(), &row));
+        }
+        assert!(readable("batch/x", PLAIN.replace(r#""serialiser":1"#, r#""serialiser":2"#).as_bytes()).is_err());
+    }
 }

@@ -450,7 +450,8 @@ impl Lane {
         let first = ended.first;
         let Judgement { verdict, good, gone, reports } = self.calls.judge(ended, &self.window)?;
         self.reports.add(reports);
-        let failing = self.failing.note(good, self.site.shared.context.clock.now());
+        let now = self.site.shared.context.clock.now();
+        let failing = good.and_then(|good| self.failing.note(good, now));
         if let Some(why) = gone.or(failing.filter(|_| !self.calls.was_good_lately())) {
             self.disable(why);
         }

@@ -193,6 +193,7 @@ impl Lanes {
             counters,
             stop,
             unparkable: AtomicBool::new(false),
+            making: self.shared.making.of_a_lane(),
         }))
     }
 }

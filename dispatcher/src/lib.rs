@@ -25,6 +25,7 @@ mod freeze;
 mod json;
 mod lane;
 mod lanes;
+mod making;
 mod moving;
 mod outside;
 mod plan;

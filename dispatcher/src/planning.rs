@@ -12,8 +12,8 @@ use fpaas_core::{Offset, Timestamp, limits};
 use fpaas_state::SubscriptionEntry;
 use tokio::time::Instant;
 
-use crate::batch::Batcher;
-use crate::body::Delivery;
+use crate::batch::{Batcher, Bounds};
+use crate::body::{Delivery, Shape};
 use crate::budget::Taken;
 use crate::error::Step;
 use crate::freeze::Freezing;
@@ -114,7 +114,7 @@ impl Lane {
             let frozen_now = plan.freezes.iter().find(|freezing| freezing.first() == first);
             let events = match (frozen_now, self.window.set_mut(first).and_then(|set| set.batch.clone())) {
                 (Some(freezing), _) => freezing.events.clone(),
-                (None, Some(batch)) => batch.events.clone(),
+                (None, Some(batch)) => batch.events.to_vec(),
                 (None, None) => continue,
             };
             plan.note_bytes(bytes);
@@ -154,13 +154,13 @@ impl Lane {
                 return Ok(());
             }
             if let Some(events) = self.released(plan, entry)? {
-                self.freeze_one(plan, events, true, None);
+                self.freeze_one(plan, entry, events, (true, None));
                 continue;
             }
             if waits_for_all {
                 return Ok(());
             }
-            let collected = self.window.collected(policy, ordering);
+            let collected = self.window.collected(Bounds::of(&entry.config), ordering);
             let Some(since) = collected.since else {
                 self.hungry = true;
                 return Ok(());
@@ -178,7 +178,7 @@ impl Lane {
             }
             let Some(taken) = self.share(live, collected.bytes) else { return Ok(()) };
             let events = self.window.take(&collected, ordering);
-            self.freeze_one(plan, events, false, taken);
+            self.freeze_one(plan, entry, events, (false, taken));
         }
     }
 
@@ -192,7 +192,7 @@ impl Lane {
         let most = entry.config.collector.max_events as usize;
         // What is parked with this plan has no row yet; it comes after all others of its key.
         let unwritten: BTreeSet<Offset> = plan.parks.iter().map(|event| event.offset).collect();
-        let (mut batcher, mut events) = (Batcher::new(entry.config.collector), Vec::new());
+        let (mut batcher, mut events) = (Batcher::new(Bounds::of(&entry.config)), Vec::new());
         for offset in self.window.released(most, entry.config.ordering, &unwritten) {
             let event = self.site.unpark(offset)?;
             if !batcher.offer(&event) {
@@ -205,8 +205,15 @@ impl Lane {
         Ok((!events.is_empty()).then_some(events))
     }
 
-    fn freeze_one(&mut self, plan: &mut Plan, events: Vec<Delivery>, parked: bool, taken: Option<Taken>) {
-        let freezing = Freezing::of(events, self.clock());
+    fn freeze_one(
+        &mut self,
+        plan: &mut Plan,
+        entry: &SubscriptionEntry,
+        events: Vec<Delivery>,
+        (parked, taken): (bool, Option<Taken>),
+    ) {
+        let shape = entry.config.webhook().map(Shape::of).unwrap_or_default();
+        let freezing = Freezing::of(events, shape, self.clock());
         self.window.insert(of_freezing(&freezing, parked, Retries::default(), Phase::Ready, taken));
         plan.freezes.push(freezing);
     }

@@ -95,6 +95,8 @@ pub(crate) enum Reason {
     Retry,
     /// The endpoint rejected an event.
     Rejected,
+    /// The subscription's expression makes no payload of an event.
+    PayloadFailed,
 }
 
 impl Reason {
@@ -114,6 +116,7 @@ impl Reason {
             Self::Output => "output",
             Self::Retry => "retry",
             Self::Rejected => "rejected",
+            Self::PayloadFailed => "payloadFailed",
         }
     }
 }

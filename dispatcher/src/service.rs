@@ -23,6 +23,7 @@ use crate::endpoint::Endpoints;
 use crate::error::{Error, Result};
 use crate::lane::until;
 use crate::lanes::{Lanes, Leases};
+use crate::making::Making;
 use crate::moving::Moving;
 use crate::reports::Known;
 use crate::site::Shared;
@@ -91,6 +92,7 @@ impl Service {
             in_flight: Budget::new(limits::IN_FLIGHT_BYTES_MAX),
             parked: Budget::new(limits::PARKED_BYTES_OF_ALL_MAX),
             known: Known::default(),
+            making: Making::new(),
         };
         let shared = Arc::new(shared);
         let moving = Moving::new(&shared.context, &pool);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fpaas_core::subscription::{OnExhausted, OnFailure, Ordering, Retry};
-use fpaas_core::{Timestamp, limits};
+use fpaas_core::{Message, Timestamp, limits};
 
 use crate::response::{Action, Failure, OutputRecord, Reason, RefusedRecord, Results};
 use crate::retry::{self, Next};
@@ -153,6 +153,29 @@ pub(crate) fn failed(case: Case<'_>, failure: Failure) -> Verdict {
             Verdict::Settled(settled)
         }
     }
+}
+
+/// Nothing of the batch can be sent: see [`without`].
+pub(crate) fn unsent(case: Case<'_>) -> Verdict {
+    Verdict::Settled(Settlement { attempts: case.retries.attempts, ..Settlement::default() })
+}
+
+/// The events that the body does not have are given up on with whatever is settled, as what the subscription's
+/// expression has made of them. Where the same batch is called again, they wait with it.
+pub(crate) fn without(verdict: Verdict, case: Case<'_>, unsendable: &[(usize, Message)]) -> Verdict {
+    let Verdict::Settled(mut settled) = verdict else { return verdict };
+    let is_sent = |index: &usize| unsendable.binary_search_by_key(index, |(at, _)| *at).is_err();
+    settled.letters.iter_mut().for_each(|(events, _)| events.retain(is_sent));
+    settled.letters.retain(|(events, _)| !events.is_empty());
+    settled.dropped.retain(is_sent);
+    settled.left.iter_mut().for_each(|left| left.events.retain(is_sent));
+    settled.left.retain(|left| !left.events.is_empty());
+    let mut by_message = BTreeMap::<&str, Vec<usize>>::new();
+    unsendable.iter().for_each(|(index, why)| by_message.entry(why).or_default().push(*index));
+    for (why, events) in by_message {
+        give_up(&mut settled, case, events, Failure { retryable: false, ..Failure::new(Reason::PayloadFailed, why) });
+    }
+    Verdict::Settled(settled)
 }
 
 /// True of failures that a smaller batch may not have: those of an endpoint that is away or overloaded say nothing of

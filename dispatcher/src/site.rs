@@ -19,6 +19,7 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::endpoint::Endpoints;
 use crate::error::{Halt, Step};
+use crate::making::Making;
 use crate::reports::{self, Known};
 use crate::response::{Failure, Reason};
 use crate::unsure::Unsure;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) parked: Budget,
     /// Where reports go.
     pub(crate) known: Known,
+    pub(crate) making: Making,
 }
 
 /// See the module's head.
@@ -62,6 +64,7 @@ pub(crate) struct Site {
     pub(crate) stop: CancellationToken,
     /// The log takes no parked events.
     pub(crate) unparkable: AtomicBool,
+    pub(crate) making: Making,
 }
 
 impl Site {

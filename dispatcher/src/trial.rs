@@ -1,19 +1,22 @@
 //! A call that is no delivery: signed, guarded and judged as one, under an id and a header that say what it is. Nothing
 //! is frozen, counted or committed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use fpaas_core::subscription::Collector;
-use fpaas_core::{BatchId, Message, TopicName, TopicPartition, limits};
+use bytes::Bytes;
+use fpaas_core::subscription::Subscription;
+use fpaas_core::{BatchId, Message, Timestamp, TopicName, TopicPartition, limits};
 use fpaas_log::Stored;
-use fpaas_state::{Context, Trial, Tried, TriedRecord};
+use fpaas_state::{Context, SubscriptionEntry, Timings, Trial, Tried, TriedRecord};
 use http::HeaderValue;
 
-use crate::batch::Batcher;
-use crate::body::{self, Delivery};
+use crate::batch::{Batcher, Bounds};
+use crate::body::{Body, Delivery, Head, Shape};
 use crate::client::{Call, Called, Client};
+use crate::making::Making;
 use crate::request::{self, Attempt};
-use crate::response::{self, Allowed, Outcome};
+use crate::response::{self, Allowed, Outcome, Reason};
 use crate::{Config, Result};
 
 /// Says to an endpoint that nothing comes of the call.
@@ -25,12 +28,13 @@ pub struct Trials {
     client: Client,
     context: Context,
     version: String,
+    making: Making,
 }
 
 impl Trials {
     /// Made once. Opens no connection.
     pub fn new(context: Context, config: &Config) -> Result<Self> {
-        Ok(Self { client: Client::new(config)?, context, version: config.version.clone() })
+        Ok(Self { client: Client::new(config)?, context, version: config.version.clone(), making: Making::new() })
     }
 
     /// Calls the webhook once with the first batch that the events make, and waits for the answer: no longer than
@@ -38,14 +42,19 @@ impl Trials {
     pub async fn call(&self, trial: Trial) -> Option<Tried> {
         let Trial { entry, random, at, events } = trial;
         let webhook = entry.config.webhook()?;
-        let events = first_batch(&entry.config.collector, &at, events);
+        let events: Arc<[Delivery]> = first_batch(&entry.config, &at, events).into();
         let (id, now) = (BatchId::of_trial(&random), self.context.clock.now());
-        let body = body::build(&entry.id, &id, &at, &events);
+        let (head, shape) = (Head { subscription: entry.id.clone(), id: id.clone(), lane: at }, Shape::of(webhook));
+        let body = match self.making.body(head.clone(), shape.clone(), Arc::clone(&events)).await {
+            Ok(body) if body.events > 0 => body,
+            Ok(body) => return Some(unsent(&id, body.unsendable.into_iter().map(|(_, why)| why).next())),
+            Err(error) => return Some(unsent(&id, Some(Message::new(error)))),
+        };
         let attempt = Attempt {
-            subscription: &entry.id,
-            batch: &id,
+            head: &head,
+            events: &events,
+            shape: &shape,
             body: &body,
-            events: events.len(),
             number: 1,
             timestamp: now.as_millis().div_euclid(1000),
             version: &self.version,
@@ -54,8 +63,13 @@ impl Trials {
         headers.insert(HEADER, HeaderValue::from_static("true"));
         let timeout = Duration::from_millis(webhook.timeout_ms).min(limits::TRIAL_TIME_MAX);
         let wants_body = entry.config.output.is_some();
-        let call = Call { url: &webhook.url, headers, body: body.clone(), timeout, wants_body };
-        let Called { answer, timings, piece } = self.client.call(call).await;
+        let call = Call { url: &webhook.url, headers, body: body.bytes.clone(), timeout, wants_body };
+        let called = self.client.call(call).await;
+        Some(self.tried(&entry, &id, &body, called, now))
+    }
+
+    fn tried(&self, entry: &SubscriptionEntry, id: &BatchId, body: &Body, called: Called, now: Timestamp) -> Tried {
+        let Called { answer, timings, piece } = called;
         let status = answer.as_ref().ok().map(|answer| answer.status);
         let outcome = match &answer {
             Ok(answer) => {
@@ -68,18 +82,27 @@ impl Trials {
             }
             Err(failure) => Outcome::Failed(failure.clone()),
         };
-        let tried = Tried {
-            id: id.to_string(),
-            events: events.len(),
-            timings,
-            piece,
-            status,
-            outcome: "acknowledged",
-            message: Message::default(),
-            records: Vec::new(),
-        };
-        Some(judged(tried, outcome))
+        judged(Tried { events: body.events, timings, piece, status, ..nothing(id) }, outcome)
     }
+}
+
+/// Nothing came of it yet.
+fn nothing(id: &BatchId) -> Tried {
+    Tried {
+        id: id.to_string(),
+        events: 0,
+        timings: Timings::default(),
+        piece: Bytes::new(),
+        status: None,
+        outcome: "acknowledged",
+        message: Message::default(),
+        records: Vec::new(),
+    }
+}
+
+/// There was nothing to call with.
+fn unsent(id: &BatchId, why: Option<Message>) -> Tried {
+    Tried { outcome: Reason::PayloadFailed.as_str(), message: why.unwrap_or_default(), ..nothing(id) }
 }
 
 fn judged(tried: Tried, outcome: Outcome) -> Tried {
@@ -102,7 +125,7 @@ fn judged(tried: Tried, outcome: Outcome) -> Tried {
     }
 }
 
-fn first_batch(policy: &Collector, at: &TopicPartition, events: Vec<Stored>) -> Vec<Delivery> {
-    let mut batcher = Batcher::new(*policy);
+fn first_batch(config: &Subscription, at: &TopicPartition, events: Vec<Stored>) -> Vec<Delivery> {
+    let mut batcher = Batcher::new(Bounds::of(config));
     events.into_iter().map(|stored| Delivery::new(at, stored)).take_while(|event| batcher.offer(event)).collect()
 }

@@ -19,7 +19,7 @@ use fpaas_core::subscription::{Collector, Ordering};
 use fpaas_core::{Offset, limits};
 use tokio::time::Instant;
 
-use crate::batch::Batcher;
+use crate::batch::{Batcher, Bounds};
 use crate::body::Delivery;
 use crate::set::{Phase, Set};
 
@@ -162,8 +162,8 @@ impl Window {
     }
 
     /// What the next batch would be made of.
-    pub(crate) fn collected(&self, policy: Collector, ordering: Ordering) -> Collected {
-        let (mut batcher, mut since, mut upto, mut bytes) = (Batcher::new(policy), None, 0, 0);
+    pub(crate) fn collected(&self, bounds: impl Into<Bounds>, ordering: Ordering) -> Collected {
+        let (mut batcher, mut since, mut upto, mut bytes) = (Batcher::new(bounds), None, 0, 0);
         for pending in &self.pending {
             if batcher.is_full() {
                 break;

@@ -18,7 +18,8 @@ use crate::{Error, Result};
 
 /// What is written.
 const VERSION: u8 = 6;
-/// What is read, too: it had no `expects`, 2 no [`Change::DeleteTopic`], and 4 no [`Change::DisableSubscription`].
+/// What is read, too: it had no `expects`, 2 no [`Change::DeleteTopic`], 4 no [`Change::DisableSubscription`],
+/// and a webhook of 5 no `signing`.
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;

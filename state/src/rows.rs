@@ -85,6 +85,9 @@ pub struct BatchRow {
     pub format: Format,
     /// The body's compression.
     pub compression: Compression,
+    /// The expression whose results stand in the places of its events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
     /// Which serialiser made its body: a newer program keeps the old one until no such batch is left.
     pub serialiser: u8,
 }

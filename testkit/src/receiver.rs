@@ -3,6 +3,7 @@
 //! It verifies signatures itself, and answers each event with one record, so that whoever reads the output topic can
 //! tell by event id what arrived. A repeated call gets the same answer as the first: it depends on the body alone.
 
+mod body;
 mod calls;
 mod http;
 mod script;

@@ -170,6 +170,11 @@ pub(crate) fn get_secret(op: Op<'_>) -> Op<'_> {
     subscription(op).answers::<secrets::Shown>(200, "What signs now").tagged().cached()
 }
 
+pub(crate) fn get_public_key(op: Op<'_>) -> Op<'_> {
+    let op = op.named("getPublicKey", SUBSCRIPTIONS, "What the v1a signatures of its webhook's calls are checked with");
+    subscription(op).answers::<secrets::PublicKeys>(200, "What checks them now").tagged().cached()
+}
+
 pub(crate) fn list_topics(op: Op<'_>) -> Op<'_> {
     let op = op.named("listTopics", TOPICS, "All topics, by their names, and the firehose");
     op.paged().answers::<Page<topics::Topic>>(200, "A page of them")

@@ -1,5 +1,6 @@
 //! Putting, reading, listing and deleting subscriptions.
 
+use fpaas_core::subscription::{Secret, SigningKey};
 use fpaas_core::{Offset, SubscriptionId, TenantId, Timestamp};
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ async fn what_is_given_back_has_every_default_and_can_be_put_again() {
         "startFrom": "latest",
         "filter": {"kinds": [], "collections": ["app.bsky.feed.like"], "operations": [], "dids": []},
         "collector": {"maxEvents": 100, "maxBytes": 1_048_576, "maxWaitMs": 1000},
-        "processor": {"webhook": {"url": "http://127.0.0.1:1/", "format": "json", "timeoutMs": 30000, "headers": {}, "compression": "none"}},
+        "processor": {"webhook": {"url": "http://127.0.0.1:1/", "format": "json", "timeoutMs": 30000, "headers": {}, "compression": "none", "signing": ["v1"]}},
         "ordering": "key",
         "lanes": 1,
         "retry": {"initialBackoffMs": 1000, "maxBackoffMs": 60000, "maxElapsedMs": 300_000, "onFailure": "retry", "onExhausted": "deadLetter"},
@@ -70,6 +71,26 @@ async fn a_secret_that_is_brought_is_kept_and_not_given_back() {
     let replaced = world.put(LIKES, body).await;
     assert!(!replaced.json(200).to_string().contains("whsec_"));
     assert_eq!(world.get(&format!("{LIKES}/secret")).await.json(200)["secret"], secret);
+}
+
+#[tokio::test]
+async fn the_public_keys_are_those_of_the_secrets_that_sign_and_no_secret_is_shown_with_them() {
+    let world = World::new().await;
+    let path = format!("{LIKES}/publicKey");
+    world.get(&path).await.refused(404, "not-found", &[]);
+    let own = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
+    let webhook = format!(r#"{{"url":"http://127.0.0.1:1/","secret":"{own}","signing":["v1a"]}}"#);
+    world.put(LIKES, format!(r#"{{"processor":{{"webhook":{webhook}}}}}"#)).await.json(201);
+    let key = |secret: &str| SigningKey::of(&Secret::parse(secret).unwrap()).unwrap().public();
+    let first = world.get(&path).await.json(200);
+    assert_eq!(first, json!({"publicKey": key(own), "previous": null}));
+    let rotated = world.post(&format!("{LIKES}:rotateSecret"), "").await;
+    let (secret, until) = (rotated.json(200)["secret"].clone(), rotated.json(200)["previous"]["until"].clone());
+    let expected = json!({
+        "publicKey": key(secret.as_str().unwrap()), "previous": {"publicKey": key(own), "until": until},
+    });
+    let shown = world.get(&path).await;
+    assert_eq!((shown.json(200), &shown.headers["etag"]), (expected, &rotated.headers["etag"]));
 }
 
 #[tokio::test]
@@ -182,6 +203,25 @@ async fn what_is_not_built_yet_is_refused_and_never_ignored() {
         (r#""retry":{"onFailure":"split"}"#, "/retry/onFailure"),
     ] {
         world.subscribe("likes", fields).await.refused(400, "invalid-request", &[pointer]);
+    }
+    for (field, pointer) in [
+        (r#""format":"xml""#, "/processor/webhook/format"),
+        (r#""compression":"br""#, "/processor/webhook/compression"),
+        (r#""payload":"a b""#, "/processor/webhook/payload"),
+        (r#""payload":"""#, "/processor/webhook/payload"),
+        (r#""signing":[]"#, "/processor/webhook/signing"),
+        (r#""signing":["v1","v1a","v1"]"#, "/processor/webhook/signing/2"),
+        (r#""signing":["v2"]"#, "/processor/webhook/signing/0"),
+        (r#""headers":{"Proxy-Authorization":"x"}"#, "/processor/webhook/headers/Proxy-Authorization"),
+        (r#""headers":{"Keep-Alive":"x"}"#, "/processor/webhook/headers/Keep-Alive"),
+        (r#""headers":{"expect":"100-continue"}"#, "/processor/webhook/headers/expect"),
+        (r#""headers":{"Webhook-Id":"x"}"#, "/processor/webhook/headers/Webhook-Id"),
+        (r#""headers":{"FPaaS-Lane":"x"}"#, "/processor/webhook/headers/FPaaS-Lane"),
+        (r#""headers":{"accept-encoding":"br"}"#, "/processor/webhook/headers/accept-encoding"),
+    ] {
+        let webhook = format!(r#"{{"url":"https://a.example/",{field}}}"#);
+        let answer = world.put(LIKES, format!(r#"{{"processor":{{"webhook":{webhook}}}}}"#)).await;
+        answer.refused(400, "invalid-request", &[pointer]);
     }
     for (processor, pointer) in
         [("{\"jmespath\":{}}", "/processor/jmespath"), ("{\"reduce\":{}}", "/processor/reduce"), ("null", "/processor")]

@@ -1,4 +1,4 @@
-//! `fpaas patch`, `pause`, `resume`, `rotate-secret`, `secret` and `test`: what is done to one thing.
+//! `fpaas patch`, `pause`, `resume`, `rotate-secret`, `secret`, `public-key` and `test`: what is done to one thing.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ use crate::out;
 
 const SECRETS: &[Column] =
     &[("SECRET", "/secret"), ("PREVIOUS", "/previous/secret"), ("PREVIOUS UNTIL", "/previous/until")];
+const PUBLIC_KEYS: &[Column] =
+    &[("PUBLIC KEY", "/publicKey"), ("PREVIOUS", "/previous/publicKey"), ("PREVIOUS UNTIL", "/previous/until")];
 const TESTED: &[Column] = &[
     ("EVENTS", "/filter/events"),
     ("MATCHED", "/filter/matched"),
@@ -92,6 +94,11 @@ fn given_secret(secret: &str) -> Result<String, Failure> {
 pub(crate) async fn secret(server: &Server, one: &ShowOne) -> Result<(), Failure> {
     let path = format!("/v1/subscriptions/{}/secret", segment(&one.id)?);
     render::all(one.shown.output, SECRETS, &[Client::find(server)?.call(Method::GET, &path, None).await?])
+}
+
+pub(crate) async fn public_key(server: &Server, one: &ShowOne) -> Result<(), Failure> {
+    let path = format!("/v1/subscriptions/{}/publicKey", segment(&one.id)?);
+    render::all(one.shown.output, PUBLIC_KEYS, &[Client::find(server)?.call(Method::GET, &path, None).await?])
 }
 
 /// As many events as a request takes.

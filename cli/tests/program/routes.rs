@@ -65,6 +65,7 @@ const COMMANDS: &[&str] = &[
     "patch likes -f {patch} --dry-run -o table",
     "patch likes -f {patch}",
     "secret likes -o table",
+    "public-key likes -o table",
     "rotate-secret likes --secret whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA --overlap 1h -o yaml",
     "test likes -o table",
     "dead-letters likes --from latest",

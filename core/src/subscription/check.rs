@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::{Compression, Filter, Format, Processor, StartFrom, Subscription, Url, Violation, Webhook, limits};
+use super::{Filter, Processor, Scheme, StartFrom, Subscription, Url, Violation, Webhook, limits};
 use crate::event::Kind;
 
 /// Headers a tenant cannot set: they frame the request, or they are ours (design §7, SSRF).
-const REFUSED_HEADERS: [&str; 10] = [
+const REFUSED_HEADERS: [&str; 13] = [
     "host",
     "content-length",
     "content-type",
@@ -18,7 +18,12 @@ const REFUSED_HEADERS: [&str; 10] = [
     "te",
     "trailer",
     "user-agent",
+    "accept-encoding",
+    "expect",
+    "keep-alive",
 ];
+/// The same of all whose names begin so.
+const REFUSED_PREFIXES: [&str; 3] = ["webhook-", "fpaas-", "proxy-"];
 
 pub(super) fn violations(subscription: &Subscription, allow_http: bool) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -134,14 +139,21 @@ fn webhook(webhook: &Webhook, allow_http: bool, found: &mut Vec<Violation>) {
             found.push(Violation::new(format!("/processor/webhook/headers/{escaped}"), detail));
         }
     }
-    if webhook.payload.is_some() {
-        found.push(not_yet("/processor/webhook/payload", "a payload template"));
+    if webhook.payload.as_ref().is_some_and(|text| text.len() > limits::EXPRESSION_BYTES_MAX) {
+        let most = limits::EXPRESSION_BYTES_MAX;
+        found.push(Violation::new("/processor/webhook/payload", format!("must be at most {most} bytes")));
     }
-    if webhook.format != Format::Json {
-        found.push(not_yet("/processor/webhook/format", "a format other than json"));
+    signing(&webhook.signing, found);
+}
+
+fn signing(schemes: &[Scheme], found: &mut Vec<Violation>) {
+    if schemes.is_empty() {
+        found.push(Violation::new("/processor/webhook/signing", "must name at least one of v1 and v1a"));
     }
-    if webhook.compression != Compression::None {
-        found.push(not_yet("/processor/webhook/compression", "compression"));
+    for (at, scheme) in schemes.iter().enumerate() {
+        if schemes.iter().take(at).any(|before| before == scheme) {
+            found.push(Violation::new(format!("/processor/webhook/signing/{at}"), "is named before"));
+        }
     }
 }
 
@@ -171,7 +183,8 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
         return Err("is not a header name (RFC 9110 token)".to_owned());
     }
-    if REFUSED_HEADERS.contains(&lower.as_str()) || lower.starts_with("webhook-") || lower.starts_with("fpaas-") {
+    let refused = REFUSED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+    if refused || REFUSED_HEADERS.contains(&lower.as_str()) {
         return Err("is set by FPaaS and cannot be set here".to_owned());
     }
     if value.len() > limits::WEBHOOK_HEADER_BYTES_MAX

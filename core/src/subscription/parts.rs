@@ -121,8 +121,8 @@ pub struct Webhook {
     /// `https`; `http` in dev.
     #[schemars(length(max = limits::WEBHOOK_URL_BYTES_MAX), extend("format" = "uri"))]
     pub url: String,
-    /// A JMESPath per event that shapes the payload. Not built yet.
-    #[schemars(skip)]
+    /// A JMESPath over each event: its result stands in the event's place. An event on which it fails is a dead letter.
+    #[schemars(length(min = 1, max = limits::EXPRESSION_BYTES_MAX))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
     /// Of the request's body.
@@ -139,6 +139,10 @@ pub struct Webhook {
     /// Of the request's body.
     #[serde(default)]
     pub compression: Compression,
+    /// How calls are signed; at least one, each once.
+    #[serde(default = "default_signing")]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub signing: Vec<Scheme>,
     /// `whsec_…`; write-only: taken, stored, never given back but by `GET …/secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("writeOnly" = true))]
@@ -149,6 +153,20 @@ const fn default_timeout_ms() -> u64 {
     30_000
 }
 
+fn default_signing() -> Vec<Scheme> {
+    vec![Scheme::V1]
+}
+
+/// A signature scheme of Standard Webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// HMAC-SHA256 with the secret.
+    V1,
+    /// Ed25519 with a key that follows from the secret: checked with the public key of `GET …/publicKey`.
+    V1a,
+}
+
 /// How a body holds its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -156,11 +174,9 @@ pub enum Format {
     /// One object with a list.
     #[default]
     Json,
-    /// One event a line. Not built yet.
-    #[schemars(skip)]
+    /// One event a line.
     Ndjson,
-    /// CloudEvents 1.0 batch. Not built yet.
-    #[schemars(skip)]
+    /// A list of CloudEvents 1.0.
     CloudeventsBatch,
 }
 
@@ -171,11 +187,9 @@ pub enum Compression {
     /// As it is.
     #[default]
     None,
-    /// Not built yet.
-    #[schemars(skip)]
+    /// RFC 1952.
     Gzip,
-    /// Not built yet.
-    #[schemars(skip)]
+    /// RFC 8878.
     Zstd,
 }
 

@@ -30,7 +30,7 @@ type Case<'a> = (Collector, &'a [usize], &'a [&'a [u64]]);
 
 #[test]
 fn the_first_bound_reached_wins() {
-    let overhead = delivery(0, "id", Some(b"1")).body_bytes() - 1;
+    let overhead = delivery(0, "id", Some(b"1")).body_bytes(Format::Json) - 1;
     let sized = |bytes: usize| bytes - overhead;
     let cases: [Case<'_>; 6] = [
         (policy(2, 1024), &[1, 1, 1, 1, 1], &[&[0, 1], &[2, 3], &[4]]),
@@ -63,7 +63,7 @@ proptest! {
         let policy = policy(max_events, max_bytes);
         let found = batches(policy, &sizes);
         prop_assert_eq!(found.concat(), (0..sizes.len() as u64).collect::<Vec<_>>());
-        let bytes = |at: &u64| delivery(*at, "id", Some(&vec![b'1'; sizes[*at as usize]])).body_bytes();
+        let bytes = |at: &u64| delivery(*at, "id", Some(&vec![b'1'; sizes[*at as usize]])).body_bytes(Format::Json);
         for (at, batch) in found.iter().enumerate() {
             let total: usize = batch.iter().map(bytes).sum();
             prop_assert!(batch.len() <= max_events as usize);

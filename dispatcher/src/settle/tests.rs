@@ -152,6 +152,28 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![Just(Ack), Just(Reject), delay.prop_map(Again)]
 }
 
+#[test]
+fn what_no_call_can_carry_is_given_up_on_with_what_is_settled_and_waits_with_what_is_not() {
+    let unsendable: Vec<_> = [(0, "a"), (2, "b"), (3, "a")].map(|(index, why)| (index, why.into())).into();
+    let check = |verdict: Verdict, policy: &Retry, expected: &str| {
+        assert_eq!(shown(&without(verdict, case(5, 2, policy), &unsendable)), expected);
+    };
+    let (keeps, drops) = (Retry::default(), Retry { on_exhausted: OnExhausted::Drop, ..Retry::default() });
+    let bisects = Retry { on_failure: OnFailure::Bisect, ..Retry::default() };
+    let answered = |policy, actions: &[_]| answered(case(5, 2, policy), Results::default(), actions);
+    let [a, b] = ["letters 0,3 payloadFailed 2", "letters 2 payloadFailed 2"];
+    check(answered(&keeps, &[]), &keeps, &format!("{a}; {b}"));
+    check(answered(&drops, &[]), &drops, "dropped 0,3,2");
+    check(unsent(case(5, 2, &keeps)), &keeps, &format!("{a}; {b}"));
+    let again = answered(&keeps, &[(1, Again(None)), (4, Again(None))]);
+    check(again, &keeps, &format!("{a}; {b}; left 1,4 after 2000"));
+    let gone = |policy| failed(case(5, 2, policy), failure(Reason::Status, Some(400), false));
+    check(gone(&keeps), &keeps, &format!("letters 1,4 status 2; {a}; {b}"));
+    check(gone(&drops), &drops, "dropped 1,4,0,3,2");
+    check(gone(&bisects), &bisects, &format!("{a}; {b}; left 1 after 1000; left 4 after 1000"));
+    check(failed(case(5, 2, &keeps), failure(Reason::Status, Some(500), true)), &keeps, "again after 2000");
+}
+
 proptest! {
     /// Every event is done, left over once, or a dead letter once.
     #[test]

@@ -41,7 +41,7 @@ fn freeze(window: &mut Window, max_events: u32, ordering: Ordering) -> Vec<u64> 
 }
 
 fn set_of(events: Vec<Delivery>, parked: bool) -> Set {
-    let freezing = Freezing::of(events, Timestamp::default());
+    let freezing = Freezing::of(events, crate::body::Shape::default(), Timestamp::default());
     Set {
         first: freezing.first(),
         row: freezing.row.clone(),
@@ -140,7 +140,7 @@ fn where_there_is_no_room_to_park_followers_wait_and_none_overtakes() {
 fn a_batch_ends_with_the_event_that_would_overflow_it() {
     let mut window = Window::at(Offset(0));
     read(&mut window, &(0..5).map(|offset| (offset, None)).collect::<Vec<_>>());
-    let bytes = event(0, None).body_bytes() as u32;
+    let bytes = event(0, None).body_bytes(fpaas_core::subscription::Format::Json) as u32;
     let policy = Collector { max_bytes: bytes * 2, ..policy(100) };
     let collected = window.collected(policy, Ordering::Key);
     assert_eq!((collected.upto, collected.full), (2, true));

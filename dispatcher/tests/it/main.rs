@@ -22,4 +22,6 @@ mod reports;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod shapes;
+#[cfg(test)]
 mod support;

@@ -1,6 +1,7 @@
 //! An endpoint that changes its mind: it answers as its mood says, and writes down every call.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(crate) struct Seen {
     pub(crate) id: String,
     pub(crate) lane: u64,
     pub(crate) attempt: u32,
+    /// Its media type and its encoding.
+    pub(crate) shape: (String, String),
     pub(crate) body: Bytes,
     pub(crate) events: Vec<String>,
     pub(crate) begun: Instant,
@@ -108,16 +111,14 @@ impl Endpoint {
     }
 
     fn enter(&self, request: &Request<Bytes>) -> (usize, Vec<(String, Value)>) {
-        let body: Value = serde_json::from_slice(request.body()).unwrap();
-        let events = body["events"].as_array().unwrap().iter();
-        let events: Vec<_> =
-            events.map(|event| (event["id"].as_str().unwrap().to_owned(), event["event"].clone())).collect();
+        let events = events(request);
         let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
         let mut seen = self.seen.lock().unwrap();
         seen.push(Seen {
             id: header("webhook-id"),
-            lane: body["batch"]["lane"].as_u64().unwrap(),
+            lane: header("fpaas-lane").parse().unwrap(),
             attempt: header("fpaas-attempt").parse().unwrap(),
+            shape: shape(request),
             body: request.body().clone(),
             events: events.iter().map(|(id, _)| id.clone()).collect(),
             begun: Instant::now(),
@@ -221,6 +222,34 @@ impl Endpoint {
         }
         batches
     }
+}
+
+fn shape(request: &Request<Bytes>) -> (String, String) {
+    let header = |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    (header("content-type"), header("content-encoding"))
+}
+
+/// The ids of a request's events, and what stands for each.
+fn events(request: &Request<Bytes>) -> Vec<(String, Value)> {
+    let (kind, encoding) = shape(request);
+    let mut body = Vec::new();
+    match &*encoding {
+        "" => body.extend_from_slice(request.body()),
+        "gzip" => drop(flate2::read::GzDecoder::new(&**request.body()).read_to_end(&mut body).unwrap()),
+        "zstd" => body = zstd::stream::decode_all(&**request.body()).unwrap(),
+        other => panic!("{other}"),
+    }
+    let parse = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap();
+    let (events, value) = match &*kind {
+        "application/json" => (parse(&body)["events"].as_array().unwrap().clone(), "event"),
+        "application/x-ndjson" => {
+            (body.strip_suffix(b"\n").unwrap().split(|byte| *byte == b'\n').map(parse).collect(), "event")
+        }
+        "application/cloudevents-batch+json" => (parse(&body).as_array().unwrap().clone(), "data"),
+        other => panic!("{other}"),
+    };
+    assert_eq!(request.headers()["fpaas-event-count"], events.len().to_string());
+    events.iter().map(|event| (event["id"].as_str().unwrap().to_owned(), event[value].clone())).collect()
 }
 
 impl Outside for Endpoint {

@@ -15,6 +15,8 @@ struct Known {
     lanes: BTreeMap<u32, Vec<(String, Option<String>)>>,
     results: Vec<String>,
     letters: Vec<String>,
+    /// Of those the ones of which no payload could be made.
+    unsendable: BTreeSet<String>,
 }
 
 /// Panics where something does not.
@@ -24,10 +26,11 @@ pub(crate) fn check(seed: u64, world: &mut World) {
     let told = |what: &str| format!("seed {seed}: {what}\n{}", world.plan.settings);
     every_event_ends_once(world, &known, &told);
     repeats_are_the_same(world, &told);
+    what_cannot_be_sent_is_not(world, &known, &seen, &told);
     bounds_hold(world, &seen, &told);
     waits_are_kept(world, &told);
     if world.plan.ordering != "none" {
-        keys_keep_their_order(&known, &seen, &told);
+        keys_keep_their_order(world, &known, &seen, &told);
     }
     count(world, &known, &seen);
 }
@@ -35,11 +38,14 @@ pub(crate) fn check(seed: u64, world: &mut World) {
 fn known(world: &World) -> Known {
     let text = |record: &Record| record.headers.get_str("id").unwrap().to_owned();
     let results = world.log.records(&world.results());
-    let letters = (0..world.plan.lanes).flat_map(|lane| world.log.records(&world.dead_letters(lane)));
+    let letters: Vec<_> = (0..world.plan.lanes).flat_map(|lane| world.log.records(&world.dead_letters(lane))).collect();
+    let unsendable =
+        letters.iter().filter(|stored| stored.record.headers.get_str("fpaas.error.reason") == Some("payloadFailed"));
     Known {
         lanes: world.sent.clone(),
         results: results.iter().map(|of| String::from_utf8(of.record.key.clone().unwrap().to_vec()).unwrap()).collect(),
-        letters: letters.map(|stored| text(&stored.record)).collect(),
+        letters: letters.iter().map(|stored| text(&stored.record)).collect(),
+        unsendable: unsendable.map(|stored| text(&stored.record)).collect(),
     }
 }
 
@@ -82,6 +88,17 @@ fn repeats_are_the_same(world: &World, told: Told<'_>) {
     for (id, calls) in world.endpoint.batches() {
         let same = calls.iter().all(|call| call.body == calls[0].body && call.events == calls[0].events);
         assert!(same, "{}", told(&format!("{id} has changed")));
+    }
+}
+
+/// And nothing else is kept as that.
+fn what_cannot_be_sent_is_not(world: &World, known: &Known, seen: &[Seen], told: Told<'_>) {
+    for (id, _) in known.lanes.values().flatten() {
+        let unsendable = world.plan.is_unsendable(id);
+        let is_kept_so = known.unsendable.contains(id);
+        assert!(is_kept_so == (unsendable && !world.plan.drops), "{}", told(&format!("{id} is kept as another")));
+        let is_sent = seen.iter().any(|call| call.events.contains(id));
+        assert!(is_sent != unsendable, "{}", told(&format!("{id} is sent: {is_sent}")));
     }
 }
 
@@ -137,12 +154,12 @@ fn waits_are_kept(world: &World, told: Told<'_>) {
 
 /// Invariant: key-order. Who is called with an event was called with every earlier one of its key before, and never is
 /// again: those calls are over.
-fn keys_keep_their_order(known: &Known, seen: &[Seen], told: Told<'_>) {
+fn keys_keep_their_order(world: &World, known: &Known, seen: &[Seen], told: Told<'_>) {
     for (lane, events) in &known.lanes {
         let mut earlier: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
         let mut before: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
         for (id, key) in events {
-            let Some(key) = key else { continue };
+            let Some(key) = key.as_ref().filter(|_| !world.plan.is_unsendable(id)) else { continue };
             let of_key = earlier.entry(key).or_default();
             before.insert(id, of_key.clone());
             of_key.push(id);
@@ -174,5 +191,9 @@ fn count(world: &mut World, known: &Known, seen: &[Seen]) {
     tally.letters += known.letters.len();
     tally.dropped += events - known.results.len() - known.letters.len();
     tally.leftovers += leftovers;
+    tally.unsendable += known.unsendable.len();
+    for call in seen {
+        *tally.shapes.entry(call.shape.clone()).or_default() += 1;
+    }
     tally.most_at_once = tally.most_at_once.max(at_once(seen));
 }

@@ -33,6 +33,10 @@ pub(crate) struct Tally {
     pub(crate) crashes: usize,
     pub(crate) parked: usize,
     pub(crate) leftovers: usize,
+    /// Events of which no payload can be made.
+    pub(crate) unsendable: usize,
+    /// Calls by the shape of their bodies.
+    pub(crate) shapes: BTreeMap<(String, String), usize>,
     pub(crate) most_at_once: usize,
 }
 
@@ -47,13 +51,17 @@ impl Tally {
         self.crashes += other.crashes;
         self.parked += other.parked;
         self.leftovers += other.leftovers;
+        self.unsendable += other.unsendable;
+        other.shapes.iter().for_each(|(shape, calls)| *self.shapes.entry(shape.clone()).or_default() += calls);
         self.most_at_once = self.most_at_once.max(other.most_at_once);
     }
 
     pub(crate) fn is_varied(&self) -> bool {
         let each =
             [self.repeats, self.acknowledged, self.letters, self.dropped, self.crashes, self.parked, self.leftovers];
-        each.iter().all(|count| *count > 10) && self.most_at_once > 3
+        // Every format under every compression.
+        let shapes = self.shapes.len() == 9 && self.shapes.values().all(|calls| *calls > 10);
+        each.iter().all(|count| *count > 10) && shapes && self.unsendable > 10 && self.most_at_once > 3
     }
 }
 
@@ -73,15 +81,35 @@ pub(crate) struct Plan {
     pub(crate) lanes: u32,
     pub(crate) keys: u64,
     pub(crate) events: u64,
+    /// Calls have payloads in the places of events, and some events have none.
+    pub(crate) payload: bool,
+}
+
+/// Fails where there is no weight.
+const PAYLOAD: &str = "{n: n, weight: abs(weight)}";
+
+/// Events without a weight.
+const fn is_light(number: u64) -> bool {
+    number % 9 == 4
+}
+
+fn shape(random: &mut Random) -> (&'static str, &'static str) {
+    (*random.pick(&["json", "ndjson", "cloudevents-batch"]), *random.pick(&["none", "gzip", "zstd"]))
 }
 
 impl Plan {
+    /// True of an event that is never sent.
+    pub(crate) fn is_unsendable(&self, id: &str) -> bool {
+        self.payload && id.strip_prefix('e').and_then(|number| number.parse().ok()).is_some_and(is_light)
+    }
+
     fn of(random: &mut Random) -> Self {
         let ordering = random.pick(&["key", "key", "key", "partition", "none"]);
         let exhausted = *random.pick(&["deadLetter", "deadLetter", "deadLetter", "drop", "block"]);
         let lanes = 1 + u32::try_from(random.below(3)).unwrap();
         let initial = 50 + random.below(2000);
-        let settings = json!({
+        let (payload, (format, compression)) = (random.one_in(3), shape(random));
+        let mut settings = json!({
             "ordering": ordering, "lanes": lanes,
             "collector": {"maxEvents": 1 + random.below(8), "maxWaitMs": random.below(200)},
             "processor": {"webhook": {"url": "http://simulated.example/", "timeoutMs": 1000 + random.below(5000)}},
@@ -93,8 +121,11 @@ impl Plan {
             },
             "throttle": {"eventsPerSecond": if random.one_in(5) { json!(1 + random.below(50)) } else { Value::Null }},
         });
+        let webhook = &mut settings["processor"]["webhook"];
+        (webhook["format"], webhook["compression"]) = (json!(format), json!(compression));
+        webhook["payload"] = if payload { json!(PAYLOAD) } else { Value::Null };
         let (keys, events) = (1 + random.below(8), 10 + random.below(90));
-        Self { settings, ordering, drops: exhausted == "drop", lanes, keys, events }
+        Self { settings, ordering, drops: exhausted == "drop", lanes, keys, events, payload }
     }
 }
 
@@ -154,11 +185,7 @@ impl World {
             follower.follow(&stop).await.unwrap();
         });
         restored.await.unwrap();
-        let subscription: Subscription = serde_json::from_value(plan.settings.clone()).unwrap();
-        assert_eq!(subscription.violations(true), Vec::new());
-        let secret = Secret::from_bytes(&[9; 24]).unwrap();
-        let change = Change::PutSubscription { id: id(), subscription, secret, starts: Vec::new() };
-        control.submit(Command::new("put".to_owned(), context.clock.now(), tenant(), change)).await.unwrap();
+        put(&context, &plan.settings, "put".to_owned()).await;
         let endpoint = Endpoint::new(Random::new(random.next()));
         let dispatcher = start(&context, &endpoint);
         Self {
@@ -192,6 +219,9 @@ impl World {
             if random.one_in(6) {
                 self.crash().await;
             }
+            if random.one_in(8) {
+                self.reshape(made, random).await;
+            }
             self.note_parked();
         }
         for _ in 0..random.below(4) {
@@ -202,6 +232,14 @@ impl World {
                 self.crash().await;
             }
         }
+    }
+
+    /// Batches that are frozen from here on look otherwise; those that are, do not.
+    async fn reshape(&mut self, time: u64, random: &mut Random) {
+        let (format, compression) = shape(random);
+        let webhook = &mut self.plan.settings["processor"]["webhook"];
+        (webhook["format"], webhook["compression"]) = (json!(format), json!(compression));
+        put(&self.context, &self.plan.settings, format!("put-{time}")).await;
     }
 
     /// All is well from here on: everything that can end does.
@@ -275,11 +313,11 @@ impl World {
         for number in numbers {
             let key = random.below(self.plan.keys);
             let keyless = random.one_in(12);
+            let weight = if is_light(number) { Value::Null } else { json!(1) };
+            let value = json!({"key": if keyless { Value::Null } else { json!(key) }, "n": number, "weight": weight});
             let record = Record {
                 key: (!keyless).then(|| format!("k{key}").into()),
-                value: Some(
-                    json!({"key": if keyless { Value::Null } else { json!(key) }, "n": number}).to_string().into(),
-                ),
+                value: Some(value.to_string().into()),
                 headers: HeadersBuilder::new().with("id", format!("e{number}")).build(),
                 timestamp: Timestamp::from_millis(1),
             };
@@ -291,6 +329,14 @@ impl World {
         }
         self.log.commit_now(&transaction);
     }
+}
+
+async fn put(context: &Context, settings: &Value, name: String) {
+    let subscription: Subscription = serde_json::from_value(settings.clone()).unwrap();
+    assert_eq!(subscription.violations(true), Vec::new());
+    let secret = Secret::from_bytes(&[9; 24]).unwrap();
+    let change = Change::PutSubscription { id: id(), subscription, secret, starts: Vec::new() };
+    context.control.submit(Command::new(name, context.clock.now(), tenant(), change)).await.unwrap();
 }
 
 fn start(context: &Context, endpoint: &Arc<Endpoint>) -> JoinHandle<fpaas_dispatcher::Result<()>> {

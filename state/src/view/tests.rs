@@ -118,9 +118,9 @@ fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
     let mut view = Machine::default();
     assert_eq!(view.apply(&old), Outcome::Created);
     assert_eq!(view.view.topics.values().next().unwrap().settings.partitions, 3);
-    let newer = VERSION_1.replace(r#""v":1"#, r#""v":6"#);
+    let newer = VERSION_1.replace(r#""v":1"#, r#""v":7"#);
     let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
-    assert!(refused.contains("its version is 6, and this program knows 1 to 5"), "{refused}");
+    assert!(refused.contains("its version is 7, and this program knows 1 to 6"), "{refused}");
 }
 
 /// What version 5 writes that is new in it.

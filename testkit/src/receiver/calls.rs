@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::body;
 use super::script::{Answer, Script};
 
 /// One request, as it came.
@@ -43,10 +44,15 @@ impl Call {
         self.header("fpaas-attempt")?.parse().ok()
     }
 
+    /// The events in its body, as `{"id","event"}`, whatever its format and its compression are.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let body = self.body.as_deref().unwrap_or_default();
+        body::events(self.header("content-type"), self.header("content-encoding"), body)
+    }
+
     /// The ids of the events in its body.
     pub fn event_ids(&self) -> Vec<String> {
-        let body: Value = self.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-        let events = body.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
+        let events = self.events().unwrap_or_default();
         events.iter().filter_map(|event| event.get("id")?.as_str().map(str::to_owned)).collect()
     }
 }

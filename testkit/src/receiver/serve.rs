@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::body;
 use super::calls::{Call, Calls};
 use super::http::{self, Head, Requests};
 use super::script::Answer;
@@ -58,7 +59,8 @@ async fn one(
         call.signature = signature;
         call.body = Some(body.clone());
     });
-    let goes_on = reply(write, answer, &body).await?;
+    let events = body::events(head.get("content-type"), head.get("content-encoding"), &body).unwrap_or_default();
+    let goes_on = reply(write, answer, &events).await?;
     calls.update(number, |call| call.answered = goes_on);
     Ok(goes_on)
 }
@@ -83,22 +85,22 @@ fn check(secret: &str, head: &Head, body: &[u8]) -> Result<(), String> {
 }
 
 /// Whether the answer was written whole.
-async fn reply(write: &mut OwnedWriteHalf, answer: Answer, body: &[u8]) -> Result<bool> {
+async fn reply(write: &mut OwnedWriteHalf, answer: Answer, events: &[Value]) -> Result<bool> {
     match answer {
-        Answer::Records => write.write_all(&records(body)).await?,
+        Answer::Records => write.write_all(&records(events)).await?,
         Answer::NoContent => write.write_all(&http::answer(204, b"")).await?,
         Answer::Status(status) => write.write_all(&http::answer(status, b"")).await?,
         Answer::Garbage => write.write_all(&http::answer(200, b"{\"records\": [<html>")).await?,
         Answer::Slow(wait) => {
             tokio::time::sleep(wait).await;
-            write.write_all(&records(body)).await?;
+            write.write_all(&records(events)).await?;
         }
         Answer::Hang(wait) => {
             tokio::time::sleep(wait).await;
             return Ok(false);
         }
         Answer::CutAnswer => {
-            let whole = records(body);
+            let whole = records(events);
             write.write_all(whole.get(..whole.len() / 2).unwrap_or_default()).await?;
             return Ok(false);
         }
@@ -108,9 +110,7 @@ async fn reply(write: &mut OwnedWriteHalf, answer: Answer, body: &[u8]) -> Resul
 }
 
 /// One record per event: its repo is the key; the value names it, and a header is there to be kept.
-fn records(body: &[u8]) -> Vec<u8> {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let events = body.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
+fn records(events: &[Value]) -> Vec<u8> {
     let records: Vec<_> = events.iter().map(record).collect();
     http::answer(200, json!({ "records": records }).to_string().as_bytes())
 }

@@ -38,11 +38,12 @@ const ALL: &[&str] = &[
 ];
 
 /// A heavy dependency, where it lives, and whether tests elsewhere may use it.
-const HOMES: [(&str, &[&str], bool); 10] = [
+const HOMES: [(&str, &[&str], bool); 11] = [
     ("rdkafka", &["fpaas-log"], false),
     ("rocksdb", &["fpaas-log", "fpaas-state"], false),
     ("tokio-tungstenite", &["fpaas-ingest", "fpaas-testkit"], true),
     ("ciborium", &["fpaas-ingest", "fpaas-testkit"], true),
+    ("ring", &["fpaas-core"], true),
     ("jmespath", &["fpaas-expression"], false),
     ("reqwest", &["fpaas-dispatcher", "fpaas", "fpaas-testkit"], true),
     ("axum", &["fpaas-api", "fpaas-example-receiver"], true),

@@ -139,14 +139,13 @@ async fn serve(
         request.connection = connection;
         let scripted = script.lock().unwrap().pop_front();
         let reply = scripted.unwrap_or_else(|| decide(&request));
-        let echo = echo(&request);
-        sender.try_send(request).ok()?;
+        sender.try_send(request.clone()).ok()?;
         let (status, headers, body) = match reply {
             Reply::Answer { status, headers, body } => (status, headers, body),
-            Reply::Echo => (200, "", echo),
+            Reply::Echo => (200, "", echo(&request)),
             Reply::Late(wait) => {
                 tokio::time::sleep(wait).await;
-                (200, "", echo)
+                (200, "", echo(&request))
             }
             Reply::Cut => return None,
             Reply::CutBody => {

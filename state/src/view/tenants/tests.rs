@@ -303,9 +303,9 @@ fn commands_for_tenants_and_keys_are_read_as_they_were_written() {
         assert_eq!(command.encode().unwrap(), text);
         assert_eq!(machine.apply(&command), expected, "{text}");
     }
-    let newer = VERSION_2[0].replace(r#""v":2"#, r#""v":6"#);
+    let newer = VERSION_2[0].replace(r#""v":2"#, r#""v":7"#);
     let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
-    assert!(refused.contains("its version is 6, and this program knows 1 to 5"), "{refused}");
+    assert!(refused.contains("its version is 7, and this program knows 1 to 6"), "{refused}");
 }
 
 /// As version 3 writes what is new in it.
