@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests share may panic as tests may")]
 
+mod attempts;
 mod browse;
 mod closed;
 mod conditions;
