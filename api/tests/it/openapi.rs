@@ -164,7 +164,7 @@ fn every_reference_leads_somewhere() {
 #[test]
 fn what_does_not_work_yet_is_not_in_it() {
     let text = OPENAPI.to_string();
-    for word in ["reduce", "ndjson", "cloudevents", "gzip", "Not built yet"] {
+    for word in ["reduce", "Not built yet"] {
         assert!(!text.contains(word), "{word}");
     }
 }

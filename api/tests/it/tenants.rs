@@ -137,7 +137,7 @@ async fn what_is_one_tenants_is_not_there_for_another_on_any_route() {
         }
         walked += 1;
     }
-    assert_eq!(walked, 35);
+    assert_eq!(walked, 36);
     for action in ["resume", "rotateSecret", "pause"] {
         // By now it has one of its own.
         let own = world.ask(&rival, "POST", &format!("/v1/subscriptions/acme-likes:{action}"), "").await;

@@ -80,9 +80,16 @@ fn version_1_makes_these_bytes() {
 #[test]
 fn version_1_makes_these_lines_and_cloudevents() {
     let lines = text(&shape(Format::Ndjson, Compression::None, None), &some());
-    expect_test::expect![[""]].assert_eq(&lines);
+    expect_test::expect![[r#"
+        {"id":"did:plc:a/app.bsky.feed.like/3k@3l","event":{"did":"did:plc:a","time_us":1,"kind":"commit", "commit":{"n": 1.0}}}
+        {"id":"a \"quoted\" \\ id\né","eventBase64":"bm90IGpzb24="}
+        {"id":"gone","event":null}
+        {"id":"fpaas.acme.d.likes.3/1@10","event":5}
+    "#]].assert_eq(&lines);
     let events = text(&shape(Format::CloudeventsBatch, Compression::None, None), &some());
-    expect_test::expect![[""]].assert_eq(&events);
+    expect_test::expect![[r#"
+        [{"specversion":"1.0","id":"did:plc:a/app.bsky.feed.like/3k@3l","source":"did:plc:a","type":"app.bsky.feed.like.create","subject":"app.bsky.feed.like/3k","time":"2025-11-23T20:33:20.123Z","datacontenttype":"application/json","data":{"did":"did:plc:a","time_us":1,"kind":"commit",
+        "commit":{"n": 1.0}}},{"specversion":"1.0","id":"a \"quoted\" \\ id\né","source":"fpaas.record","type":"fpaas.record","time":"1970-01-01T00:00:00.000Z","datacontenttype":"application/octet-stream","data_base64":"bm90IGpzb24="},{"specversion":"1.0","id":"gone","source":"fpaas.record","type":"fpaas.record","subject":"the \"key\"","time":"1970-01-01T00:00:00.000Z"},{"specversion":"1.0","id":"fpaas.acme.d.likes.3/1@10","source":"fpaas.acme.d.likes.3","type":"fpaas.record","time":"1970-01-01T00:00:00.000Z","datacontenttype":"application/json","data":5}]"#]].assert_eq(&events);
 }
 
 #[test]
@@ -95,7 +102,11 @@ fn version_1_makes_these_payloads_and_those_of_which_none_can_be_made_are_left_o
         assert_eq!(why, [(1, "no payload can be made of the event: it is not JSON".to_owned())]);
     }
     let made = text(&shape(Format::Ndjson, Compression::None, payload), &some());
-    expect_test::expect![[""]].assert_eq(&made);
+    expect_test::expect![[r#"
+        {"id":"did:plc:a/app.bsky.feed.like/3k@3l","event":{"itself":{"commit":{"n":1.0},"did":"did:plc:a","kind":"commit","time_us":1},"more":1.0,"number":1.0,"who":"did:plc:a"}}
+        {"id":"gone","event":null}
+        {"id":"fpaas.acme.d.likes.3/1@10","event":{"itself":5,"more":0.0,"number":null,"who":null}}
+    "#]].assert_eq(&made);
 }
 
 /// Their hashes: another compressor, or another level, is another version.
@@ -111,7 +122,9 @@ fn version_1_makes_these_compressed_bytes() {
         });
         format!("{compression:?}: {}", made.join(", "))
     });
-    expect_test::expect![[""]].assert_eq(&hashes.join("\n"));
+    expect_test::expect![[r#"
+        Gzip: Json 4430 00f3817ac84dafcca51ece82374e5477, Ndjson 4309 2f98bf6d620aabed45711cf992ec1abb, CloudeventsBatch 5088 41b21442e76517b83a747fa5b0a4dabe
+        Zstd: Json 2811 5b54012e0898e10ca69029e32315b322, Ndjson 2681 4e90633ec08cce6c96f671a094279bd0, CloudeventsBatch 3381 e28ea0ca81405f7733faede6329a9d04"#]].assert_eq(&hashes.join("\n"));
 }
 
 fn unpacked(compression: Compression, bytes: &[u8]) -> Vec<u8> {

@@ -136,7 +136,8 @@ fn waits_are_kept(world: &World, told: Told<'_>) {
             let [one, next] = pair else { continue };
             // A crash may come before the wait is written down.
             let Some((ended, Said::No(after))) = &one.answered else { continue };
-            if one.life != next.life {
+            let reshaped = world.reshaped.iter().any(|when| (*ended..=next.begun).contains(when));
+            if one.life != next.life || reshaped {
                 continue;
             }
             let doubled = initial * 2u32.saturating_pow(one.attempt - 1).min(1 << 20);

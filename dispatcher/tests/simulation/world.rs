@@ -140,6 +140,8 @@ pub(crate) struct World {
     shutdown: CancellationToken,
     /// Each lane's events in order, with their keys.
     pub(crate) sent: BTreeMap<u32, Vec<(String, Option<String>)>>,
+    /// When it became another revision: what waits is called at once then.
+    pub(crate) reshaped: Vec<Instant>,
     pub(crate) tally: Tally,
 }
 
@@ -198,6 +200,7 @@ impl World {
             dispatcher,
             shutdown,
             sent: BTreeMap::new(),
+            reshaped: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -239,6 +242,7 @@ impl World {
         let (format, compression) = shape(random);
         let webhook = &mut self.plan.settings["processor"]["webhook"];
         (webhook["format"], webhook["compression"]) = (json!(format), json!(compression));
+        self.reshaped.push(Instant::now());
         put(&self.context, &self.plan.settings, format!("put-{time}")).await;
     }
 
