@@ -70,6 +70,7 @@ fn run(args: Args, settings: Settings, messages: Messages) -> Result<(), Failure
             Command::Kafka(OnKafka::Check(check)) => kafka_check::run(&settings, check.output).await,
             Command::Secret(one) => client::act::secret(&args.server, &one).await,
             Command::Replay(replay) => client::replay::run(&args.server, &replay).await,
+            Command::Redrive(redrive) => client::redrive::run(&args.server, &redrive).await,
             Command::Test(test) => client::act::test(&args.server, &test).await,
             Command::DeadLetters(asked) => client::tap::dead_letters(&args.server, &asked).await,
             Command::DeleteTopic(topic) => client::delete::topic(&args.server, &topic).await,

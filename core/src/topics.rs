@@ -125,6 +125,13 @@ impl Topics {
         format!("{}.{tenant}.x.{subscription}.{incarnation}", self.prefix)
     }
 
+    /// The dead letters beside these deliveries: a lane's are in the partition of its number.
+    pub fn dead_letters_beside(deliveries: &str) -> Option<String> {
+        let mut parts = deliveries.rsplitn(3, '.');
+        let (incarnation, subscription, head) = (parts.next()?, parts.next()?, parts.next()?.strip_suffix(".d")?);
+        Some(format!("{head}.x.{subscription}.{incarnation}"))
+    }
+
     /// The tables of a stage of a pool; partition = slot.
     pub fn tables(&self, pool: &PoolId, stage: Stage) -> String {
         format!("{}.{pool}.tables.{}", self.prefix, stage.as_str())
@@ -157,6 +164,9 @@ mod tests {
         let name = topics.deliveries(&tenant, &subscription, Incarnation(7));
         assert_eq!(name, "fpaas.acme.d.likes.7");
         assert_eq!(topics.parse_internal(&name), Some(("acme", "d", "likes", Incarnation(7))));
+        let dead_letters = topics.dead_letters(&tenant, &subscription, Incarnation(7));
+        assert_eq!(Topics::dead_letters_beside(&name).as_deref(), Some(&*dead_letters));
+        assert_eq!(Topics::dead_letters_beside(&dead_letters), None);
         assert_eq!(topics.parse_internal("fpaas.acme.t.likes.7"), None);
         assert_eq!(topics.parse_internal("fpaas.firehose"), None);
     }

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::error::{Halt, Step};
 use crate::plan::{Places, Plan};
+use crate::redrive::Portion;
 use crate::site::{Site, wait_for_log};
 
 /// How often a lane tries again what the log refuses: an operator has to do something about it.
@@ -76,6 +77,9 @@ fn committed(site: &Site, plan: &Plan, mutations: Mutations, frozen: Vec<Bytes>)
     if !plan.parks.is_empty() {
         crashpoint::hit(Point::LaneAfterPark);
     }
+    if plan.redrive.is_some() {
+        crashpoint::hit(Point::LaneAfterRedrive);
+    }
     if !frozen.is_empty() {
         crashpoint::hit(Point::LaneAfterFreeze);
     }
@@ -88,6 +92,9 @@ fn hit_before(plan: &Plan) {
     }
     if !plan.parks.is_empty() {
         crashpoint::hit(Point::LaneBeforePark);
+    }
+    if plan.redrive.is_some() {
+        crashpoint::hit(Point::LaneBeforeRedrive);
     }
     if plan.finishes.is_empty() && !plan.freezes.is_empty() {
         crashpoint::hit(Point::LaneBeforeFreeze);
@@ -109,6 +116,14 @@ async fn refused(site: &Site, plan: &mut Plan, places: &Places, at: &TopicPartit
     }
     if too_large && plan.shrink_letters() {
         warn!(%at, lane = %site.at, "dead letters are refused as too large");
+        return Ok(());
+    }
+    if *at == site.at && plan.redrive.is_some() {
+        // Nothing else of a lane's goes there: everything else is done all the same.
+        warn!(%at, %refusal, "the log does not take dead letters that are to be delivered again");
+        if !(too_large && plan.redrive.as_mut().is_some_and(Portion::shrink)) {
+            plan.redrive = None;
+        }
         return Ok(());
     }
     // Answers stay in memory: no endpoint is called again because an operator takes his time.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Stage;
 use fpaas_core::{Message, Offset, limits};
+use fpaas_log::Fetched;
 use fpaas_state::{SubscriptionEntry, rows};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -28,7 +29,9 @@ use crate::commit::{Committed, REFUSED_AGAIN, commit};
 use crate::deliveries::{Age, Deliveries, Read};
 use crate::error::{Error, Halt, Step};
 use crate::failing::Failing;
+use crate::marks::Marks;
 use crate::plan::Plan;
+use crate::redrive::Redrive;
 use crate::restore::restore;
 use crate::set::{Phase, Set};
 use crate::site::Site;
@@ -45,6 +48,8 @@ pub(crate) struct Lane {
     pub(crate) window: Window,
     pub(crate) age: Age,
     pub(crate) calls: Calls,
+    /// Its dead letters that are delivered again.
+    pub(crate) redrive: Redrive,
     pub(crate) failing: Failing,
     /// What its parked events hold of all that may be parked.
     pub(crate) parked: Taken,
@@ -70,31 +75,11 @@ struct UnderWay {
     disable: Option<BoxFuture<'static, ()>>,
 }
 
-/// What is noted beside a position: no two transactions of a lane have the same.
-#[derive(Debug)]
-pub(crate) struct Marks {
-    start: u64,
-    count: u64,
-}
-
-impl Marks {
-    /// Of a lane that starts.
-    pub(crate) fn new() -> Self {
-        Self { start: getrandom::u64().unwrap_or_default(), count: 0 }
-    }
-
-    /// The next one, of this writer.
-    pub(crate) fn next(&mut self, writer: &[u8]) -> bytes::Bytes {
-        self.count += 1;
-        let Self { start, count } = self;
-        [writer, format!(" {start:016x}.{count}").as_bytes()].concat().into()
-    }
-}
-
 /// Something happened.
 enum Input {
     Committed(Committed),
     Read(Step<Read>),
+    Letters(Step<Fetched>),
     Call(Event),
     Trimmed(Trimmer, Step<()>),
     Disabled,
@@ -123,6 +108,7 @@ impl Lane {
             window: Window::at(Offset::ZERO),
             age: Age::default(),
             calls: Calls::new(Arc::clone(&site)),
+            redrive: Redrive::new(Arc::clone(&site)),
             failing: Failing::default(),
             parked: shared.parked.nothing(),
             marks: Marks::new(),
@@ -148,6 +134,7 @@ impl Lane {
             self.trimmer
                 .get_or_insert_with(|| Trimmer::new(Arc::clone(&self.site.shared.context.log), self.site.at.clone()));
             self.calls = Calls::new(Arc::clone(&self.site));
+            self.redrive = Redrive::new(Arc::clone(&self.site));
             match self.stand_still(halt).await {
                 Ok(()) => {}
                 Err(Halt::Failed(error)) => return Err(error),
@@ -236,6 +223,7 @@ impl Lane {
         self.stop_if_asked(now)?;
         let pauses = entry.config.is_paused();
         self.calls.follow(&entry);
+        self.redrive.follow(&entry)?;
         if self.calls.take_news() {
             // A new revision may be what an endpoint was waiting for: what is late is called at once.
             let late = self.window.sets_mut().filter(|set| set.due().is_some());
@@ -253,6 +241,7 @@ impl Lane {
         if !pauses && !self.is_stopping() {
             self.call(&entry, now)?;
             self.read_on();
+            self.redrive.read_on(&self.window, now);
         }
         Ok(())
     }
@@ -326,7 +315,8 @@ impl Lane {
         }
         let retry = self.window.sets().filter_map(crate::set::Set::due).min();
         let batch = self.batch_due.filter(|_| idle);
-        [retry, batch, position, self.calls.due()].into_iter().flatten().min()
+        let letters = self.redrive.due(Instant::now());
+        [retry, batch, position, self.calls.due(), letters].into_iter().flatten().min()
     }
 
     async fn input(&mut self) -> Input {
@@ -339,6 +329,7 @@ impl Lane {
             () = held(disable) => Input::Disabled,
             (trimmer, done) = held(trim) => Input::Trimmed(trimmer, done),
             read = held(fetch) => Input::Read(read),
+            letters = self.redrive.fetched() => Input::Letters(letters),
             () = self.site.stop.cancelled(), if !stopping => Input::Due,
             // Its other side goes with the stage.
             changed = self.entry.changed(), if !stopping => match changed {
@@ -366,6 +357,7 @@ impl Lane {
                     }
                 }
             }
+            Input::Letters(read) => self.redrive.read(read, Instant::now()),
             Input::Call(Event::Ended(ended)) => self.called(*ended),
             Input::Call(Event::MayCall) => Ok(()),
             Input::Call(Event::Failed(error)) => Err(Halt::Failed(error)),
@@ -387,6 +379,7 @@ impl Lane {
 
     fn note_read(&mut self, read: Read) {
         self.at_tail = read.events.is_empty();
+        self.redrive.lane_read(read.end);
         self.window.read(read.events, read.next, read.end, Instant::now());
         if self.at_tail {
             self.window.at_tail();
@@ -410,6 +403,7 @@ impl Lane {
         for finish in &plan.finishes {
             self.count(finish);
         }
+        self.redrive.committed(plan.redrive.as_ref(), Instant::now());
         for (freezing, bytes) in plan.freezes.into_iter().zip(frozen) {
             let first = freezing.first();
             let batch = Arc::new(self.site.batch(&bytes, freezing.row, freezing.events));

@@ -5,6 +5,8 @@
 //!               (window)   (planning)    (calls)         (plan, commit)
 //! ```
 //!
+//! What ended as a dead letter may be delivered again, by the lane that gave up on it ([`redrive`]).
+//!
 //! One [`run`] serves one pool; each lane of its subscriptions is one task (`lane`) that has several frozen batches
 //! in flight, no two of which share a key. Owns HTTP and the lanes' table. Does not own what is delivered (the
 //! router) or who may subscribe (the API). Invariants: frozen-batch, offsets-with-effects, one-owner.
@@ -25,10 +27,12 @@ mod freeze;
 mod json;
 mod lane;
 mod lanes;
+mod marks;
 mod moving;
 mod outside;
 mod plan;
 mod planning;
+mod redrive;
 mod request;
 mod response;
 mod restore;

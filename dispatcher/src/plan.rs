@@ -18,6 +18,7 @@ use fpaas_state::{Cause, Mutations};
 use crate::body::Delivery;
 use crate::error::Step;
 use crate::freeze::{Batch, Freezing};
+use crate::redrive::Portion;
 use crate::response::{Failure, OutputRecord, Reason, RefusedRecord};
 use crate::set::Retries;
 use crate::settle::{GivenUp, Settlement};
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) freezes: Vec<Freezing>,
     /// Since when its calls do nothing but fail, where that is news.
     pub(crate) failing: Option<Option<FailingRow>>,
+    /// Dead letters that are delivered again.
+    pub(crate) redrive: Option<Portion>,
     /// Rows of done offsets that the position has passed, by their first offsets.
     pub(crate) passed: Vec<Offset>,
     /// After all of it.
@@ -66,7 +69,8 @@ pub(crate) struct Finish {
 impl Plan {
     /// True where it would change nothing but the position.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.finishes.is_empty() && self.parks.is_empty() && self.retries.is_empty() && self.freezes.is_empty()
+        let (done, begun) = (self.finishes.is_empty() && self.parks.is_empty(), self.freezes.is_empty());
+        done && begun && self.retries.is_empty() && self.redrive.is_none()
     }
 
     /// True where so many bytes more are too many for one transaction. The first ones always fit.
@@ -162,6 +166,9 @@ impl Plan {
         for first in &self.passed {
             writing.put(rows::DONE, *first, None);
         }
+        if let Some(portion) = &self.redrive {
+            writing.redrive(portion)?;
+        }
         let Writing { mut transaction, mutations, .. } = writing;
         transaction.advance(site.at.clone(), self.position, self.mark.clone());
         Ok((transaction, mutations, frozen))
@@ -210,6 +217,22 @@ impl Writing<'_> {
         {
             self.put(rows::DONE, *first, Some(rows::encode(&DoneRow { offsets: offsets.clone() })?));
         }
+        Ok(())
+    }
+
+    /// Dead letters stand in the lane's deliveries again, as they were. What is known of an earlier redrive goes.
+    fn redrive(&mut self, portion: &Portion) -> Step<()> {
+        for record in portion.again() {
+            let record = Record { timestamp: self.now, ..record.clone() };
+            self.transaction.append(self.site.at.clone(), record);
+        }
+        let key = rows::redrive_key(&self.site.at, portion.since());
+        let earlier = self.site.rows(rows::REDRIVE).into_iter().filter(|(other, _)| *other != key);
+        let (tables, slot) = (&self.site.shared.tables, self.site.lease.slot);
+        for (other, _) in earlier {
+            tables.remove(&mut self.transaction, &mut self.mutations, slot, other, self.now);
+        }
+        tables.put(&mut self.transaction, &mut self.mutations, slot, key, &portion.row(), self.now)?;
         Ok(())
     }
 

@@ -35,6 +35,7 @@ impl Lane {
         self.batch_due = None;
         if may_freeze {
             self.freeze(&mut plan, entry, now)?;
+            self.redrive.write(&mut plan, now);
         }
         plan.position = self.window.position();
         let idle = plan.is_empty();

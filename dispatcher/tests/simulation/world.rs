@@ -1,15 +1,17 @@
 //! One seed: a subscription, its events over time, an endpoint's moods, crashes, a log that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::subscription::{Secret, Subscription};
 use fpaas_core::topics::{Stage, Topics};
-use fpaas_core::{Clock, HeadersBuilder, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
+use fpaas_core::{
+    Clock, HeadersBuilder, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition,
+};
 use fpaas_dispatcher::{Config, Network, Reach, run as dispatch};
 use fpaas_log::{Record, Transaction};
-use fpaas_state::{Board, Change, Command, Context, Control};
+use fpaas_state::{Board, Change, Command, Context, Control, Standings, SubscriptionEntry};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -33,6 +35,7 @@ pub(crate) struct Tally {
     pub(crate) crashes: usize,
     pub(crate) parked: usize,
     pub(crate) leftovers: usize,
+    pub(crate) redriven: usize,
     pub(crate) most_at_once: usize,
 }
 
@@ -47,13 +50,14 @@ impl Tally {
         self.crashes += other.crashes;
         self.parked += other.parked;
         self.leftovers += other.leftovers;
+        self.redriven += other.redriven;
         self.most_at_once = self.most_at_once.max(other.most_at_once);
     }
 
     pub(crate) fn is_varied(&self) -> bool {
-        let each =
-            [self.repeats, self.acknowledged, self.letters, self.dropped, self.crashes, self.parked, self.leftovers];
-        each.iter().all(|count| *count > 10) && self.most_at_once > 3
+        let ends = [self.acknowledged, self.letters, self.dropped, self.redriven];
+        let each = [self.repeats, self.crashes, self.parked, self.leftovers];
+        ends.iter().chain(&each).all(|count| *count > 10) && self.most_at_once > 3
     }
 }
 
@@ -109,6 +113,8 @@ pub(crate) struct World {
     shutdown: CancellationToken,
     /// Each lane's events in order, with their keys.
     pub(crate) sent: BTreeMap<u32, Vec<(String, Option<String>)>>,
+    /// Up to where dead letters are delivered again, in each lane, once somebody has asked for that.
+    pub(crate) redrive: Option<(u64, Vec<Offset>)>,
     pub(crate) tally: Tally,
 }
 
@@ -171,6 +177,7 @@ impl World {
             dispatcher,
             shutdown,
             sent: BTreeMap::new(),
+            redrive: None,
             tally: Tally::default(),
         }
     }
@@ -193,11 +200,17 @@ impl World {
                 self.crash().await;
             }
             self.note_parked();
+            if random.one_in(8) {
+                self.redrive(random).await;
+            }
         }
         for _ in 0..random.below(4) {
             self.endpoint.feel(*random.pick(&MOODS));
             sleep(Duration::from_millis(random.below(60_000))).await;
             self.note_parked();
+            if random.one_in(2) {
+                self.redrive(random).await;
+            }
             if random.one_in(3) {
                 self.crash().await;
             }
@@ -215,7 +228,8 @@ impl World {
                 let at = self.lane(lane);
                 self.log.position(&group, &at).is_some_and(|position| position.offset >= self.log.end(&at))
             };
-            if (0..self.plan.lanes).all(done) && self.rows().is_empty() {
+            let redriven = self.is_redriven().await;
+            if redriven && (0..self.plan.lanes).all(done) && self.rows().is_empty() {
                 self.shutdown.cancel();
                 return;
             }
@@ -239,6 +253,44 @@ impl World {
         self.endpoint.next_life();
         self.tally.crashes += 1;
         self.dispatcher = start(&self.context, &self.endpoint);
+    }
+
+    /// All dead letters that there are now are to be delivered again; once in a run.
+    async fn redrive(&mut self, random: &mut Random) {
+        let to: Vec<_> = (0..self.plan.lanes).map(|lane| self.log.end(&self.dead_letters(lane))).collect();
+        if self.redrive.is_some() || to.iter().all(|end| *end == Offset::ZERO) {
+            return;
+        }
+        let entry = self.entry();
+        let change = Change::StartRedrive {
+            id: id(),
+            of: entry.incarnation,
+            instead_of: None,
+            from: vec![Offset::ZERO; to.len()],
+            to: to.clone(),
+            reasons: BTreeSet::new(),
+            events_per_second: random.one_in(2).then(|| 1 + u32::try_from(random.below(20)).unwrap()),
+        };
+        let now = self.context.clock.now();
+        self.context.control.submit(Command::new("redrive".to_owned(), now, tenant(), change)).await.unwrap();
+        let since = self.entry().redrive.as_ref().unwrap().since;
+        self.redrive = Some((since, to));
+    }
+
+    fn entry(&self) -> Arc<SubscriptionEntry> {
+        self.context.control.view().subscription(&tenant(), &id()).unwrap().clone()
+    }
+
+    async fn is_redriven(&self) -> bool {
+        let Some((since, to)) = &self.redrive else { return true };
+        for (lane, to) in (0u32..).zip(to).filter(|(_, to)| **to > Offset::ZERO) {
+            let (standings, entry) = (Standings::default(), self.entry());
+            let row = standings.of_redrive(&self.context, &entry, *since, &self.lane(lane)).await.unwrap();
+            if row.is_none_or(|row| row.position < *to) {
+                return false;
+            }
+        }
+        true
     }
 
     fn note_parked(&mut self) {
@@ -267,7 +319,7 @@ impl World {
         let partitions = (0..fpaas_core::partition::SLOTS).map(|slot| TopicPartition::new(tables.as_str(), slot));
         let rows = partitions.flat_map(|at| self.log.records(&at)).filter(|stored| stored.record.value.is_some());
         let keys = rows.map(|stored| String::from_utf8(stored.record.key.unwrap().to_vec()).unwrap());
-        keys.filter(|key| !key.starts_with("started/") && !key.starts_with("failing/")).collect()
+        keys.filter(|key| ["started/", "failing/", "redrive/"].iter().all(|table| !key.starts_with(table))).collect()
     }
 
     fn append(&mut self, numbers: std::ops::Range<u64>, random: &mut Random) {
