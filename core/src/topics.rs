@@ -11,8 +11,8 @@
 //! | `fpaas.control` | resource path | command | api; one partition, kept for ever |
 //! | `fpaas.control.snapshot` | revision | what all commands up to it add up to, in parts | api; trimmed |
 //! | `fpaas.<tenant>.t.<name>` | user's key | user's bytes | dispatcher, router |
-//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed |
-//! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher |
+//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router, and dispatcher (redrives); trimmed |
+//! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher, router |
 //! | `fpaas.<pool>.tables.<stage>` | table and row key | row | router, dispatcher; compacted, partitions = slots |
 //! | `fpaas.<pool>.moves.<stage>` | tenant, revision | what a tenant has in a slot | the pool that it leaves; trimmed |
 

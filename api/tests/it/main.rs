@@ -15,6 +15,7 @@ mod once;
 mod openapi;
 mod patch;
 mod problems;
+mod redrive;
 mod replay;
 mod secrecy;
 mod server;

@@ -137,10 +137,16 @@ fn commands_of_redrives_are_read_as_they_were_written_and_one_is_under_way_at_a_
     }
     let [start, cancel] = commands;
     let again = |id: &str, instead: Option<u64>| {
-        let mut command = Command { id: id.to_owned(), ..start.clone() };
+        let mut command = start.clone();
+        command.id = id.to_owned();
         if let Change::StartRedrive { instead_of, .. } = &mut command.change {
             *instead_of = instead;
         }
+        command
+    };
+    let cancelled = |id: &str| {
+        let mut command = cancel.clone();
+        command.id = id.to_owned();
         command
     };
     let mut view = Machine::default();
@@ -159,7 +165,7 @@ fn commands_of_redrives_are_read_as_they_were_written_and_one_is_under_way_at_a_
     assert!(matches!(view.apply(&again("c", Some(1))), Outcome::Conflict(_)), "that is not the last one");
     assert_eq!(view.apply(&again("d", Some(2))), Outcome::Replaced);
     assert_eq!(likes(&view).redrive.as_ref().map(|redrive| (redrive.since, redrive.cancelled)), Some((6, None)));
-    assert!(matches!(view.apply(&Command { id: "e".to_owned(), ..cancel }), Outcome::Conflict(_)), "it is over");
+    assert!(matches!(view.apply(&cancelled("e")), Outcome::Conflict(_)), "it is over");
 }
 
 /// What version 5 writes that is new in it.
