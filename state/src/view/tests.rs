@@ -125,7 +125,7 @@ fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
 
 /// What version 6 writes that is new in it.
 const VERSION_6: [&str; 2] = [
-    r#"{"v":6,"id":"r","time":5,"tenant":"local","change":{"startRedrive":{"id":"likes","of":1,"from":[1],"to":[7],"reasons":["status","timeout"],"eventsPerSecond":3}}}"#,
+    r#"{"v":6,"id":"r","time":5,"tenant":"local","change":{"startRedrive":{"id":"likes","of":1,"from":[1],"to":[7],"reasons":["status","timeout"],"events_per_second":3}}}"#,
     r#"{"v":6,"id":"s","time":9,"tenant":"local","change":{"cancelRedrive":{"id":"likes","of":1,"since":2}}}"#,
 ];
 
