@@ -14,6 +14,8 @@ use fpaas_state::{Context, Result, Standings, SubscriptionEntry};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::redrive;
+
 /// Where a reader is on one partition.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub(crate) struct Place {
@@ -62,6 +64,9 @@ pub async fn backlog(context: &Context, standings: &Standings) -> Result<u64> {
     let view = context.control.view();
     let entries: Vec<_> = view.subscriptions.values().map(|entry| &**entry).collect();
     let (mut sources, mut deliveries) = (BTreeMap::<TopicPartition, u64>::new(), 0);
+    for entry in &entries {
+        deliveries += redrive::remaining(context, standings, entry).await?;
+    }
     for lag in of_all(context, standings, &entries).await {
         for standing in lag.source? {
             let lag = sources.entry(standing.at).or_default();

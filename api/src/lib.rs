@@ -38,6 +38,7 @@ mod phase;
 mod problem;
 mod program;
 mod quota;
+mod redrive;
 mod replay;
 mod requests;
 mod routes;
@@ -69,6 +70,7 @@ pub use family::{Family, Kind, Labels, Sources};
 pub use lag::backlog;
 pub use phase::Phase;
 pub use program::{Messages, Webhooks};
+pub use redrive::remaining;
 pub use routes::{ROUTES, Route};
 pub use server::serve;
 

@@ -15,8 +15,8 @@ use crate::auth::{self, Needs};
 use crate::caller::Caller;
 use crate::openapi::{Described, Operation, operations as says};
 use crate::{
-    attempts, control, dead_letters, evaluate, health, keys, messages, metrics, openapi, problem, replay, secrets,
-    status, subscriptions, tail, tenants, topics,
+    attempts, control, dead_letters, evaluate, health, keys, messages, metrics, openapi, problem, redrive, replay,
+    secrets, status, subscriptions, tail, tenants, topics,
 };
 
 /// One method of one path.
@@ -63,6 +63,9 @@ routes! {
     POST "/v1/subscriptions/{id}:replay" WRITE => subscriptions::act, says::start_replay;
     GET "/v1/subscriptions/{id}/replay" READ => replay::get, says::get_replay;
     DELETE "/v1/subscriptions/{id}/replay" WRITE => replay::cancel, says::cancel_replay;
+    POST "/v1/subscriptions/{id}:redrive" WRITE => subscriptions::act, says::start_redrive;
+    GET "/v1/subscriptions/{id}/redrive" READ => redrive::get, says::get_redrive;
+    DELETE "/v1/subscriptions/{id}/redrive" WRITE => redrive::cancel, says::cancel_redrive;
     GET "/v1/subscriptions/{id}/status" READ => status::get, says::get_status;
     GET "/v1/subscriptions/{id}/deadLetters" READ => dead_letters::get, says::get_dead_letters;
     GET "/v1/subscriptions/{id}/attempts" READ => attempts::get, says::get_attempts;

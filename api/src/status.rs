@@ -16,6 +16,7 @@ use crate::caller::Caller;
 use crate::lag::{self, Place, Standing};
 use crate::params::{Name, Params};
 use crate::problem::Problem;
+use crate::redrive;
 use sentence::Facts;
 
 /// Why a paused one does not move, and what to do.
@@ -101,6 +102,8 @@ struct Lane {
 struct Lag {
     source: u64,
     deliveries: u64,
+    /// Dead letters that are to be delivered again and are not yet.
+    redrive: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -145,6 +148,7 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         source: partitions.iter().map(|of| of.place.lag).sum(),
         // What is parked is passed, and not delivered.
         deliveries: lanes.iter().map(|of| of.place.lag).sum::<u64>() + fares.parked,
+        redrive: redrive::remaining(&caller.app.context, &caller.app.standings, &entry).await?,
     };
     let unmade = caller.app.context.control.view().unmade(&entry).map(ToOwned::to_owned);
     let reason = unmade.or_else(|| fares.stopped.clone());
@@ -163,6 +167,7 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         last: fares.last.as_ref(),
         retry: entry.config.retry,
         never: lanes.iter().all(|of| of.place.end == Offset::ZERO),
+        redrive: lag.redrive,
         replayed: entry.replay.is_some(),
         rate: fares.matched_rate,
         waiting: oldest.map(|oldest| caller.app.context.clock.now().since(oldest)),

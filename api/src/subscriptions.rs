@@ -21,7 +21,7 @@ use crate::params::{Name, Params};
 use crate::patch::Patch;
 use crate::problem::{self, Kind, Problem};
 use crate::strict::Parsed;
-use crate::{body, conditions, dry_run, etag, mask, once, quota, replay, secrets, starts, trial};
+use crate::{body, conditions, dry_run, etag, mask, once, quota, redrive, replay, secrets, starts, trial};
 
 /// A subscription as it is given back, in the shape in which it can be put again.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -72,7 +72,7 @@ pub(crate) async fn patch(
 }
 
 /// `…/{id}:pause` and `…/{id}:resume`, which do no harm where it is so already, `…/{id}:rotateSecret`,
-/// `…/{id}:replay` and `…/{id}:test`.
+/// `…/{id}:replay`, `…/{id}:redrive` and `…/{id}:test`.
 pub(crate) async fn act(
     caller: Caller,
     Name(name): Name,
@@ -80,7 +80,7 @@ pub(crate) async fn act(
     request: Request,
 ) -> Result<Response, Problem> {
     let (name, action) = match name.rsplit_once(':') {
-        Some((name, action @ ("pause" | "resume" | "rotateSecret" | "test" | "replay"))) => (name, action),
+        Some((name, action @ ("pause" | "resume" | "rotateSecret" | "test" | "replay" | "redrive"))) => (name, action),
         Some((_, other)) => return Err(Problem::not_found("action", other)),
         None => return Err(problem::method_not_allowed(Method::POST).await),
     };
@@ -89,6 +89,7 @@ pub(crate) async fn act(
         "pause" => subscription::State::Paused,
         "resume" => subscription::State::Active,
         "replay" => return replay::start(&caller, name, request).await,
+        "redrive" => return redrive::start(&caller, name, request).await,
         "test" => return trial::run(&caller, name, request).await,
         _ => return secrets::rotate(&caller, name, request).await,
     };

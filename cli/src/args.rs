@@ -11,7 +11,7 @@ mod resources;
 
 pub(crate) use answers::{Form, IfMatch, Once, Shown};
 pub(crate) use operator::{Admin, Keys, Scope, Tenants};
-pub(crate) use records::{Attempts, DeadLetters, Jmespath, Replay, Tap, Test, Where};
+pub(crate) use records::{Attempts, DeadLetters, Jmespath, Redrive, Replay, Tap, Test, Where};
 pub(crate) use resources::{Act, Apply, Delete, DeleteTopic, Get, Patch, RotateSecret, ShowOne, Status, Topics};
 
 use crate::config::setting::{API_KEY, MESSAGES};
@@ -103,6 +103,8 @@ pub(crate) enum Command {
     PublicKey(ShowOne),
     /// Deliver a part of a subscription's source again
     Replay(Replay),
+    /// Deliver a subscription's dead letters again
+    Redrive(Redrive),
     /// Try a subscription's filter on events, and its webhook
     Test(Test),
     /// Show what was given up on, one JSON object a line, with the reasons

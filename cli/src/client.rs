@@ -9,6 +9,7 @@ mod diff;
 mod follow;
 pub(crate) mod jmespath;
 pub(crate) mod keys;
+pub(crate) mod redrive;
 mod refused;
 mod render;
 pub(crate) mod replay;

@@ -71,6 +71,7 @@ fn run(args: Args, settings: Settings, messages: Messages) -> Result<(), Failure
             Command::Secret(one) => client::act::secret(&args.server, &one).await,
             Command::PublicKey(one) => client::act::public_key(&args.server, &one).await,
             Command::Replay(replay) => client::replay::run(&args.server, &replay).await,
+            Command::Redrive(redrive) => client::redrive::run(&args.server, &redrive).await,
             Command::Test(test) => client::act::test(&args.server, &test).await,
             Command::Attempts(asked) => client::tap::attempts(&args.server, &asked).await,
             Command::DeadLetters(asked) => client::tap::dead_letters(&args.server, &asked).await,

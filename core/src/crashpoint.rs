@@ -63,6 +63,11 @@ points! {
     LaneAfterPark = "lane-after-park",
     /// An attempt failed and the batch waits: the frozen row brings the same batch back.
     LaneInBackoff = "lane-in-backoff",
+    /// Dead letters are in a transaction that puts them among the deliveries again, and was not committed: they are read
+    /// again.
+    LaneBeforeRedrive = "lane-before-redrive",
+    /// They are there, and so is how far that has come: none is delivered again twice.
+    LaneAfterRedrive = "lane-after-redrive",
     /// Rows are being read back into the lanes' table: nothing was called yet.
     RestoreRunning = "restore-running",
     /// The low watermark moved and the records below it are still there: they are removed later, nobody reads them.

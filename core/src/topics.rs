@@ -13,8 +13,8 @@
 //! | `fpaas.<tenant>.t.<name>` | user's key | user's bytes | dispatcher, router |
 //! | `fpaas.<tenant>.t.system` | resource path | what happened to a subscription | dispatcher |
 //! | `fpaas.<tenant>.attempts` | batch id | how a call of a webhook ended | dispatcher; one partition, some days |
-//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router; trimmed |
-//! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher |
+//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router, and dispatcher (redrives); trimmed |
+//! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher, router |
 //! | `fpaas.<pool>.tables.<stage>` | table and row key | row | router, dispatcher; compacted, partitions = slots |
 //! | `fpaas.<pool>.moves.<stage>` | tenant, revision | what a tenant has in a slot | the pool that it leaves; trimmed |
 
@@ -138,6 +138,13 @@ impl Topics {
         (!tenant.contains('.')).then_some(tenant)
     }
 
+    /// The dead letters beside these deliveries: a lane's are in the partition of its number.
+    pub fn dead_letters_beside(deliveries: &str) -> Option<String> {
+        let mut parts = deliveries.rsplitn(3, '.');
+        let (incarnation, subscription, head) = (parts.next()?, parts.next()?, parts.next()?.strip_suffix(".d")?);
+        Some(format!("{head}.x.{subscription}.{incarnation}"))
+    }
+
     /// The tables of a stage of a pool; partition = slot.
     pub fn tables(&self, pool: &PoolId, stage: Stage) -> String {
         format!("{}.{pool}.tables.{}", self.prefix, stage.as_str())
@@ -170,6 +177,9 @@ mod tests {
         let name = topics.deliveries(&tenant, &subscription, Incarnation(7));
         assert_eq!(name, "fpaas.acme.d.likes.7");
         assert_eq!(topics.parse_internal(&name), Some(("acme", "d", "likes", Incarnation(7))));
+        let dead_letters = topics.dead_letters(&tenant, &subscription, Incarnation(7));
+        assert_eq!(Topics::dead_letters_beside(&name).as_deref(), Some(&*dead_letters));
+        assert_eq!(Topics::dead_letters_beside(&dead_letters), None);
         assert_eq!(topics.parse_internal("fpaas.acme.t.likes.7"), None);
         assert_eq!(topics.parse_internal("fpaas.firehose"), None);
         assert_eq!(topics.parse_attempts(&topics.attempts(&tenant)), Some("acme"));

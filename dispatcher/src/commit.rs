@@ -18,6 +18,7 @@ use tracing::warn;
 
 use crate::error::{Halt, Step};
 use crate::plan::{Places, Plan};
+use crate::redrive::Portion;
 use crate::reports;
 use crate::site::{Site, wait_for_log};
 
@@ -26,27 +27,6 @@ pub(crate) const REFUSED_AGAIN: Duration = Duration::from_secs(15);
 
 /// A plan, and where it is committed the bytes of the rows of what it froze, in their order.
 pub(crate) type Committed = (Plan, Step<Vec<Bytes>>);
-
-/// What is noted beside a position: no two transactions of a lane have the same.
-#[derive(Debug)]
-pub(crate) struct Marks {
-    start: u64,
-    count: u64,
-}
-
-impl Marks {
-    /// Of a lane that starts.
-    pub(crate) fn new() -> Self {
-        Self { start: getrandom::u64().unwrap_or_default(), count: 0 }
-    }
-
-    /// The next one, of this writer.
-    pub(crate) fn next(&mut self, writer: &[u8]) -> bytes::Bytes {
-        self.count += 1;
-        let Self { start, count } = self;
-        [writer, format!(" {start:016x}.{count}").as_bytes()].concat().into()
-    }
-}
 
 /// Makes `plan` durable; what the log does not take of it is taken out.
 pub(crate) async fn commit(site: Arc<Site>, mut plan: Plan) -> Committed {
@@ -99,6 +79,9 @@ fn committed(site: &Site, plan: &Plan, mutations: Mutations, frozen: Vec<Bytes>)
     if !plan.parks.is_empty() {
         crashpoint::hit(Point::LaneAfterPark);
     }
+    if plan.redrive.is_some() {
+        crashpoint::hit(Point::LaneAfterRedrive);
+    }
     if !frozen.is_empty() {
         crashpoint::hit(Point::LaneAfterFreeze);
     }
@@ -111,6 +94,9 @@ fn hit_before(plan: &Plan) {
     }
     if !plan.parks.is_empty() {
         crashpoint::hit(Point::LaneBeforePark);
+    }
+    if plan.redrive.is_some() {
+        crashpoint::hit(Point::LaneBeforeRedrive);
     }
     if plan.finishes.is_empty() && !plan.freezes.is_empty() {
         crashpoint::hit(Point::LaneBeforeFreeze);
@@ -138,6 +124,14 @@ async fn refused(site: &Site, plan: &mut Plan, places: &Places, at: &TopicPartit
     }
     if too_large && plan.shrink_letters() {
         warn!(%at, lane = %site.at, "dead letters are refused as too large");
+        return Ok(());
+    }
+    if *at == site.at && plan.redrive.is_some() {
+        // Nothing else of a lane's goes there: everything else is done all the same.
+        warn!(%at, %refusal, "the log does not take dead letters that are to be delivered again");
+        if !(too_large && plan.redrive.as_mut().is_some_and(Portion::shrink)) {
+            plan.redrive = None;
+        }
         return Ok(());
     }
     // Answers stay in memory: no endpoint is called again because an operator takes his time.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_core::topics::Stage;
 use fpaas_core::{Message, Offset, limits};
+use fpaas_log::Fetched;
 use fpaas_state::SubscriptionEntry;
 use fpaas_state::rows::{self, AlertedRow};
 use futures_util::future::BoxFuture;
@@ -25,11 +26,13 @@ use tracing::warn;
 
 use crate::budget::Taken;
 use crate::calls::{Calls, Ended, Event, Judgement};
-use crate::commit::{Committed, Marks, REFUSED_AGAIN, commit};
+use crate::commit::{Committed, REFUSED_AGAIN, commit};
 use crate::deliveries::{Age, Deliveries, Read};
 use crate::error::{Error, Halt, Step};
 use crate::failing::Failing;
+use crate::marks::Marks;
 use crate::plan::Plan;
+use crate::redrive::Redrive;
 use crate::reports::Reports;
 use crate::restore::restore;
 use crate::set::{Phase, Set};
@@ -47,6 +50,8 @@ pub(crate) struct Lane {
     pub(crate) window: Window,
     pub(crate) age: Age,
     pub(crate) calls: Calls,
+    /// Its dead letters that are delivered again.
+    pub(crate) redrive: Redrive,
     pub(crate) failing: Failing,
     /// What its parked events hold of all that may be parked.
     pub(crate) parked: Taken,
@@ -80,6 +85,7 @@ struct UnderWay {
 enum Input {
     Committed(Committed),
     Read(Step<Read>),
+    Letters(Step<Fetched>),
     Call(Event),
     Trimmed(Trimmer, Step<()>),
     Disabled,
@@ -108,6 +114,7 @@ impl Lane {
             window: Window::at(Offset::ZERO),
             age: Age::default(),
             calls: Calls::new(Arc::clone(&site)),
+            redrive: Redrive::new(Arc::clone(&site)),
             failing: Failing::default(),
             parked: shared.parked.nothing(),
             marks: Marks::new(),
@@ -135,6 +142,7 @@ impl Lane {
             self.trimmer
                 .get_or_insert_with(|| Trimmer::new(Arc::clone(&self.site.shared.context.log), self.site.at.clone()));
             self.calls = Calls::new(Arc::clone(&self.site));
+            self.redrive = Redrive::new(Arc::clone(&self.site));
             match self.stand_still(halt).await {
                 Ok(()) => {}
                 Err(Halt::Failed(error)) => return Err(error),
@@ -224,6 +232,7 @@ impl Lane {
         self.stop_if_asked(now)?;
         let pauses = entry.config.is_paused();
         self.calls.follow(&entry);
+        self.redrive.follow(&entry)?;
         if self.calls.take_news() {
             // A new revision may be what an endpoint was waiting for: what is late is called at once.
             let late = self.window.sets_mut().filter(|set| set.due().is_some());
@@ -241,6 +250,7 @@ impl Lane {
         if !pauses && !self.is_stopping() {
             self.call(&entry, now)?;
             self.read_on();
+            self.redrive.read_on(&self.window, now);
         }
         Ok(())
     }
@@ -314,7 +324,8 @@ impl Lane {
         }
         let retry = self.window.sets().filter_map(crate::set::Set::due).min();
         let batch = self.batch_due.filter(|_| idle);
-        [retry, batch, position, self.calls.due()].into_iter().flatten().min()
+        let letters = self.redrive.due(Instant::now());
+        [retry, batch, position, self.calls.due(), letters].into_iter().flatten().min()
     }
 
     async fn input(&mut self) -> Input {
@@ -327,6 +338,7 @@ impl Lane {
             () = held(disable) => Input::Disabled,
             (trimmer, done) = held(trim) => Input::Trimmed(trimmer, done),
             read = held(fetch) => Input::Read(read),
+            letters = self.redrive.fetched() => Input::Letters(letters),
             () = self.site.stop.cancelled(), if !stopping => Input::Due,
             // Its other side goes with the stage.
             changed = self.entry.changed(), if !stopping => match changed {
@@ -354,6 +366,7 @@ impl Lane {
                     }
                 }
             }
+            Input::Letters(read) => self.redrive.read(read, Instant::now()),
             Input::Call(Event::Ended(ended)) => self.called(*ended),
             Input::Call(Event::MayCall) => Ok(()),
             Input::Call(Event::Failed(error)) => Err(Halt::Failed(error)),
@@ -375,6 +388,7 @@ impl Lane {
 
     fn note_read(&mut self, read: Read) {
         self.at_tail = read.events.is_empty();
+        self.redrive.lane_read(read.end);
         self.window.read(read.events, read.next, read.end, Instant::now());
         if self.at_tail {
             self.window.at_tail();
@@ -396,8 +410,9 @@ impl Lane {
 
     fn committed(&mut self, plan: Plan, frozen: Vec<bytes::Bytes>) -> Step<()> {
         for finish in &plan.finishes {
-            self.count(finish);
+            finish.count(&self.site.counters);
         }
+        self.redrive.committed(plan.redrive.as_ref(), Instant::now());
         for (freezing, bytes) in plan.freezes.into_iter().zip(frozen) {
             let first = freezing.first();
             let batch = Arc::new(self.site.batch(&bytes, freezing.row, freezing.events));
@@ -433,16 +448,6 @@ impl Lane {
         let (site, entry) = (Arc::clone(&self.site), self.site.current());
         warn!(lane = %site.at, %why, "an endpoint is disabled");
         self.under_way.disable = Some(Box::pin(async move { site.disable(&entry, why).await }));
-    }
-
-    fn count(&self, finish: &crate::plan::Finish) {
-        let (settlement, counters) = (&finish.settlement, &self.site.counters);
-        let letters: usize = settlement.letters.iter().map(|(events, _)| events.len()).sum();
-        let dropped = settlement.dropped.len();
-        counters.acknowledged.add((finish.done.len() - letters - dropped) as u64);
-        counters.results.add(settlement.records.len() as u64);
-        counters.dead_letters.add((letters + settlement.refused.len()) as u64);
-        counters.dropped.add((dropped + settlement.dropped_results) as u64);
     }
 
     fn called(&mut self, ended: Ended) -> Step<()> {

@@ -5,6 +5,8 @@
 //!               (window)   (planning)    (calls)         (plan, commit)
 //! ```
 //!
+//! What ended as a dead letter may be delivered again, by the lane that gave up on it ([`redrive`]).
+//!
 //! One [`run`] serves one pool; each lane of its subscriptions is one task (`lane`) that has several frozen batches
 //! in flight, no two of which share a key. Owns HTTP and the lanes' table. Does not own what is delivered (the
 //! router) or who may subscribe (the API). Invariants: frozen-batch, offsets-with-effects, one-owner.
@@ -26,10 +28,12 @@ mod json;
 mod lane;
 mod lanes;
 mod making;
+mod marks;
 mod moving;
 mod outside;
 mod plan;
 mod planning;
+mod redrive;
 mod reports;
 mod request;
 mod response;

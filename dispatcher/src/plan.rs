@@ -13,11 +13,12 @@ use fpaas_core::subscription::OnExhausted;
 use fpaas_core::{BatchId, Headers, HeadersBuilder, Offset, Timestamp, TopicName, TopicPartition, limits, partition};
 use fpaas_log::{Record, Transaction};
 use fpaas_state::rows::{self, AlertedRow, DoneRow, FailingRow, RetryRow};
-use fpaas_state::{Cause, Happened, Mutations, SystemEvent};
+use fpaas_state::{Cause, Counters, Happened, Mutations, SystemEvent};
 
 use crate::body::Delivery;
 use crate::error::Step;
 use crate::freeze::{Batch, Freezing};
+use crate::redrive::Portion;
 use crate::reports::{self, Reports};
 use crate::response::{Failure, OutputRecord, Reason, RefusedRecord};
 use crate::set::Retries;
@@ -51,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) reports: Reports,
     /// What its tenant was told then, where that is news.
     pub(crate) alerted: Option<AlertedRow>,
+    /// Dead letters that are delivered again.
+    pub(crate) redrive: Option<Portion>,
     /// Rows of done offsets that the position has passed, by their first offsets.
     pub(crate) passed: Vec<Offset>,
     /// After all of it.
@@ -73,14 +76,24 @@ pub(crate) struct Finish {
     pub(crate) above: Option<Ranges>,
 }
 
+impl Finish {
+    /// For the board and `/metrics`.
+    pub(crate) fn count(&self, counters: &Counters) {
+        let settlement = &self.settlement;
+        let letters: usize = settlement.letters.iter().map(|(events, _)| events.len()).sum();
+        let dropped = settlement.dropped.len();
+        counters.acknowledged.add((self.done.len() - letters - dropped) as u64);
+        counters.results.add(settlement.records.len() as u64);
+        counters.dead_letters.add((letters + settlement.refused.len()) as u64);
+        counters.dropped.add((dropped + settlement.dropped_results) as u64);
+    }
+}
+
 impl Plan {
     /// True where it would change nothing but the position.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.finishes.is_empty()
-            && self.parks.is_empty()
-            && self.retries.is_empty()
-            && self.freezes.is_empty()
-            && self.alerted.is_none()
+        let (done, begun) = (self.finishes.is_empty() && self.parks.is_empty(), self.freezes.is_empty());
+        done && begun && self.retries.is_empty() && self.redrive.is_none() && self.alerted.is_none()
     }
 
     /// True where its tenant is to be told of something that happens.
@@ -185,6 +198,9 @@ impl Plan {
         for first in &self.passed {
             writing.put(rows::DONE, *first, None);
         }
+        if let Some(portion) = &self.redrive {
+            writing.redrive(portion)?;
+        }
         for (at, record) in places.reports.records(&self.reports, writing.now) {
             writing.transaction.append(at, record);
         }
@@ -241,6 +257,22 @@ impl Writing<'_> {
         {
             self.put(rows::DONE, *first, Some(rows::encode(&DoneRow { offsets: offsets.clone() })?));
         }
+        Ok(())
+    }
+
+    /// Dead letters stand in the lane's deliveries again, as they were. What is known of an earlier redrive goes.
+    fn redrive(&mut self, portion: &Portion) -> Step<()> {
+        for record in portion.again() {
+            let record = Record { timestamp: self.now, ..record.clone() };
+            self.transaction.append(self.site.at.clone(), record);
+        }
+        let key = rows::redrive_key(&self.site.at, portion.since());
+        let earlier = self.site.rows(rows::REDRIVE).into_iter().filter(|(other, _)| *other != key);
+        let (tables, slot) = (&self.site.shared.tables, self.site.lease.slot);
+        for (other, _) in earlier {
+            tables.remove(&mut self.transaction, &mut self.mutations, slot, other, self.now);
+        }
+        tables.put(&mut self.transaction, &mut self.mutations, slot, key, &portion.row(), self.now)?;
         Ok(())
     }
 

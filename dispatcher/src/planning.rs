@@ -36,6 +36,7 @@ impl Lane {
         self.batch_due = None;
         if may_freeze {
             self.freeze(&mut plan, entry, now)?;
+            self.redrive.write(&mut plan, now);
         }
         self.tell(&mut plan, entry);
         plan.position = self.window.position();

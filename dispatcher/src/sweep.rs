@@ -15,8 +15,8 @@ use crate::error::{Halt, Result};
 use crate::site::{Shared, commit_repeatable};
 
 /// The tables whose keys hold the deliveries' name in their second part.
-pub(crate) const TABLES: [&str; 7] =
-    [rows::BATCH, rows::RETRY, rows::DONE, rows::PARKED, rows::FAILING, rows::ALERTED, rows::STARTED];
+pub(crate) const TABLES: [&str; 8] =
+    [rows::BATCH, rows::RETRY, rows::DONE, rows::PARKED, rows::FAILING, rows::ALERTED, rows::REDRIVE, rows::STARTED];
 
 pub(crate) type Deleted = (TenantId, SubscriptionId, Incarnation);
 

@@ -18,8 +18,8 @@ use crate::{Error, Result};
 
 /// What is written.
 const VERSION: u8 = 6;
-/// What is read, too: it had no `expects`, 2 no [`Change::DeleteTopic`], 4 no [`Change::DisableSubscription`],
-/// and a webhook of 5 no `signing`.
+/// What is read, too: it had no `expects`, 2 no [`Change::DeleteTopic`], 4 no [`Change::DisableSubscription`], and 5 no
+/// [`Change::StartRedrive`], and of a webhook no `signing`.
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;
@@ -175,6 +175,35 @@ pub enum Change {
         /// Which of its replays.
         since: u64,
     },
+    /// Deliver dead letters again, instead of any others that are being delivered again.
+    StartRedrive {
+        /// Its id.
+        id: SubscriptionId,
+        /// Which subscription of that id.
+        of: Incarnation,
+        /// Its last redrive, which is over, if there was one: where it is another by now, nothing is begun.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<u64>,
+        /// Where it begins in each lane's dead letters.
+        from: Vec<Offset>,
+        /// Where it ends: what is there is not delivered again.
+        to: Vec<Offset>,
+        /// Of those that were given up on for one of these reasons; of all where there is none.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        reasons: BTreeSet<String>,
+        /// At most so many events a second, in all lanes together.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        events_per_second: Option<u32>,
+    },
+    /// Deliver no more of them.
+    CancelRedrive {
+        /// Its id.
+        id: SubscriptionId,
+        /// Which subscription of that id.
+        of: Incarnation,
+        /// Which of its redrives.
+        since: u64,
+    },
     /// Remove with its deliveries and dead letters.
     DeleteSubscription {
         /// Its id.
@@ -298,6 +327,8 @@ impl Command {
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
             | Change::CancelReplay { id, .. }
+            | Change::StartRedrive { id, .. }
+            | Change::CancelRedrive { id, .. }
             | Change::DeleteSubscription { id } => {
                 format!("{}/subscriptions/{id}", self.tenant)
             }
@@ -330,6 +361,8 @@ impl Command {
             Change::SetState { id, of, .. } | Change::RotateSecret { id, of, .. } => (id, *of),
             Change::StartReplay { id, of, .. }
             | Change::CancelReplay { id, of, .. }
+            | Change::StartRedrive { id, of, .. }
+            | Change::CancelRedrive { id, of, .. }
             | Change::DisableSubscription { id, of, .. } => (id, Some(*of)),
             _ => return None,
         };

@@ -20,7 +20,8 @@ use tracing::warn;
 
 use crate::command::{Change, Command, Outcome};
 use crate::machine::Machine;
-use crate::view::{Replay, SubscriptionEntry, View};
+use crate::once::Begun;
+use crate::view::{Redrive, Replay, SubscriptionEntry, View};
 use crate::{Error, Result};
 
 mod provision;
@@ -46,6 +47,8 @@ pub struct Applied {
     pub made: Option<KeyId>,
     /// The replay that it has begun, or did then.
     pub began: Option<Replay>,
+    /// The redrive, the same.
+    pub redrive: Option<Redrive>,
     /// The revision that the command has made.
     pub revision: u64,
 }
@@ -301,7 +304,9 @@ impl Follower<'_> {
             | Change::DisableSubscription { id, .. }
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
-            | Change::CancelReplay { id, .. } => view.subscription(&command.tenant, id).cloned(),
+            | Change::CancelReplay { id, .. }
+            | Change::StartRedrive { id, .. }
+            | Change::CancelRedrive { id, .. } => view.subscription(&command.tenant, id).cloned(),
             Change::DeleteSubscription { .. }
             | Change::PutTopic { .. }
             | Change::DeleteTopic { .. }
@@ -316,12 +321,9 @@ impl Follower<'_> {
             Outcome::Repeated { outcome, made } => (*outcome, true, made),
             outcome => (outcome, false, None),
         };
-        let began = match (&command.change, &subscription) {
-            (Change::StartReplay { .. }, _) if repeated => self.machine.began(command).cloned(),
-            (Change::StartReplay { .. }, Some(entry)) => entry.replay.clone(),
-            _ => None,
-        };
-        Applied { outcome, subscription, repeated, made, began, revision: view.revision }
+        let begun = if repeated { self.machine.began(command) } else { self.machine.under_way(command) };
+        let Begun { replay: began, redrive } = begun;
+        Applied { outcome, subscription, repeated, made, began, redrive, revision: view.revision }
     }
 
     async fn publish(&mut self, answers: Vec<(String, Applied)>) -> Result<()> {

@@ -75,6 +75,60 @@ pub fn dead_letter(record: &Record, error: &Headers, now: Timestamp, bytes_max: 
         .unwrap_or_else(bare)
 }
 
+/// Why records may be given up on, as `fpaas.error.reason` names it: of events. The one of results is [`RESULT`].
+pub const REASONS: [&str; 13] = [
+    "timeout",
+    "connect",
+    "address",
+    "url",
+    "cut",
+    "status",
+    "gone",
+    "redirect",
+    "aborted",
+    "badResponse",
+    "retry",
+    "rejected",
+    "tooLarge",
+];
+
+/// The reason of dead letters that are no events: results that went nowhere.
+pub const RESULT: &str = "output";
+
+/// A dead letter as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Letter {
+    /// An event as it was before it was given up on, and the reason why it was.
+    Event(Record, String),
+    /// A result that went nowhere: it was never delivered.
+    Result,
+    /// What is left of an event of which something was left out.
+    Cut,
+}
+
+impl Letter {
+    /// What `record` is, without what [`dead_letter`] has put behind its headers.
+    pub fn read(mut record: Record) -> Self {
+        let all: Vec<_> = record.headers.iter().collect();
+        let is_ours = |(name, _): &&(&str, &[u8])| name.starts_with(header::ERROR_PREFIX);
+        let (own, error) = all.split_at(all.len() - all.iter().rev().take_while(is_ours).count());
+        let text = |wanted: &str| {
+            let found = error.iter().find(|(name, _)| name.strip_prefix(header::ERROR_PREFIX) == Some(wanted));
+            found.and_then(|(_, value)| std::str::from_utf8(value).ok())
+        };
+        let reason = text("reason").unwrap_or_default().to_owned();
+        if reason == RESULT {
+            return Self::Result;
+        }
+        if text("omitted").is_some() {
+            return Self::Cut;
+        }
+        let headers = own.iter().fold(HeadersBuilder::new(), |all, (name, value)| all.with(name, value)).build();
+        record.headers = headers;
+        Self::Event(record, reason)
+    }
+}
+
 fn with_error(mut headers: HeadersBuilder, error: &Headers, omitted: Option<&str>) -> Headers {
     error.iter().for_each(|(name, value)| headers.push(name, value));
     if let Some(omitted) = omitted {
@@ -151,5 +205,30 @@ mod tests {
         check(10, 10, None, (10, 10));
         check(10, 2000, Some("value"), (10, 0));
         check(2000, 2000, Some("value,key,headers"), (0, 0));
+    }
+
+    #[test]
+    fn a_letter_is_read_as_the_event_it_was_and_what_is_no_whole_event_is_told_from_it() {
+        let letter = |reason, record: &Record, bytes_max| {
+            let cause = Cause { reason, ..cause("no") };
+            Letter::read(dead_letter(record, &cause.headers(), Timestamp::from_millis(7), bytes_max))
+        };
+        let event = delivery(10, 10);
+        let again = |reason: &str, event: &Record| {
+            let event = Record { timestamp: Timestamp::from_millis(7), ..event.clone() };
+            Letter::Event(event, reason.to_owned())
+        };
+        for reason in REASONS {
+            assert_eq!(letter(reason, &event, 2000), again(reason, &event));
+        }
+        assert_eq!(letter(RESULT, &event, 2000), Letter::Result);
+        assert_eq!(letter("status", &delivery(10, 2000), 2000), Letter::Cut);
+        assert_eq!(letter("status", &delivery(2000, 2000), 2000), Letter::Cut);
+        let tombstone = Record { value: None, ..delivery(10, 0) };
+        assert_eq!(letter("status", &tombstone, 2000), again("status", &tombstone));
+        // What somebody else calls an error stays where it was: it stands before what the router has put there.
+        let headers = HeadersBuilder::new().with("fpaas.error.reason", "output").with(header::SOURCE_OFFSET, "7");
+        let odd = Record { headers: headers.build(), ..event };
+        assert_eq!(letter("timeout", &odd, 2000), again("timeout", &odd));
     }
 }

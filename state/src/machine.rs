@@ -8,16 +8,16 @@ use fpaas_core::{Offset, hash};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Change, Command, Outcome};
-use crate::once::Requests;
+use crate::once::{Begun, Requests};
 use crate::view::tenants::{KeyEntry, TenantEntry};
-use crate::view::{DeletedTopic, Replay, SubscriptionEntry, TopicEntry, View};
+use crate::view::{DeletedTopic, SubscriptionEntry, TopicEntry, View};
 use crate::{Error, Result};
 
 /// How many recent commands it remembers the results of.
 const REMEMBERED: usize = 10_000;
 /// Of its image.
-const VERSION: u8 = 4;
-/// What is read, too: of 3 nothing was disabled, of 2 no topic had an incarnation, and of 1 no tenant had moved.
+const VERSION: u8 = 5;
+/// What is read, too: of 4 no dead letters were delivered again, of 3 nothing was disabled, of 2 no topic had an incarnation, and of 1 no tenant had moved.
 const OLDEST: u8 = 1;
 
 /// See the module's head.
@@ -95,14 +95,26 @@ impl Machine {
         outcome
     }
 
-    fn just_begun(&self, command: &Command, outcome: &Outcome) -> Option<Replay> {
-        let Change::StartReplay { id, .. } = &command.change else { return None };
-        let begun = *outcome == Outcome::Replaced && command.is_exact();
-        self.view.subscription(&command.tenant, id).filter(|_| begun)?.replay.clone()
+    fn just_begun(&self, command: &Command, outcome: &Outcome) -> Begun {
+        if *outcome == Outcome::Replaced && command.is_exact() { self.under_way(command) } else { Begun::default() }
     }
 
-    /// The replay that a command which is to be done once has begun, or did when it was asked for first.
-    pub(crate) fn began(&self, command: &Command) -> Option<&Replay> {
+    /// What a command that begins something has begun, right after it.
+    pub(crate) fn under_way(&self, command: &Command) -> Begun {
+        let entry = |id| self.view.subscription(&command.tenant, id);
+        match &command.change {
+            Change::StartReplay { id, .. } => {
+                Begun { replay: entry(id).and_then(|entry| entry.replay.clone()), redrive: None }
+            }
+            Change::StartRedrive { id, .. } => {
+                Begun { redrive: entry(id).and_then(|entry| entry.redrive.clone()), replay: None }
+            }
+            _ => Begun::default(),
+        }
+    }
+
+    /// What a command which is to be done once has begun, or did when it was asked for first.
+    pub(crate) fn began(&self, command: &Command) -> Begun {
         self.requests.began(command)
     }
 
@@ -278,7 +290,7 @@ mod tests {
         for machine in [&mut machine, &mut again] {
             machine.apply(&Command::new("d".to_owned(), Timestamp::from_millis(5), TenantId::local(), cancel.clone()));
             assert!(matches!(machine.apply(&asked), Outcome::Repeated { .. }));
-            assert_eq!((machine.began(&asked), likes(machine).replay.as_ref()), (Some(&began), None));
+            assert_eq!((machine.began(&asked).replay.as_ref(), likes(machine).replay.as_ref()), (Some(&began), None));
         }
         assert_eq!(again.digest().unwrap(), machine.digest().unwrap());
     }
@@ -353,16 +365,16 @@ mod tests {
         let mut machine = Machine::default();
         machine.apply(&put("a", "likes", r#"{"output":{"topic":"out"}}"#));
         let known = expect![[
-            r#"{"v":4,"next":1,"revision":1,"subscriptions":[{"tenant":"local","pool":"local","id":"likes","incarnation":1,"revision":1,"created":5,"updated":5,"activeSince":5,"config":{"id":"likes","source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"output":{"topic":"out"},"ordering":"key","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}],"topics":[{"tenant":"local","name":"out","incarnation":1,"revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":null,"compacted":false}}],"results":[["a","created"]]}"#
+            r#"{"v":5,"next":1,"revision":1,"subscriptions":[{"tenant":"local","pool":"local","id":"likes","incarnation":1,"revision":1,"created":5,"updated":5,"activeSince":5,"config":{"id":"likes","source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"output":{"topic":"out"},"ordering":"key","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}],"topics":[{"tenant":"local","name":"out","incarnation":1,"revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":null,"compacted":false}}],"results":[["a","created"]]}"#
         ]];
         known.assert_eq(&String::from_utf8(machine.image(Offset(1)).unwrap()).unwrap());
         let image = known.data();
         let (read, next) = Machine::from_image(image.as_bytes()).unwrap().unwrap();
         assert_eq!((read.image(next).unwrap(), next), (image.as_bytes().to_vec(), Offset(1)));
-        let [older, newer] = [2, 5].map(|v| image.replacen(r#""v":4"#, &format!(r#""v":{v}"#), 1));
+        let [older, newer] = [2, 6].map(|v| image.replacen(r#""v":5"#, &format!(r#""v":{v}"#), 1));
         // What an older program wrote comes to what its commands come to.
         let command = put("a", "likes", r#"{"output":{"topic":"out"}}"#).encode().unwrap();
-        let command = String::from_utf8(command.to_vec()).unwrap().replacen(r#"{"v":5"#, r#"{"v":3"#, 1);
+        let command = String::from_utf8(command.to_vec()).unwrap().replacen(r#"{"v":6"#, r#"{"v":3"#, 1);
         let mut before = Machine::default();
         before.apply(&Command::decode(command.as_bytes()).unwrap());
         let older = older.replacen(r#""name":"out","incarnation":1,"#, r#""name":"out","#, 1);

@@ -9,7 +9,7 @@ use fpaas_core::{KeyId, TenantId, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Change, Command, Once, Outcome};
-use crate::view::Replay;
+use crate::view::{Redrive, Replay};
 
 /// What the first one came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,16 @@ struct Done {
     /// The replay that it has begun: its subscription knows it only until it is cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     began: Option<Replay>,
+    /// The redrive that it has begun: its subscription knows it only until another one follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redrive: Option<Redrive>,
+}
+
+/// What a command has begun, if anything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Begun {
+    pub(crate) replay: Option<Replay>,
+    pub(crate) redrive: Option<Redrive>,
 }
 
 /// Those that are remembered, by tenant, the oldest first.
@@ -41,9 +51,10 @@ impl Requests {
         self.0.get(&command.tenant)?.iter().rfind(|done| done.once.key == once.key)
     }
 
-    /// The replay that a command has begun, or did when it was asked for first.
-    pub(crate) fn began(&self, command: &Command) -> Option<&Replay> {
-        self.done(command).filter(|done| command.once.as_ref() == Some(&done.once))?.began.as_ref()
+    /// What a command has begun, or did when it was asked for first.
+    pub(crate) fn began(&self, command: &Command) -> Begun {
+        let done = self.done(command).filter(|done| command.once.as_ref() == Some(&done.once));
+        done.map(|done| Begun { replay: done.began.clone(), redrive: done.redrive.clone() }).unwrap_or_default()
     }
 
     /// What a command comes to that was asked for before.
@@ -58,8 +69,8 @@ impl Requests {
         Some(Outcome::Repeated { outcome: Box::new(done.outcome.clone()), made: done.made.clone() })
     }
 
-    /// Remembers what a command came to, and the replay that it has begun.
-    pub(crate) fn note(&mut self, command: &Command, outcome: &Outcome, began: Option<Replay>) {
+    /// Remembers what a command came to, and what it has begun.
+    pub(crate) fn note(&mut self, command: &Command, outcome: &Outcome, begun: Begun) {
         let Some(once) = command.once.clone() else { return };
         // What has changed nothing may be asked for again, and come to something else.
         if !matches!(outcome, Outcome::Created | Outcome::Replaced | Outcome::Deleted) {
@@ -70,7 +81,8 @@ impl Requests {
             _ => None,
         };
         let done = self.0.entry(command.tenant.clone()).or_default();
-        done.push_back(Done { once, time: command.time, outcome: outcome.clone(), made, began });
+        let Begun { replay: began, redrive } = begun;
+        done.push_back(Done { once, time: command.time, outcome: outcome.clone(), made, began, redrive });
         while done.len() > limits::ONCE_MAX || done.front().is_some_and(|first| is_over(first.time, command.time)) {
             done.pop_front();
         }
@@ -108,15 +120,15 @@ mod tests {
     #[test]
     fn a_request_is_known_again_for_a_day_and_by_its_tenant_alone() {
         let mut requests = Requests::default();
-        requests.note(&command("acme", "a", "x", 0), &Outcome::Deleted, None);
+        requests.note(&command("acme", "a", "x", 0), &Outcome::Deleted, Begun::default());
         assert_eq!(requests.repeated(&command("acme", "a", "x", DAY - 1)), repeated(Outcome::Deleted));
         assert_eq!(requests.repeated(&command("acme", "a", "y", 1)), Some(Outcome::Reused));
         assert_eq!(requests.repeated(&command("acme", "b", "x", 1)), None);
         assert_eq!(requests.repeated(&command("rival", "a", "x", 1)), None);
         assert_eq!(requests.repeated(&command("acme", "a", "x", DAY)), None);
-        requests.note(&command("acme", "a", "y", DAY), &Outcome::Created, None);
+        requests.note(&command("acme", "a", "y", DAY), &Outcome::Created, Begun::default());
         assert_eq!(requests.repeated(&command("acme", "a", "y", DAY)), repeated(Outcome::Created));
-        requests.note(&command("acme", "c", "x", 1), &Outcome::NotFound, None);
+        requests.note(&command("acme", "c", "x", 1), &Outcome::NotFound, Begun::default());
         assert_eq!(requests.repeated(&command("acme", "c", "x", 1)), None, "nothing was done");
     }
 
@@ -124,11 +136,11 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut requests = Requests::default();
         for number in 0..=limits::ONCE_MAX {
-            requests.note(&command("acme", &number.to_string(), "x", 5), &Outcome::Deleted, None);
+            requests.note(&command("acme", &number.to_string(), "x", 5), &Outcome::Deleted, Begun::default());
         }
         assert_eq!(requests.repeated(&command("acme", "0", "x", 6)), None);
         assert!(requests.repeated(&command("acme", "1", "x", 6)).is_some());
-        requests.note(&command("acme", "last", "x", 5 + DAY), &Outcome::Deleted, None);
+        requests.note(&command("acme", "last", "x", 5 + DAY), &Outcome::Deleted, Begun::default());
         assert_eq!(requests.0.values().map(VecDeque::len).sum::<usize>(), 1);
         requests.forget(&TenantId::parse("acme").unwrap());
         assert!(requests.is_empty());

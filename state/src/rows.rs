@@ -11,6 +11,7 @@
 //! | `parked` | subscription, incarnation, lane, offset | the event ([`parked`]) | dispatcher |
 //! | `failing` | subscription, incarnation, lane | [`FailingRow`], while its calls only fail | dispatcher |
 //! | `alerted` | the same | [`AlertedRow`], once its tenant was told something | dispatcher |
+//! | `redrive` | subscription, incarnation, lane, redrive | [`RedriveRow`] | dispatcher |
 //! | `moves` | none: one per slot | [`MovesRow`] | router, dispatcher |
 //!
 //! Values are JSON with a version that is compared strictly: they are few and small, and a person can read them in the
@@ -49,6 +50,8 @@ pub const FAILING: &str = "failing/";
 pub const ALERTED: &str = "alerted/";
 /// What the keys of all parked events start with.
 pub const PARKED: &str = "parked/";
+/// What the keys of all [`RedriveRow`]s start with.
+pub const REDRIVE: &str = "redrive/";
 /// What the keys of all [`StartedRow`]s start with.
 pub const STARTED: &str = "started/";
 
@@ -130,6 +133,33 @@ pub struct AlertedRow {
 pub struct DoneRow {
     /// Inclusive ranges in order.
     pub offsets: Vec<(Offset, Offset)>,
+}
+
+/// How far a redrive has come in a lane: in the transactions that deliver its dead letters again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedriveRow {
+    /// The next offset of the lane's dead letters.
+    pub position: Offset,
+    /// Delivered again.
+    pub redriven: u64,
+    /// Passed over: refused results, which are no events.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub results: u64,
+    /// Passed over: their values were left out when they were written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: u64,
+    /// Passed over: the log does not take them as deliveries.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u64,
+    /// Passed over: given up on for a reason that was not asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Which moves of tenants a slot has done its part of: by the tenant, the revision that began it. Those that are over
@@ -214,6 +244,11 @@ pub fn batch_prefix(deliveries: &TopicPartition) -> String {
     format!("{BATCH}{}/{}/", deliveries.topic, deliveries.partition)
 }
 
+/// The key of a [`RedriveRow`]: of a lane, and the redrive that is called `since`.
+pub fn redrive_key(deliveries: &TopicPartition, since: u64) -> String {
+    lane_key(REDRIVE, deliveries, Offset(since))
+}
+
 /// The key of a row of `table` ([`BATCH`], [`RETRY`], [`DONE`], [`PARKED`]) of a lane: sorts by the offset.
 pub fn lane_key(table: &str, deliveries: &TopicPartition, at: Offset) -> String {
     format!("{}{:020}", lane_prefix(table, deliveries), at.0)
@@ -264,6 +299,16 @@ mod tests {
         let bytes = encode(&row).unwrap();
         assert_eq!(&bytes[..], br#"{"v":1,"revision":9,"left":{"acme":7}}"#);
         assert_eq!(decode::<MovesRow>(MOVES, &bytes).unwrap(), row);
+    }
+
+    #[test]
+    fn how_far_a_redrive_has_come_is_read_as_it_was_written() {
+        let row = RedriveRow { position: Offset(9), redriven: 4, cut: 2, ..RedriveRow::default() };
+        let bytes = encode(&row).unwrap();
+        assert_eq!(&bytes[..], br#"{"v":1,"position":9,"redriven":4,"cut":2}"#);
+        let key = redrive_key(&TopicPartition::new("fpaas.acme.d.likes.3", 1), 17);
+        assert_eq!(key, "redrive/fpaas.acme.d.likes.3/1/00000000000000000017");
+        assert_eq!(decode::<RedriveRow>(&key, &bytes).unwrap(), row);
     }
 
     #[test]

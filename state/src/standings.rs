@@ -1,4 +1,5 @@
-//! How far subscriptions are on their source, one by one: the router's rows, followed from their changelog.
+//! How far subscriptions are on their source, and redrives in their lanes, one by one: the rows of the stages, followed
+//! from their changelogs.
 //!
 //! The group's position is the scan's and says nothing about a subscription that is still catching up. Read when
 //! somebody asks, and then only what is new. Decides nothing.
@@ -10,9 +11,10 @@ use fpaas_core::partition::Slot;
 use fpaas_core::topics::Stage;
 use fpaas_core::{Offset, TopicPartition};
 use fpaas_log::{Error as LogError, FetchBounds, Log, Stored};
+use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use crate::rows::{self, ScanRow};
+use crate::rows::{self, RedriveRow, ScanRow};
 use crate::{Context, Result, SubscriptionEntry};
 
 /// See the module's head.
@@ -82,6 +84,19 @@ impl Standings {
         self.row(context, entry, source, &rows::replay_key(entry, since, source)).await
     }
 
+    /// How far a redrive has come in the lane of these deliveries, if it has begun.
+    pub async fn of_redrive(
+        &self,
+        context: &Context,
+        entry: &SubscriptionEntry,
+        since: u64,
+        lane: &TopicPartition,
+    ) -> Result<Option<RedriveRow>> {
+        let slot = Slot::of_lane(entry.tenant.as_str(), entry.id.as_str(), lane.partition);
+        let at = TopicPartition::new(context.topics.tables(&entry.pool, Stage::Dispatcher), slot.0);
+        self.row_of(context, at, &rows::redrive_key(lane, since)).await
+    }
+
     async fn row(
         &self,
         context: &Context,
@@ -89,9 +104,12 @@ impl Standings {
         source: &TopicPartition,
         key: &str,
     ) -> Result<Option<ScanRow>> {
-        let at = changelog(context, entry, source);
+        self.row_of(context, changelog(context, entry, source), key).await
+    }
+
+    async fn row_of<T: DeserializeOwned>(&self, context: &Context, at: TopicPartition, key: &str) -> Result<Option<T>> {
         let end = match context.log.watermarks(&at).await {
-            // The router did not start yet.
+            // The stage did not start yet.
             Err(LogError::NoSuchTopic(_)) => return Ok(None),
             marks => marks?.end,
         };
@@ -123,13 +141,14 @@ impl Followed {
         Ok(())
     }
 
-    fn row(&self, key: &str) -> Result<Option<ScanRow>> {
+    fn row<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         self.rows.get(key).map(|row| rows::decode(key, row)).transpose()
     }
 
     fn apply(&mut self, stored: Stored) {
         let key = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        let is_known = |key: &&str| key.starts_with(rows::SCAN) || key.starts_with(rows::REPLAY);
+        let is_known =
+            |key: &&str| [rows::SCAN, rows::REPLAY, rows::REDRIVE].iter().any(|table| key.starts_with(table));
         let Some(key) = key.filter(is_known) else { return };
         match stored.record.value {
             Some(row) => self.rows.insert(key.to_owned(), row),

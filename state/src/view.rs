@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Change, Command, Outcome};
 
+mod redrive;
 pub mod tenants;
 mod topics;
 
+pub use redrive::Redrive;
 use tenants::{KeyEntry, TenantEntry};
 
 /// A subscription as it stands.
@@ -50,6 +52,9 @@ pub struct SubscriptionEntry {
     /// What is delivered again, or was last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// Which dead letters are delivered again, or were last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive: Option<Redrive>,
     /// Why it is disabled, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<Disabled>,
@@ -225,6 +230,7 @@ impl View {
                 self.set_replay(command, id, (*of, *instead_of), Some(replay))
             }
             Change::CancelReplay { id, of, since } => self.set_replay(command, id, (*of, Some(*since)), None),
+            Change::StartRedrive { .. } | Change::CancelRedrive { .. } => self.redrive(command),
             Change::DeleteSubscription { id } => self.delete_subscription(command, id),
             Change::PutTopic { name, settings } => self.put_topic(command, name, settings),
             Change::DeleteTopic { name } => self.delete_topic(command, name),
@@ -250,6 +256,8 @@ impl View {
             | Change::RotateSecret { id, .. }
             | Change::StartReplay { id, .. }
             | Change::CancelReplay { id, .. }
+            | Change::StartRedrive { id, .. }
+            | Change::CancelRedrive { id, .. }
             | Change::DeleteSubscription { id } => Some(self.subscription(&command.tenant, id)?.revision),
             Change::PutTopic { name, .. } | Change::DeleteTopic { name } => {
                 Some(self.topic(&command.tenant, name)?.revision)
@@ -325,6 +333,7 @@ impl View {
             previous: None,
             starts: starts.to_vec(),
             replay: None,
+            redrive: None,
             disabled: None,
             came: None,
             in_use: Arc::default(),

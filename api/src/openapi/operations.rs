@@ -8,7 +8,7 @@ use super::operation::Operation;
 use super::patched::SubscriptionPatch;
 use crate::problem::Kind;
 use crate::{
-    attempts, browse, control, dry_run, evaluate, health, keys, list::Page, messages, replay, secrets, status,
+    attempts, browse, control, dry_run, evaluate, health, keys, list::Page, messages, redrive, replay, secrets, status,
     subscriptions, tenants, topics, trial,
 };
 
@@ -136,6 +136,30 @@ pub(crate) fn get_replay(op: Op<'_>) -> Op<'_> {
 
 pub(crate) fn cancel_replay(op: Op<'_>) -> Op<'_> {
     let op = op.named("cancelReplay", SUBSCRIPTIONS, "Deliver no more of it");
+    let op = op.about("What is delivered already is called all the same.");
+    subscription(op).done("It is cancelled").problems(&[Kind::Conflict])
+}
+
+pub(crate) fn start_redrive(op: Op<'_>) -> Op<'_> {
+    let op = op.named("startRedrive", SUBSCRIPTIONS, "Deliver dead letters again");
+    let op = op.about(
+        "Those that are there when it is asked for, as they were and with the ids that they had, beside what comes. They \
+         stay among the dead letters, too. Refused results and those whose values were left out are passed over.",
+    );
+    let op = subscription(op)
+        .conditional()
+        .takes::<redrive::Asked>(false, &json!({"reasons": ["status", "timeout"], "eventsPerSecond": 100}));
+    let op = op.answers::<redrive::Shown>(200, "It has begun").repeatable().marked();
+    op.problems(&[Kind::Conflict])
+}
+
+pub(crate) fn get_redrive(op: Op<'_>) -> Op<'_> {
+    let op = op.named("getRedrive", SUBSCRIPTIONS, "How far its last redrive has come");
+    subscription(op).answers::<redrive::Shown>(200, "Where it is")
+}
+
+pub(crate) fn cancel_redrive(op: Op<'_>) -> Op<'_> {
+    let op = op.named("cancelRedrive", SUBSCRIPTIONS, "Deliver no more of them");
     let op = op.about("What is delivered already is called all the same.");
     subscription(op).done("It is cancelled").problems(&[Kind::Conflict])
 }

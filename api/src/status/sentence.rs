@@ -15,6 +15,8 @@ pub(super) struct Facts<'a> {
     /// Events that are delivered and not acknowledged.
     pub(super) deliveries: u64,
     pub(super) catching_up: bool,
+    /// Dead letters that are to be delivered again and are not yet.
+    pub(super) redrive: u64,
     /// How the last call ended.
     pub(super) last: Option<&'a LastOutcome>,
     pub(super) retry: Retry,
@@ -38,6 +40,7 @@ impl Facts<'_> {
             None if self.deliveries > 0 => self.delivering(),
             None if self.catching_up => format!("it reads the past of its source: {} to go", records(self.source)),
             None if self.source > 0 => self.reading(),
+            None if self.redrive > 0 => format!("it delivers dead letters again: {} to go", self.redrive),
             None if self.never => {
                 "it has read all that its source holds, and nothing has passed its filter: try the filter with \
                  ?dryRun=true"
@@ -119,6 +122,7 @@ mod tests {
             last: None,
             retry: Retry::default(),
             never: false,
+            redrive: 0,
             replayed: false,
             rate: 0.0,
             waiting: None,

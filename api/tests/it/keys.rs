@@ -218,7 +218,7 @@ async fn a_filter_is_tried_by_who_may_read_and_a_webhook_called_by_who_may_write
     world.ask(&reads, "POST", &test, "").await.json(200);
     refused_for(&world.ask(&reads, "POST", &test, call).await, Scope::Write);
     assert_eq!(world.ask(&writes, "POST", &test, call).await.json(200)["call"]["status"], 200);
-    for action in ["pause", "resume", "replay", "rotateSecret"] {
+    for action in ["pause", "resume", "replay", "redrive", "rotateSecret"] {
         refused_for(&world.ask(&reads, "POST", &format!("{path}:{action}"), "").await, Scope::Write);
     }
 }

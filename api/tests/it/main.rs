@@ -16,6 +16,7 @@ mod once;
 mod openapi;
 mod patch;
 mod problems;
+mod redrive;
 mod replay;
 mod secrecy;
 mod server;

@@ -83,7 +83,7 @@ async fn an_answer_to_a_request_that_was_done_before_says_so() {
     let world = World::new().await;
     world.subscribe("likes", "").await.json(201);
     world.append(&world.context.topics.firehose(), 3, [record("did:x:y", "{}", 0)]).await;
-    for action in ["pause", "resume", "rotateSecret", "replay"] {
+    for action in ["pause", "resume", "rotateSecret", "replay", "redrive"] {
         let path = format!("/v1/subscriptions/likes:{action}");
         for sent in 0..3 {
             let answer = post(&world, &path, action, "").await;
@@ -117,7 +117,7 @@ async fn a_replay_that_was_cancelled_is_what_it_was_to_whoever_asks_again() {
 #[tokio::test]
 async fn a_subscription_that_goes_while_something_is_asked_of_it_is_not_found() {
     let world = World::new().await;
-    for action in ["pause", "resume", "rotateSecret", "replay"] {
+    for action in ["pause", "resume", "rotateSecret", "replay", "redrive"] {
         let path = format!("/v1/subscriptions/likes:{action}");
         for once in ["before", "new"] {
             world.subscribe("likes", "").await.json(201);

@@ -74,7 +74,7 @@ async fn a_new_subscription_stands_at_its_start_with_nothing_counted() {
         status["lanes"],
         json!([{"lane": 0, "position": 0, "end": 0, "lag": 0}, {"lane": 1, "position": 0, "end": 0, "lag": 0}])
     );
-    assert_eq!(status["lag"], json!({"source": 1, "deliveries": 0}));
+    assert_eq!(status["lag"], json!({"source": 1, "deliveries": 0, "redrive": 0}));
     let counters = json!({"matched": 0, "batches": 0, "calls": 0, "failures": 0, "acknowledged": 0, "results": 0, "deadLetters": 0, "badResponses": 0, "matchErrors": 0, "dropped": 0, "lost": 0, "parked": 0});
     assert_eq!(status["counters"], counters);
     assert_eq!(status["createdAt"], "2026-11-23T20:00:00.000Z");

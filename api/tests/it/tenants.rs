@@ -87,7 +87,7 @@ fn expected(route: &Route) -> Expected {
             Expected::NotFound
         }
         ("POST", path) if path.starts_with("/v1/subscriptions/{id}:") => Expected::NotFound,
-        ("DELETE", "/v1/subscriptions/{id}/replay") => Expected::NotFound,
+        ("DELETE", "/v1/subscriptions/{id}/replay" | "/v1/subscriptions/{id}/redrive") => Expected::NotFound,
         ("GET", path) if path.starts_with("/v1/subscriptions/{id}/") => Expected::NotFound,
         ("GET", path) if path.starts_with("/v1/topics/{name}") => Expected::NotFound,
         (_, path) if path.starts_with("/v1/admin/") => Expected::NotFound,

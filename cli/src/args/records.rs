@@ -155,6 +155,50 @@ pub(crate) struct Replay {
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
+Dead letters are delivered as they were, with the ids that they had, and stay among the dead letters. Those that come
+while it runs are not in it.
+
+  fpaas redrive likes --wait
+  fpaas redrive likes --from 2026-11-23T20:00:00Z --reason status --reason timeout --rate 50
+  fpaas redrive likes --show
+  fpaas redrive likes --cancel")]
+pub(crate) struct Redrive {
+    /// The subscription's id
+    pub(crate) id: String,
+    /// Those that were given up on from then on: earliest, latest, or a time [default: earliest]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Those that were given up on before, in the same words [default: latest]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Those alone that were given up on for this reason (status, timeout, rejected...); may be given several times
+    #[arg(long = "reason", value_name = "REASON")]
+    pub(crate) reasons: Vec<String>,
+    /// At most so many events a second, in all lanes together
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<u32>,
+    /// Say how far it has come until it is done
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Begin nothing: show how far the last one has come
+    #[arg(long, conflicts_with_all = ["from", "to", "reasons", "rate", "if_match", "idempotency_key"])]
+    pub(crate) show: bool,
+    /// Begin nothing: deliver no more of them
+    #[arg(
+        long,
+        conflicts_with_all = ["from", "to", "reasons", "rate", "wait", "show", "if_match", "idempotency_key"]
+    )]
+    pub(crate) cancel: bool,
+    #[command(flatten)]
+    pub(crate) condition: IfMatch,
+    #[command(flatten)]
+    pub(crate) once: Once,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
 Without --file its filter is tried on the most recent events of its source. With --call its webhook is called once with
 a batch of those that pass, marked as a test; nothing of what it answers is kept.
 

@@ -25,6 +25,8 @@ struct Goes {
     and_more: bool,
     /// A part of its source is being delivered again.
     replays: bool,
+    /// Dead letters are being delivered again.
+    redrives: bool,
 }
 
 pub(crate) async fn run(server: &Server, asked: &Delete) -> Result<(), Failure> {
@@ -68,11 +70,13 @@ async fn look(client: &Client, path: &str) -> Result<Goes, Failure> {
     let status = client.call(Method::GET, &format!("{path}/status"), None).await?;
     let dead = client.call(Method::GET, &format!("{path}/deadLetters?limit={COUNTED}"), None).await?;
     let replay = client.find_one(&format!("{path}/replay")).await?;
+    let redrive = status.pointer("/lag/redrive").and_then(Value::as_u64);
     Ok(Goes {
         undelivered: status.pointer("/lag/deliveries").and_then(Value::as_u64).unwrap_or(0),
         dead_letters: dead.get("items").and_then(Value::as_array).map_or(0, Vec::len),
         and_more: dead.get("cursor").is_some_and(Value::is_string),
         replays: replay.is_some_and(|replay| replay.value.get("state").is_none_or(|state| state != "done")),
+        redrives: redrive.is_some_and(|left| left > 0),
     })
 }
 
@@ -103,7 +107,8 @@ impl Goes {
         let count = self.dead_letters;
         let dead = (count > 0).then(|| format!("{more}{count} dead letter{}", plural(count as u64)));
         let replay = self.replays.then(|| "what is left of its replay".to_owned());
-        let all: Vec<_> = [undelivered, dead, replay].into_iter().flatten().collect();
+        let redrive = self.redrives.then(|| "what is left of its redrive".to_owned());
+        let all: Vec<_> = [undelivered, dead, replay, redrive].into_iter().flatten().collect();
         let (last, others) = all.split_last()?;
         Some(if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) })
     }
@@ -115,7 +120,13 @@ mod tests {
 
     #[test]
     fn what_goes_is_said_in_one_sentence_and_nothing_where_nothing_goes() {
-        let goes = |undelivered, dead_letters, and_more, replays| Goes { undelivered, dead_letters, and_more, replays };
+        let goes = |undelivered, dead_letters, and_more, replays| Goes {
+            undelivered,
+            dead_letters,
+            and_more,
+            replays,
+            redrives: replays && dead_letters > 2,
+        };
         for (goes, said) in [
             (goes(0, 0, false, false), None),
             (goes(1, 0, false, false), Some("up to 1 event that its endpoint has not taken")),
@@ -124,6 +135,10 @@ mod tests {
             (
                 goes(7, 2, false, true),
                 Some("up to 7 events that its endpoint has not taken, 2 dead letters and what is left of its replay"),
+            ),
+            (
+                goes(0, 3, false, true),
+                Some("3 dead letters, what is left of its replay and what is left of its redrive"),
             ),
         ] {
             assert_eq!(goes.sentence().as_deref(), said);

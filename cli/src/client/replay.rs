@@ -35,21 +35,29 @@ pub(crate) async fn run(server: &Server, asked: &Replay) -> Result<(), Failure> 
         let request = client.request(Method::POST, &format!("/v1/subscriptions/{id}:replay"));
         request.expecting(&asked.condition).once(&asked.once).body(Some(&body(asked))).answer().await?.value
     };
-    let begun = replay.get("startedAt").cloned();
-    while asked.wait && !is_done(id, &replay, begun.as_ref())? {
-        eprintln!("{}", progress(id, &replay));
-        tokio::time::sleep(LOOK).await;
-        replay = client.call(Method::GET, &at, None).await?;
+    if asked.wait {
+        replay = done(&client, "replay", id, replay).await?;
     }
     render::all(asked.shown.output, REPLAYS, &[replay])
 }
 
-/// True where the replay that was begun then has delivered all of it. It fails where that one is over otherwise.
-fn is_done(id: &str, replay: &Value, begun: Option<&Value>) -> Result<bool, Failure> {
-    let state = replay.get("state").and_then(Value::as_str);
-    if state == Some("ended") || replay.get("startedAt") != begun {
+/// What is said of a replay or redrive once it has delivered all of it; meanwhile, how far it is.
+pub(super) async fn done(client: &Client, what: &str, id: &str, mut found: Value) -> Result<Value, Failure> {
+    let begun = found.get("startedAt").cloned();
+    while !is_done(what, id, &found, begun.as_ref())? {
+        eprintln!("{}", progress(id, &found));
+        tokio::time::sleep(LOOK).await;
+        found = client.call(Method::GET, &format!("/v1/subscriptions/{id}/{what}"), None).await?;
+    }
+    Ok(found)
+}
+
+/// True where the one that was begun then has delivered all of it. It fails where that one is over otherwise.
+fn is_done(what: &str, id: &str, found: &Value, begun: Option<&Value>) -> Result<bool, Failure> {
+    let state = found.get("state").and_then(Value::as_str);
+    if matches!(state, Some("ended" | "cancelled")) || found.get("startedAt") != begun {
         let why = "it was cancelled, or another one has followed it; how far it came is not known";
-        return Err(Failure::Changed(format!("the replay of {id} is over before it was seen to be done: {why}")));
+        return Err(Failure::Changed(format!("the {what} of {id} is over before it was seen to be done: {why}")));
     }
     Ok(state == Some("done"))
 }
@@ -86,10 +94,11 @@ mod tests {
             (shown("paused", &mine), Some(false)),
             (shown("done", &mine), Some(true)),
             (shown("ended", &mine), None),
+            (shown("cancelled", &mine), None),
             (shown("running", &other), None),
             (shown("done", &other), None),
         ] {
-            let said = is_done("likes", &replay, Some(&mine));
+            let said = is_done("replay", "likes", &replay, Some(&mine));
             assert_eq!(said.as_ref().ok().copied(), done, "{replay}");
             assert!(said.err().is_none_or(|failure| failure.code() == 79), "{replay}");
         }

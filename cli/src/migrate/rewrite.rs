@@ -3,7 +3,9 @@
 //! | what | holds |
 //! |---|---|
 //! | a command that makes a subscription, or replays a part of its source | where that starts, and ends |
+//! | a command that delivers dead letters again | where that starts, and ends |
 //! | a row of the router | where a subscription stands on a partition of its source |
+//! | a row of a lane that does so | how far it is |
 //! | where an upstream was left | the ends of the firehose then |
 //! | a position | itself |
 //!
@@ -14,10 +16,11 @@
 use std::collections::BTreeMap;
 
 use fpaas_core::event::{self, header};
+use fpaas_core::topics::Topics;
 use fpaas_core::{HeadersBuilder, Offset, TopicPartition};
 use fpaas_ingest::Cursor;
 use fpaas_log::{Record, Stored};
-use fpaas_state::rows::{self, ScanRow};
+use fpaas_state::rows::{self, RedriveRow, ScanRow};
 use fpaas_state::{Change, Command};
 use tokio_util::bytes::Bytes;
 
@@ -40,23 +43,43 @@ pub(super) fn command(places: &Places, translations: &Translations, stored: Stor
     let (source, places_in_it) = match &mut command.change {
         Change::PutSubscription { subscription, starts, .. } => (&subscription.source.topic, vec![starts]),
         Change::StartReplay { source, from, to, .. } => (&*source, vec![from, to]),
+        Change::StartRedrive { id, of, from, to, .. } => {
+            let source = places.before.dead_letters(&command.tenant, id, *of);
+            return match translate(places, translations, &source, vec![from, to])? {
+                true => Ok(Record { value: Some(command.encode()?), ..stored.record }),
+                false => Ok(stored.record),
+            };
+        }
         _ => return Ok(stored.record),
     };
     let source = places.before.of_tenant(&command.tenant, source);
-    if !places.names().contains_key(source.as_str()) {
+    if !translate(places, translations, &source, places_in_it)? {
         // Both are gone by now, the subscription before its source.
         return Ok(stored.record);
+    }
+    Ok(Record { value: Some(command.encode()?), ..stored.record })
+}
+
+/// Offsets of each partition of a topic. False where that is gone: they stay as they are.
+fn translate(
+    places: &Places,
+    translations: &Translations,
+    source: &str,
+    places_in_it: Vec<&mut Vec<Offset>>,
+) -> Result<bool, Failure> {
+    if !places.names().contains_key(source) {
+        return Ok(false);
     }
     for offsets in places_in_it {
         for (partition, place) in (0u32..).zip(offsets.iter_mut()) {
             // One that is not there is of an earlier topic of that name, and the subscription is gone with it.
-            let at = TopicPartition::new(source.as_str(), partition);
+            let at = TopicPartition::new(source, partition);
             if translations.contains_key(&at) {
                 *place = offset(translations, &at, *place)?;
             }
         }
     }
-    Ok(Record { value: Some(command.encode()?), ..stored.record })
+    Ok(true)
 }
 
 /// A record of a tenant's topic: with the id that its deliveries have had, or would have. A compacted topic of Kafka
@@ -96,6 +119,9 @@ pub(super) fn row(
         // Counted, and told, anew there.
         return Ok(None);
     }
+    if key.starts_with(rows::REDRIVE) {
+        return redriven(names, translations, key, value);
+    }
     let (head, at) = rows::split_partition(key).ok_or_else(|| unknown(key, "is no row that is known here"))?;
     let Some(name) = names.get(&*at.topic) else { return Ok(None) };
     let target = TopicPartition { topic: (*name).into(), partition: at.partition };
@@ -109,6 +135,24 @@ pub(super) fn row(
     };
     let key = format!("{head}{}/{}", target.topic, target.partition);
     Ok(Some((target, key, value)))
+}
+
+/// How far a lane is with its dead letters.
+fn redriven(
+    names: &BTreeMap<&str, &str>,
+    translations: &Translations,
+    key: &str,
+    value: &Bytes,
+) -> Result<Option<(TopicPartition, String, Bytes)>, Failure> {
+    let read = rows::lane_of(rows::REDRIVE, key).zip(rows::lane_offset(key));
+    let (at, since) = read.ok_or_else(|| unknown(key, "is no row of a lane"))?;
+    let Some(name) = names.get(&*at.topic) else { return Ok(None) };
+    let letters = Topics::dead_letters_beside(&at.topic).ok_or_else(|| unknown(key, "is of no deliveries"))?;
+    let row: RedriveRow = rows::decode(key, value)?;
+    let position = offset(translations, &TopicPartition { topic: letters.into(), ..at }, row.position)?;
+    let target = TopicPartition::new(*name, at.partition.0);
+    let value = rows::encode(&RedriveRow { position, ..row })?;
+    Ok(Some((target.clone(), rows::redrive_key(&target, since.0), value)))
 }
 
 /// Where an upstream was left.

@@ -47,7 +47,8 @@ async fn settled(context: &Context, standings: &Standings) -> Result<Option<Vec<
         // What is parked is passed, and waits for its endpoint.
         let key = (entry.tenant.clone(), entry.id.clone(), entry.incarnation);
         let parked = context.board.at_all(&key, &context.node, context.clock.now()).parked;
-        if parked > 0 || catching_up(context, standings, entry).await? {
+        let redrives = fpaas_api::remaining(context, standings, entry).await? > 0;
+        if parked > 0 || redrives || catching_up(context, standings, entry).await? {
             return Ok(None);
         }
     }

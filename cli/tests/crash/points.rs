@@ -48,9 +48,12 @@ async fn a_job_on_kafka_that_dies_at_any_crash_point_loses_nothing_and_doubles_n
     dying_at_each(&kafka, 600, which).await
 }
 
+/// Dead letters are delivered again in no job: the dispatcher's own test dies there, and counts what came out.
+const REDRIVE: [Point; 2] = [Point::LaneBeforeRedrive, Point::LaneAfterRedrive];
+
 /// Hit by what these jobs do not do.
 fn elsewhere(point: &Point) -> bool {
-    MIGRATION.contains(point) || MOVES.contains(point)
+    REDRIVE.contains(point) || MIGRATION.contains(point) || MOVES.contains(point)
 }
 
 #[expect(clippy::print_stdout, reason = "shown where the test fails, and in make test-crash")]

@@ -115,6 +115,12 @@ async fn a_subscription_is_tried_and_replayed_and_keys_and_tenants_are_kept_from
     ensure!(code == 64 && error.contains("/from"), "{code}: {error}");
     ensure!(json(ok(&dev, &["secret", "likes"]).await?)?["secret"] == crate::SECRET);
     ensure!(ok(&dev, &["dead-letters", "likes"]).await?.is_empty());
+    let redriven = json(ok(&dev, &["redrive", "likes", "--rate", "9", "--reason", "status", "--wait"]).await?)?;
+    ensure!(redriven["state"] == "done" && redriven["redriven"] == 0, "{redriven}");
+    ensure!(json(ok(&dev, &["redrive", "likes", "--show"]).await?)? == redriven);
+    ensure!(ok(&dev, &["redrive", "likes", "--cancel"]).await? == "the redrive of likes is cancelled\n");
+    let (code, _, error) = run(&dev, &["redrive", "likes", "--reason", "bad luck"]).await?;
+    ensure!(code == 64 && error.contains("/reasons"), "{code}: {error}");
 
     ensure!(json(ok(&dev, &["tenants", "put", "acme", "--pool", "_free"]).await?)?["pool"] == "_free");
     let made = json(ok(&dev, &["keys", "create", "--tenant", "acme", "--scope", "read"]).await?)?;

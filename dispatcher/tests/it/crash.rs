@@ -6,8 +6,10 @@ use std::thread;
 
 use fpaas_core::crashpoint::{self, Point};
 use fpaas_dispatcher::Error;
+use fpaas_log::Log as _;
 use serde_json::json;
 
+use crate::redrive::{done, redrive};
 use crate::support::receiver::{Receiver, status};
 use crate::support::{World, subscription, text};
 
@@ -47,6 +49,9 @@ fn a_crash_at_any_point_of_a_lane_loses_nothing_and_doubles_nothing() {
     ] {
         runtime.block_on(check_crash(point, calls, "partition"));
     }
+    for point in [Point::LaneBeforeRedrive, Point::LaneAfterRedrive] {
+        runtime.block_on(check_redrive(point));
+    }
 }
 
 /// Seven events in three batches, the first call fails: `calls` in all, counting those that the crash repeats.
@@ -74,5 +79,32 @@ async fn check_crash(point: Point, calls: usize, ordering: &str) {
         assert_eq!(*bodies.entry(id).or_insert_with(|| request.body.clone()), request.body, "{}", point.name());
     }
     assert_eq!((bodies.len(), requests.len()), (3, calls), "{}", point.name());
+    world.stop().await;
+}
+
+/// Five events that have died are delivered again, each once.
+async fn check_redrive(point: Point) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start([status(400), status(400)]).await;
+    let mut world = World::open_with(folder.path(), |config| config.gap_every = Some(3)).await;
+    world.put(subscription(&receiver.url, &json!({}))).await;
+    world.deliver(0..5).await;
+    world.read(&world.dead_letters(), 5).await;
+    let end = world.log.watermarks(&world.dead_letters()).await.unwrap().end.0;
+    receiver.requests();
+    ARMED.store(index(point), Ordering::SeqCst);
+    // One at a time, so that there is something left of it.
+    let since = redrive(&mut world, end, &[], Some(2)).await;
+    assert!(matches!(world.ended().await, Err(Error::Panicked(_))), "{}", point.name());
+    assert_eq!(ARMED.load(Ordering::SeqCst), 0, "{} was hit", point.name());
+
+    let world = World::open_with(folder.path(), |config| config.gap_every = Some(3)).await;
+    assert_eq!(done(&world, since, end).await.redriven, 5, "{}", point.name());
+    // Behind all of them.
+    world.deliver(9..10).await;
+    let results = world.read(&world.results(), 6).await;
+    let values: Vec<_> = results.iter().map(|stored| text(&stored.record)).collect();
+    let expected: Vec<_> = (0..5).chain([9]).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
+    assert_eq!(values, expected, "{}", point.name());
     world.stop().await;
 }

@@ -18,6 +18,8 @@ mod ordering;
 #[cfg(test)]
 mod owners;
 #[cfg(test)]
+mod redrive;
+#[cfg(test)]
 mod reports;
 #[cfg(test)]
 mod restart;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fpaas_core::limits;
+use fpaas_core::{Offset, limits};
 use fpaas_log::Record;
 use tokio::time::Instant;
 
@@ -17,6 +17,8 @@ struct Known {
     letters: Vec<String>,
     /// Of those the ones of which no payload could be made.
     unsendable: BTreeSet<String>,
+    /// Those that were delivered again.
+    redriven: Vec<String>,
 }
 
 /// Panics where something does not.
@@ -38,20 +40,29 @@ pub(crate) fn check(seed: u64, world: &mut World) {
 fn known(world: &World) -> Known {
     let text = |record: &Record| record.headers.get_str("id").unwrap().to_owned();
     let results = world.log.records(&world.results());
-    let letters: Vec<_> = (0..world.plan.lanes).flat_map(|lane| world.log.records(&world.dead_letters(lane))).collect();
-    let unsendable =
-        letters.iter().filter(|stored| stored.record.headers.get_str("fpaas.error.reason") == Some("payloadFailed"));
+    let letters = (0..world.plan.lanes).flat_map(|lane| {
+        let to = world.redrive.as_ref().map_or(Offset::ZERO, |(_, to)| to[lane as usize]);
+        world.log.records(&world.dead_letters(lane)).into_iter().map(move |stored| (stored.offset < to, stored))
+    });
+    let letters: Vec<_> = letters.collect();
+    let unsendable = letters
+        .iter()
+        .filter(|(_, stored)| stored.record.headers.get_str("fpaas.error.reason") == Some("payloadFailed"));
+    let unsendable = unsendable.map(|(_, stored)| text(&stored.record)).collect();
+    let letters: Vec<_> = letters.iter().map(|(again, stored)| (*again, text(&stored.record))).collect();
     Known {
         lanes: world.sent.clone(),
         results: results.iter().map(|of| String::from_utf8(of.record.key.clone().unwrap().to_vec()).unwrap()).collect(),
-        letters: letters.iter().map(|stored| text(&stored.record)).collect(),
-        unsendable: unsendable.map(|stored| text(&stored.record)).collect(),
+        unsendable,
+        redriven: letters.iter().filter(|(again, _)| *again).map(|(_, id)| id.clone()).collect(),
+        letters: letters.into_iter().map(|(_, id)| id).collect(),
     }
 }
 
 type Told<'a> = &'a dyn Fn(&str) -> String;
 
-/// In the log each is a result or a dead letter, once; where they are dropped, at most once.
+/// In the log each is a result or a dead letter, once, and once more for each letter that was delivered again; where they
+/// are dropped, at most once.
 fn every_event_ends_once(world: &World, known: &Known, told: Told<'_>) {
     let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
     for id in known.results.iter().chain(&known.letters) {
@@ -59,8 +70,9 @@ fn every_event_ends_once(world: &World, known: &Known, told: Told<'_>) {
     }
     for (id, _) in known.lanes.values().flatten() {
         let count = counts.get(id).copied().unwrap_or(0);
+        let expected = 1 + known.redriven.iter().filter(|again| *again == id).count();
         assert!(
-            count == 1 || (count == 0 && world.plan.drops),
+            count == expected || (count == 0 && world.plan.drops),
             "{}",
             told(&format!("{id} ended {count} times: {}", calls_with(world, id)))
         );
@@ -160,7 +172,9 @@ fn keys_keep_their_order(world: &World, known: &Known, seen: &[Seen], told: Told
         let mut earlier: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
         let mut before: BTreeMap<&String, Vec<&String>> = BTreeMap::new();
         for (id, key) in events {
-            let Some(key) = key.as_ref().filter(|_| !world.plan.is_unsendable(id)) else { continue };
+            // What is delivered again stands behind what came meanwhile.
+            let is_in_order = !world.plan.is_unsendable(id) && !known.redriven.contains(id);
+            let Some(key) = key.as_ref().filter(|_| is_in_order) else { continue };
             let of_key = earlier.entry(key).or_default();
             before.insert(id, of_key.clone());
             of_key.push(id);
@@ -190,7 +204,8 @@ fn count(world: &mut World, known: &Known, seen: &[Seen]) {
     tally.repeats += seen.len() - seen.iter().map(|call| &call.id).collect::<BTreeSet<_>>().len();
     tally.acknowledged += known.results.len();
     tally.letters += known.letters.len();
-    tally.dropped += events - known.results.len() - known.letters.len();
+    tally.dropped += events + known.redriven.len() - known.results.len() - known.letters.len();
+    tally.redriven += known.redriven.len();
     tally.leftovers += leftovers;
     tally.unsendable += known.unsendable.len();
     for call in seen {

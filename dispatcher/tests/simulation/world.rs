@@ -1,15 +1,17 @@
 //! One seed: a subscription, its events over time, an endpoint's moods, crashes, a log that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fpaas_core::subscription::{Secret, Subscription};
 use fpaas_core::topics::{Stage, Topics};
-use fpaas_core::{Clock, HeadersBuilder, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition};
+use fpaas_core::{
+    Clock, HeadersBuilder, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition,
+};
 use fpaas_dispatcher::{Config, Network, Reach, run as dispatch};
 use fpaas_log::{Record, Transaction};
-use fpaas_state::{Board, Change, Command, Context, Control};
+use fpaas_state::{Board, Change, Command, Context, Control, Standings, SubscriptionEntry};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -37,6 +39,7 @@ pub(crate) struct Tally {
     pub(crate) unsendable: usize,
     /// Calls by the shape of their bodies.
     pub(crate) shapes: BTreeMap<(String, String), usize>,
+    pub(crate) redriven: usize,
     pub(crate) most_at_once: usize,
 }
 
@@ -53,15 +56,16 @@ impl Tally {
         self.leftovers += other.leftovers;
         self.unsendable += other.unsendable;
         other.shapes.iter().for_each(|(shape, calls)| *self.shapes.entry(shape.clone()).or_default() += calls);
+        self.redriven += other.redriven;
         self.most_at_once = self.most_at_once.max(other.most_at_once);
     }
 
     pub(crate) fn is_varied(&self) -> bool {
-        let each =
-            [self.repeats, self.acknowledged, self.letters, self.dropped, self.crashes, self.parked, self.leftovers];
+        let ends = [self.acknowledged, self.letters, self.dropped, self.redriven, self.unsendable];
+        let each = [self.repeats, self.crashes, self.parked, self.leftovers];
         // Every format under every compression.
         let shapes = self.shapes.len() == 9 && self.shapes.values().all(|calls| *calls > 10);
-        each.iter().all(|count| *count > 10) && shapes && self.unsendable > 10 && self.most_at_once > 3
+        ends.iter().chain(&each).all(|count| *count > 10) && shapes && self.most_at_once > 3
     }
 }
 
@@ -142,6 +146,8 @@ pub(crate) struct World {
     pub(crate) sent: BTreeMap<u32, Vec<(String, Option<String>)>>,
     /// When it became another revision: what waits is called at once then.
     pub(crate) reshaped: Vec<Instant>,
+    /// Up to where dead letters are delivered again, in each lane, once somebody has asked for that.
+    pub(crate) redrive: Option<(u64, Vec<Offset>)>,
     pub(crate) tally: Tally,
 }
 
@@ -201,6 +207,7 @@ impl World {
             shutdown,
             sent: BTreeMap::new(),
             reshaped: Vec::new(),
+            redrive: None,
             tally: Tally::default(),
         }
     }
@@ -226,11 +233,17 @@ impl World {
                 self.reshape(made, random).await;
             }
             self.note_parked();
+            if random.one_in(8) {
+                self.redrive(random).await;
+            }
         }
         for _ in 0..random.below(4) {
             self.endpoint.feel(*random.pick(&MOODS));
             sleep(Duration::from_millis(random.below(60_000))).await;
             self.note_parked();
+            if random.one_in(2) {
+                self.redrive(random).await;
+            }
             if random.one_in(3) {
                 self.crash().await;
             }
@@ -257,7 +270,8 @@ impl World {
                 let at = self.lane(lane);
                 self.log.position(&group, &at).is_some_and(|position| position.offset >= self.log.end(&at))
             };
-            if (0..self.plan.lanes).all(done) && self.rows().is_empty() {
+            let redriven = self.is_redriven().await;
+            if redriven && (0..self.plan.lanes).all(done) && self.rows().is_empty() {
                 self.shutdown.cancel();
                 return;
             }
@@ -281,6 +295,44 @@ impl World {
         self.endpoint.next_life();
         self.tally.crashes += 1;
         self.dispatcher = start(&self.context, &self.endpoint);
+    }
+
+    /// All dead letters that there are now are to be delivered again; once in a run.
+    async fn redrive(&mut self, random: &mut Random) {
+        let to: Vec<_> = (0..self.plan.lanes).map(|lane| self.log.end(&self.dead_letters(lane))).collect();
+        if self.redrive.is_some() || to.iter().all(|end| *end == Offset::ZERO) {
+            return;
+        }
+        let entry = self.entry();
+        let change = Change::StartRedrive {
+            id: id(),
+            of: entry.incarnation,
+            instead_of: None,
+            from: vec![Offset::ZERO; to.len()],
+            to: to.clone(),
+            reasons: BTreeSet::new(),
+            events_per_second: random.one_in(2).then(|| 1 + u32::try_from(random.below(20)).unwrap()),
+        };
+        let now = self.context.clock.now();
+        self.context.control.submit(Command::new("redrive".to_owned(), now, tenant(), change)).await.unwrap();
+        let since = self.entry().redrive.as_ref().unwrap().since;
+        self.redrive = Some((since, to));
+    }
+
+    fn entry(&self) -> Arc<SubscriptionEntry> {
+        self.context.control.view().subscription(&tenant(), &id()).unwrap().clone()
+    }
+
+    async fn is_redriven(&self) -> bool {
+        let Some((since, to)) = &self.redrive else { return true };
+        for (lane, to) in (0u32..).zip(to).filter(|(_, to)| **to > Offset::ZERO) {
+            let (standings, entry) = (Standings::default(), self.entry());
+            let row = standings.of_redrive(&self.context, &entry, *since, &self.lane(lane)).await.unwrap();
+            if row.is_none_or(|row| row.position < *to) {
+                return false;
+            }
+        }
+        true
     }
 
     fn note_parked(&mut self) {
@@ -309,7 +361,7 @@ impl World {
         let partitions = (0..fpaas_core::partition::SLOTS).map(|slot| TopicPartition::new(tables.as_str(), slot));
         let rows = partitions.flat_map(|at| self.log.records(&at)).filter(|stored| stored.record.value.is_some());
         let keys = rows.map(|stored| String::from_utf8(stored.record.key.unwrap().to_vec()).unwrap());
-        keys.filter(|key| !key.starts_with("started/") && !key.starts_with("failing/")).collect()
+        keys.filter(|key| ["started/", "failing/", "redrive/"].iter().all(|table| !key.starts_with(table))).collect()
     }
 
     fn append(&mut self, numbers: std::ops::Range<u64>, random: &mut Random) {

@@ -123,6 +123,51 @@ fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
     assert!(refused.contains("its version is 7, and this program knows 1 to 6"), "{refused}");
 }
 
+/// What version 6 writes that is new in it.
+const VERSION_6: [&str; 2] = [
+    r#"{"v":6,"id":"r","time":5,"tenant":"local","change":{"startRedrive":{"id":"likes","of":1,"from":[1],"to":[7],"reasons":["status","timeout"],"events_per_second":3}}}"#,
+    r#"{"v":6,"id":"s","time":9,"tenant":"local","change":{"cancelRedrive":{"id":"likes","of":1,"since":2}}}"#,
+];
+
+#[test]
+fn commands_of_redrives_are_read_as_they_were_written_and_one_is_under_way_at_a_time() {
+    let commands = VERSION_6.map(|text| Command::decode(text.as_bytes()).unwrap());
+    for (command, text) in commands.iter().zip(VERSION_6) {
+        assert_eq!(command.encode().unwrap(), text);
+    }
+    let [start, cancel] = commands;
+    let again = |id: &str, instead: Option<u64>| {
+        let mut command = start.clone();
+        command.id = id.to_owned();
+        if let Change::StartRedrive { instead_of, .. } = &mut command.change {
+            *instead_of = instead;
+        }
+        command
+    };
+    let cancelled = |id: &str| {
+        let mut command = cancel.clone();
+        command.id = id.to_owned();
+        command
+    };
+    let mut view = Machine::default();
+    assert_eq!(view.apply(&again("0", None)), Outcome::NotFound);
+    view = Machine::default();
+    view.apply(&put("a", "{}"));
+    assert_eq!(view.apply(&start), Outcome::Replaced);
+    assert!(matches!(view.apply(&again("b", None)), Outcome::Conflict(_)), "one is under way");
+    assert_eq!(view.apply(&cancel), Outcome::Replaced);
+    let entry = likes(&view);
+    let redrive = entry.redrive.clone().unwrap();
+    assert_eq!((redrive.since, redrive.cancelled, entry.revision), (2, Some(Timestamp::from_millis(9)), 1));
+    assert_eq!((redrive.from, redrive.to, redrive.reasons.len()), (vec![Offset(1)], vec![Offset(7)], 2));
+    let (read, _) = Machine::from_image(&view.image(Offset(4)).unwrap()).unwrap().unwrap();
+    assert_eq!(read.digest().unwrap(), view.digest().unwrap());
+    assert!(matches!(view.apply(&again("c", Some(1))), Outcome::Conflict(_)), "that is not the last one");
+    assert_eq!(view.apply(&again("d", Some(2))), Outcome::Replaced);
+    assert_eq!(likes(&view).redrive.as_ref().map(|redrive| (redrive.since, redrive.cancelled)), Some((6, None)));
+    assert!(matches!(view.apply(&cancelled("e")), Outcome::Conflict(_)), "it is over");
+}
+
 /// What version 5 writes that is new in it.
 const VERSION_5: &str = r#"{"v":5,"id":"e","time":5,"tenant":"local","expects":{"oneOf":[1]},"change":{"disableSubscription":{"id":"likes","of":1,"why":"it is gone"}}}"#;
 
