@@ -72,6 +72,7 @@ fn member(number: usize, filter: FilterConfig) -> Arc<Member> {
         previous: None,
         starts: vec![],
         replay: None,
+        redrive: None,
         disabled: None,
         came: None,
         in_use: Arc::default(),
