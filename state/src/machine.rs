@@ -362,7 +362,7 @@ mod tests {
         let [older, newer] = [2, 5].map(|v| image.replacen(r#""v":4"#, &format!(r#""v":{v}"#), 1));
         // What an older program wrote comes to what its commands come to.
         let command = put("a", "likes", r#"{"output":{"topic":"out"}}"#).encode().unwrap();
-        let command = String::from_utf8(command.to_vec()).unwrap().replacen(r#"{"v":5"#, r#"{"v":3"#, 1);
+        let command = String::from_utf8(command.to_vec()).unwrap().replacen(r#"{"v":6"#, r#"{"v":3"#, 1);
         let mut before = Machine::default();
         before.apply(&Command::decode(command.as_bytes()).unwrap());
         let older = older.replacen(r#""name":"out","incarnation":1,"#, r#""name":"out","#, 1);
