@@ -50,7 +50,7 @@ async fn events_without_a_payload_are_dead_letters_and_the_rest_of_their_batch_g
     world.append(0, vec![event(0), words(1), event(2)]).await;
     let request = receiver.request().await;
     assert_eq!((request.events(), &*request.headers["fpaas-event-count"]), (vec!["e0".into(), "e2".into()], "2"));
-    assert_eq!(request.json()["events"][1]["event"], json!({"twice": 2}));
+    assert_eq!(request.json()["events"][1]["event"], json!({"twice": 2.0}));
     let results = world.read(&world.results(), 2).await;
     assert_eq!(results.len(), 2);
 
