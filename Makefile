@@ -15,7 +15,7 @@ FPAAS_FAULT_ROUNDS ?= 100
 FPAAS_FUZZ_FRAMES ?= 5000000
 FPAAS_SEEDS ?= 10000
 
-.PHONY: help setup build demo test test-crash test-nodes test-simulation test-mutants test-worker fuzz check tidy test-compose advisories bench kafka-image image up down
+.PHONY: help setup build demo test test-crash test-nodes test-simulation test-mutants test-worker test-examples fuzz check tidy test-compose advisories bench kafka-image image up down
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ test-mutants: build ## Realistic bugs of the dispatcher, one after the other: th
 
 test-worker: ## The receiver as a Cloudflare Worker, under the real workerd (needs Node)
 	@bash scripts/test-worker.sh
+
+test-examples: build ## Each receiver of examples/ against fpaas verify-receiver (needs Node, Python; skips what cannot be had)
+	@bash scripts/test-examples.sh
 
 test-compose: build ## make up and make down, with containers and ports of the test's own (needs Docker with Compose)
 	@bash scripts/test-compose.sh

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Every test: the workspace's, and the Worker where Node is there. With arguments, what `cargo test` makes of them.
+# Every test: the workspace's, and the examples where Node and Python are there. With arguments, what `cargo test`
+# makes of them.
 #
 # What cannot run here is skipped with a line that begins with SKIPPED; FPAAS_MUST_RUN names what must not be, such as
-# `mount,python,program` (testkit/src/skip.rs), or `worker`, or `compose`.
+# `mount,python,program` (testkit/src/skip.rs), or `worker`, `examples` or `compose`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # A broken invariant stops a test instead of being counted.
@@ -23,5 +24,6 @@ say "testing; compiling the tests comes first"
 failed=0
 cargo test "${flags[@]}" --no-fail-fast || failed=$?
 bash scripts/test-worker.sh || failed=$?
+bash scripts/test-examples.sh || failed=$?
 bash scripts/test-compose.sh || failed=$?
 exit "$failed"

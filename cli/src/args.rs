@@ -6,11 +6,13 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 mod answers;
 mod operator;
+mod receiver;
 mod records;
 mod resources;
 
 pub(crate) use answers::{Form, IfMatch, Once, Shown};
 pub(crate) use operator::{Admin, Keys, Scope, Tenants};
+pub(crate) use receiver::VerifyReceiver;
 pub(crate) use records::{Attempts, DeadLetters, Jmespath, Redrive, Replay, Tap, Test, Where};
 pub(crate) use resources::{Act, Apply, Delete, DeleteTopic, Get, Patch, RotateSecret, ShowOne, Status, Topics};
 
@@ -35,8 +37,9 @@ Examples:
 
 Exit codes: 0 done, 1 failed, 2 something would change (--diff-exit-code), 64 wrong usage or
 input, 66 no such thing, 69 the server cannot be reached, 73 the data folder cannot be used,
-75 not now: try again, 77 wrong key or scope, 78 the Kafka cluster is not as it must be,
-79 refused beside what is there, or changed since it was read.";
+75 not now: try again, 76 the receiver is not as it must be, 77 wrong key or scope,
+78 the Kafka cluster is not as it must be, 79 refused beside what is there, or changed since it
+was read.";
 
 /// The ATProto firehose as configuration: filter, batch, call your endpoint, keep the results.
 #[derive(Debug, Parser)]
@@ -126,6 +129,8 @@ pub(crate) enum Command {
     Tap(Tap),
     /// Try a JMESPath on events, as a filter would
     Jmespath(Jmespath),
+    /// Send a webhook receiver of yours what FPaaS sends, and what it must refuse, and say what is wrong with it
+    VerifyReceiver(VerifyReceiver),
     /// Print what a shell needs to complete commands and flags
     Completion(Completion),
     /// What concerns a Kafka cluster

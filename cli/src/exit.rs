@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     /// 75: not now: the same may be tried again.
     #[error("{0}")]
     NotNow(String),
+    /// 76: the receiver that was verified is not as it must be.
+    #[error("{0}")]
+    Receiver(String),
     /// 77: the key is wrong, or may not do it.
     #[error("{0}")]
     Key(String),
@@ -50,6 +53,7 @@ impl Failure {
             Self::Unreachable(_) => 69,
             Self::Folder(_) => 73,
             Self::NotNow(_) => 75,
+            Self::Receiver(_) => 76,
             Self::Key(_) => 77,
             Self::Cluster(_) => 78,
             Self::Conflict(_) | Self::Changed(_) => 79,
@@ -67,6 +71,7 @@ impl Failure {
             Self::Unreachable(_) => Self::Unreachable(text),
             Self::Folder(_) => Self::Folder(text),
             Self::NotNow(_) => Self::NotNow(text),
+            Self::Receiver(_) => Self::Receiver(text),
             Self::Key(_) => Self::Key(text),
             Self::Cluster(_) => Self::Cluster(text),
             Self::Conflict(_) => Self::Conflict(text),
@@ -115,7 +120,7 @@ mod tests {
 
     /// Of every kind of failure, and of a success.
     fn codes() -> Vec<u8> {
-        let all: [fn(String) -> Failure; 11] = [
+        let all: [fn(String) -> Failure; 12] = [
             Failure::Failed,
             Failure::Differs,
             Failure::Usage,
@@ -123,6 +128,7 @@ mod tests {
             Failure::Unreachable,
             Failure::Folder,
             Failure::NotNow,
+            Failure::Receiver,
             Failure::Key,
             Failure::Cluster,
             Failure::Conflict,

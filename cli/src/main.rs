@@ -19,6 +19,7 @@ mod private;
 mod signal;
 mod supervise;
 mod telemetry;
+mod verify_receiver;
 
 use std::process::ExitCode;
 
@@ -79,6 +80,7 @@ fn run(args: Args, settings: Settings, messages: Messages) -> Result<(), Failure
             Command::Keys(keys) => client::keys::keys(&args.server, &keys).await,
             Command::Tenants(tenants) => client::keys::tenants(&args.server, &tenants).await,
             Command::Admin(asked) => client::admin::run(&args.server, &asked).await,
+            Command::VerifyReceiver(asked) => Box::pin(verify_receiver::run(&asked)).await,
             Command::Tap(tap) => client::tap::run(&args.server, &tap).await,
         }
     });

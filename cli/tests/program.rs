@@ -54,6 +54,8 @@ mod serve;
 mod stub;
 #[path = "program/tenants.rs"]
 mod tenants;
+#[path = "program/verify_receiver.rs"]
+mod verify_receiver;
 
 use std::time::Duration;
 

@@ -163,6 +163,9 @@ pub const REPLAY_RATE_MAX: u32 = 1_000_000;
 pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(30);
 pub const TRIALS_MAX: usize = 32;
 pub const TRIALS_EACH: usize = 2;
+/// The longest that all checks of a receiver may take together, and the largest batch that one is sent.
+pub const VERIFY_TIME_MAX: Duration = Duration::from_secs(600);
+pub const VERIFY_BATCH_BYTES_MAX: usize = *BATCH_BYTES.end() as usize;
 /// How long a request with an `Idempotency-Key` is remembered, and how many of a tenant's at most.
 pub const ONCE_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub const ONCE_MAX: usize = 256;

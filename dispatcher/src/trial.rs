@@ -20,7 +20,7 @@ use crate::response::{self, Allowed, Outcome, Reason};
 use crate::{Config, Result};
 
 /// Says to an endpoint that nothing comes of the call.
-const HEADER: &str = "fpaas-test";
+pub(crate) const HEADER: &str = "fpaas-test";
 
 /// Makes such calls; cheap to clone.
 #[derive(Clone, Debug)]

@@ -82,7 +82,7 @@ pub(crate) async fn rotate_secret(server: &Server, rotate: &RotateSecret) -> Res
 }
 
 /// As it was typed, or a line of standard input.
-fn given_secret(secret: &str) -> Result<String, Failure> {
+pub(crate) fn given_secret(secret: &str) -> Result<String, Failure> {
     if secret != "-" {
         return Ok(secret.to_owned());
     }

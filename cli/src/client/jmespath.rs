@@ -34,7 +34,7 @@ pub(crate) async fn run(server: &Server, asked: &Jmespath) -> Result<(), Failure
     Ok(())
 }
 
-pub(super) fn read(file: &Path) -> Result<Vec<Value>, Failure> {
+pub(crate) fn read(file: &Path) -> Result<Vec<Value>, Failure> {
     let name = file.display();
     let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("{name} cannot be read: {error}"));
     let text = apply::text(file)?;

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 /// `{"records":[{"key":<who liked>,"value":{"id":<event id>,"subject":<what was liked>}}]}`; `None` when the body is no
-/// batch.
+/// batch. An event that is null (a tombstone) or no JSON has no record.
 pub(crate) fn records(body: &[u8]) -> Option<Value> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let events = body.get("events")?.as_array()?;
-    let records: Option<Vec<_>> = events.iter().map(record).collect();
-    Some(json!({ "records": records? }))
+    let all_named = events.iter().all(|event| event.get("id").is_some());
+    all_named.then(|| json!({ "records": events.iter().filter_map(record).collect::<Vec<_>>() }))
 }
 
 fn record(event: &Value) -> Option<Value> {
@@ -36,6 +36,8 @@ mod tests {
             {"key": "did:x:a", "value": {"id": "did:x:a/app.bsky.feed.like/1@2", "subject": "at://post"}}]});
         assert_eq!(records(body.to_string().as_bytes()), Some(expected));
         assert_eq!(ids(body.to_string().as_bytes()), ["did:x:a/app.bsky.feed.like/1@2"]);
+        let null = br#"{"events":[{"id":"a","event":null},{"id":"b","eventBase64":"AA=="}]}"#;
+        assert_eq!(records(null), Some(json!({"records": []})));
         assert_eq!(records(b"{}"), None);
         assert_eq!(records(br#"{"events":[{}]}"#), None);
     }

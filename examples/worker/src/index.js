@@ -29,11 +29,11 @@ export default {
   },
 };
 
-/** The work: a batch of likes in, one record per like out. */
+/** The work: a batch of likes in, one record per like out. What is null (a tombstone) or no JSON has none. */
 function work(body) {
   try {
     const { events } = JSON.parse(new TextDecoder().decode(body));
-    return events.map(({ id, event }) => ({
+    return events.filter(({ event }) => event?.did).map(({ id, event }) => ({
       key: event.did,
       value: { id, subject: event.commit?.record?.subject?.uri ?? null },
     }));
