@@ -223,6 +223,14 @@ impl Calls {
             Some(Err(failure)) => Judged::Failed(failure.clone()),
             None => Judged::Unsent,
         };
+        let outcome = match (outcome, entry.config.webhook()) {
+            // It may quote what the endpoint said.
+            (Judged::Failed(Failure { message, .. }), Some(webhook)) => {
+                let message = reports::hidden(message.to_string(), webhook, &entry, now).into();
+                Judged::Failed(Failure { message, ..failure })
+            }
+            (outcome, _) => outcome,
+        };
         // Of an endpoint that was not called nothing is learned.
         let change = health(&outcome).and_then(|health| turn.over(health));
         let mut reports = Reports::of(made, self.note_health(change));

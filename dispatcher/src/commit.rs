@@ -122,16 +122,16 @@ async fn refused(site: &Site, plan: &mut Plan, places: &Places, at: &TopicPartit
         site.note_unparkable();
         return Err(Halt::Refused(format!("failed events cannot be parked: {at}: {refusal}").into()));
     }
-    if too_large && plan.shrink_letters() {
-        warn!(%at, lane = %site.at, "dead letters are refused as too large");
-        return Ok(());
-    }
     if *at == site.at && plan.redrive.is_some() {
         // Nothing else of a lane's goes there: everything else is done all the same.
         warn!(%at, %refusal, "the log does not take dead letters that are to be delivered again");
         if !(too_large && plan.redrive.as_mut().is_some_and(Portion::shrink)) {
             plan.redrive = None;
         }
+        return Ok(());
+    }
+    if too_large && plan.shrink_letters() {
+        warn!(%at, lane = %site.at, "dead letters are refused as too large");
         return Ok(());
     }
     // Answers stay in memory: no endpoint is called again because an operator takes his time.

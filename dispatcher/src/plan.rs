@@ -225,12 +225,17 @@ impl Writing<'_> {
             let at = TopicPartition::new(topic.as_str(), result_partition(&batch.id, record, *partitions));
             self.transaction.append(at, result(&batch.id, record, self.now));
         }
+        let mut told = BTreeMap::new();
         for (events, given_up) in &settlement.letters {
             let error = error_headers(&batch.id, given_up);
             for event in events.iter().filter_map(|index| batch.events.get(*index)) {
                 self.letter(&event.record, &error, given_up.bytes_max);
             }
-            self.tell(&batch.id, events.len(), given_up, places);
+            let of = told.entry((given_up.failure.reason.as_str(), given_up.failure.status)).or_insert((0, given_up));
+            of.0 += events.len();
+        }
+        for (count, given_up) in told.into_values() {
+            self.tell(&batch.id, count, given_up, places);
         }
         let mut refused_results = std::iter::once(settlement.refused.len());
         for refused in &settlement.refused {
@@ -267,7 +272,7 @@ impl Writing<'_> {
             self.transaction.append(self.site.at.clone(), record);
         }
         let key = rows::redrive_key(&self.site.at, portion.since());
-        let earlier = self.site.rows(rows::REDRIVE).into_iter().filter(|(other, _)| *other != key);
+        let earlier = self.site.rows(rows::REDRIVE).into_iter().filter(|(other, _)| *other < key);
         let (tables, slot) = (&self.site.shared.tables, self.site.lease.slot);
         for (other, _) in earlier {
             tables.remove(&mut self.transaction, &mut self.mutations, slot, other, self.now);

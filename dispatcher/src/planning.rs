@@ -55,6 +55,9 @@ impl Lane {
 
     /// That its subscription is disabled is told once, by a row.
     fn tell(&mut self, plan: &mut Plan, entry: &SubscriptionEntry) {
+        if reports::system_of(&self.site, entry).is_none() {
+            return;
+        }
         if let Some(event) = reports::disabled(&self.site, entry, self.alerted.disabled) {
             plan.reports.events.push(event);
         }

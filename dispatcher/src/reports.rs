@@ -172,10 +172,11 @@ pub(crate) fn origin(url: &str) -> String {
 
 /// The beginning of an answer as text, without what only its caller may know. None where it is empty.
 pub(crate) fn shown(piece: &[u8], webhook: &Webhook, entry: &SubscriptionEntry, now: Timestamp) -> Option<String> {
-    if piece.is_empty() {
-        return None;
-    }
-    let mut text = String::from_utf8_lossy(piece).into_owned();
+    (!piece.is_empty()).then(|| hidden(String::from_utf8_lossy(piece).into_owned(), webhook, entry, now))
+}
+
+/// The text without header values, secrets and what comes behind the origin of the URL.
+pub(crate) fn hidden(mut text: String, webhook: &Webhook, entry: &SubscriptionEntry, now: Timestamp) -> String {
     let mut hide = |secret: &str| {
         if secret.len() >= SECRET_BYTES_MIN {
             if text.contains(secret) {
@@ -196,9 +197,12 @@ pub(crate) fn shown(piece: &[u8], webhook: &Webhook, entry: &SubscriptionEntry, 
     }
     if let Ok(url) = Url::parse(&webhook.url) {
         hide(&url[Position::BeforePath..]);
+        hide(&url[Position::BeforePath..Position::AfterQuery]);
+        hide(url.path());
+        url.path_segments().into_iter().flatten().for_each(&mut hide);
         url.query_pairs().for_each(|(_, value)| hide(&value));
     }
-    Some(text)
+    text
 }
 
 /// The end of the text may be the beginning of a secret.

@@ -5,20 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::event::header;
-use fpaas_core::subscription::{Compression, Format, Secret, Webhook};
+use fpaas_core::subscription::{Compression, Format, Scheme, Secret, Webhook};
 use fpaas_core::{BatchId, HeadersBuilder, Message, Offset, SubscriptionId, Timestamp, TopicName, TopicPartition};
 use fpaas_log::{Record, Stored};
 use fpaas_state::Timings;
 use http::{HeaderMap, HeaderValue};
 
-use crate::body::{self, Delivery};
+use crate::body::{Body, Delivery, Head, Shape};
 use crate::client::{Call, Called, Client};
 use crate::request::{self, Attempt};
-use crate::response::{self, Action, Allowed, Answer, Body, Outcome, Results};
+use crate::response::{self, Action, Allowed, Answer, Outcome, Results};
 use crate::{Config, Network, Reach, Result, trial};
 
 /// An event that is made up.
@@ -35,8 +36,8 @@ pub struct SampleEvent {
 pub struct Sample {
     /// What is sent. Another one in its place is signed as this one is.
     pub body: Bytes,
-    id: BatchId,
-    events: Vec<String>,
+    head: Head,
+    events: Vec<Delivery>,
 }
 
 /// How one call with a batch is made.
@@ -108,6 +109,7 @@ impl Sampler {
             headers: BTreeMap::new(),
             compression: Compression::default(),
             secret: None,
+            signing: vec![Scheme::V1],
         };
         Ok(Self { client: Client::new(&config)?, webhook, subscription, output, version })
     }
@@ -123,17 +125,19 @@ impl Sampler {
             )
         };
         let events: Vec<_> = (0..).zip(events).map(delivery).collect();
-        let body = body::build(&self.subscription, &id, &at, &events);
-        Sample { body, id, events: events.iter().map(Delivery::id).collect() }
+        let head = Head { subscription: self.subscription.clone(), id, lane: at };
+        // Nothing of it is made by an expression, or compressed: it cannot fail.
+        let body = Body::make(&head, &Shape::default(), &events, &AtomicBool::new(false));
+        Sample { body: body.map(|body| body.bytes).unwrap_or_default(), head, events }
     }
 
     /// The headers of a call with `sample`, and the one that says that nothing comes of it.
     pub fn headers(&self, sample: &Sample, signing: Signing<'_>) -> HeaderMap {
         let attempt = Attempt {
-            subscription: &self.subscription,
-            batch: &sample.id,
-            body: &sample.body,
-            events: sample.events.len(),
+            head: &sample.head,
+            events: &sample.events,
+            shape: &Shape::default(),
+            body: &Body { bytes: sample.body.clone(), events: sample.events.len(), unsendable: Vec::new() },
             number: signing.attempt,
             timestamp: signing.at.as_millis().div_euclid(1000),
             version: &self.version,
@@ -172,7 +176,7 @@ impl Sampler {
         let exists = |topic: &TopicName| !topic.is_reserved();
         match response::outcome(answer, &Allowed { output: Some(&self.output), exists: &exists }, now) {
             Outcome::Acknowledged(results) => {
-                let stranger = results.actions.iter().find(|(id, _)| !sample.events.contains(id));
+                let stranger = results.actions.iter().find(|(id, _)| !sample.has(id));
                 match stranger {
                     Some((id, _)) => Outcome::Failed(response::no_such_event(answer.status, id)),
                     None => Outcome::Acknowledged(results),
@@ -185,16 +189,20 @@ impl Sampler {
 
 fn length(answer: &Answer) -> Option<usize> {
     match &answer.body {
-        Body::Unread => Some(0),
-        Body::Whole(body) => Some(body.len()),
-        Body::TooLong => None,
+        response::Body::Unread => Some(0),
+        response::Body::Whole(body) => Some(body.len()),
+        response::Body::TooLong => None,
     }
 }
 
 impl Sample {
     /// Its `webhook-id`.
     pub fn id(&self) -> &str {
-        self.id.as_str()
+        self.head.id.as_str()
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.events.iter().any(|event| event.id() == id)
     }
 
     /// How many events are in it.

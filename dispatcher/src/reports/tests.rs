@@ -29,6 +29,8 @@ fn an_answer_is_shown_without_what_only_its_caller_may_know() {
         ("token s3cr3t-token", Some("token [hidden]".to_owned())),
         (&*key, Some("[hidden]".to_owned())),
         (&*format!("signed with {}.", key.trim_start_matches("whsec_")), Some("signed with [hidden].".to_owned())),
+        ("Cannot POST /hooks/AbCdEf", Some("Cannot POST [hidden]".to_owned())),
+        ("no AbCdEf", Some("no [hidden]".to_owned())),
         // Cut off where the piece ends.
         ("got Bearer abcdef12", Some("got [hidden]".to_owned())),
     ] {
