@@ -156,7 +156,9 @@ impl Lanes {
 
     fn want(&mut self, key: &Key, entry: &Arc<SubscriptionEntry>, lease: &Lease) {
         let Some(running) = self.running.get(key) else { return self.start(key.clone(), entry, lease) };
-        let changed = running.entry.borrow().revision != entry.revision;
+        // What is delivered again is no part of its revision.
+        let is_same = |known: &SubscriptionEntry| known.revision == entry.revision && known.redrive == entry.redrive;
+        let changed = !is_same(&running.entry.borrow());
         if changed && running.over {
             // It stood still for a reason, which the change may have removed.
             self.start(key.clone(), entry, lease);

@@ -188,6 +188,8 @@ impl Redrive {
         let Some(portion) = self.ready.take_if(|_| !plan.is_full_with(bytes)) else { return };
         self.throttle.note(now, portion.again().count(), current.rate, current.lanes);
         plan.note_bytes(bytes);
+        // From here on: the lane may have read them before it hears that they are committed.
+        self.ahead = if bytes > 0 { Ahead::Unknown } else { Ahead::Nothing };
         plan.redrive = Some(portion);
         self.written = true;
     }
@@ -199,11 +201,11 @@ impl Redrive {
         }
         let Some(portion) = portion else {
             // It was refused, and taken out.
-            self.again = Some(now + REFUSED_AGAIN);
+            (self.ahead, self.again) = (Ahead::Nothing, Some(now + REFUSED_AGAIN));
             return;
         };
-        if portion.again().next().is_some() {
-            self.ahead = Ahead::Unknown;
+        if portion.again().next().is_none() {
+            self.ahead = Ahead::Nothing;
         }
         if let Some(current) = self.current.as_mut().filter(|current| current.since == portion.since) {
             current.row = portion.row();

@@ -137,7 +137,7 @@ mod tests {
                 Some("up to 7 events that its endpoint has not taken, 2 dead letters and what is left of its replay"),
             ),
             (
-                goes(0, 3, false, true),
+                Goes { redrives: true, ..goes(0, 3, false, true) },
                 Some("3 dead letters, what is left of its replay and what is left of its redrive"),
             ),
         ] {
