@@ -111,6 +111,10 @@ pub(crate) async fn start(caller: &Caller, name: &str, request: Request) -> Resu
     let entry = caller.subscription(name)?;
     let once = once::of(&parts.headers, parts.uri.path(), &bytes, Some(entry.incarnation))?;
     let asked = if bytes.is_empty() { Asked::default() } else { read(&bytes)? };
+    if entry.config.webhook().is_none() {
+        let why = "has no webhook: its dead letters are those of records too large to be delivered";
+        return Err(Problem::conflict(vec![Violation::new("/processor", why)]));
+    }
     // One that is not over is refused where the command is applied: it may have been begun by this very request.
     let instead_of = match &entry.redrive {
         Some(redrive) if shown(caller, &entry, redrive).await?.is_over() => Some(redrive.since),

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use fpaas_core::subscription::{self, Processor, Secret, Subscription};
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{Offset, Scope, SubscriptionId, Violation, limits};
+use fpaas_core::{Offset, Scope, SubscriptionId, TopicName, Violation, limits};
 use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -145,14 +145,7 @@ struct Wanted {
 impl Wanted {
     /// What `bytes` say, once everything about it is right.
     async fn of(caller: &Caller, name: &str, bytes: &[u8], dry: bool) -> Result<Self, Problem> {
-        let read = read(caller, name, bytes);
-        let source = read.as_ref().ok().map(|(_, subscription)| &subscription.source.topic);
-        if let Some(source) = source.filter(|source| source.is_system() && !caller.has_topic(source) && !dry) {
-            // It is made with the first subscription, and this one reads it.
-            let change = Change::PutTopic { name: source.clone(), settings: TopicSettings::system() };
-            caller.submit(Expects::Absent, change).await?;
-        }
-        Self::checked(caller, read).await
+        Self::checked(caller, read(caller, name, bytes), dry).await
     }
 
     /// The same of what is there, with a patch.
@@ -162,17 +155,22 @@ impl Wanted {
         let unknown = patch.unknown::<Subscription>(&whole);
         let read = read(caller, name, whole.to_string().as_bytes());
         let read = if unknown.is_empty() { read } else { Err([unknown, read.err().unwrap_or_default()].concat()) };
-        Self::checked(caller, read).await
+        Self::checked(caller, read, true).await
     }
 
     async fn checked(
         caller: &Caller,
         read: Result<(SubscriptionId, Subscription), Vec<Violation>>,
+        dry: bool,
     ) -> Result<Self, Problem> {
         let (id, subscription) = read.map_err(Problem::invalid)?;
         refuse_conflicts(caller, &id, &subscription)?;
         quota::check_subscription(caller, &id, &subscription)?;
-        let source = caller.readable(subscription.source.topic.as_str()).await?;
+        let source = &subscription.source.topic;
+        if source.is_system() && !caller.has_topic(source) {
+            make_system(caller, dry).await?;
+        }
+        let source = caller.readable(source.as_str()).await?;
         Ok(Self { id, subscription, source })
     }
 
@@ -200,6 +198,19 @@ impl Wanted {
             webhook.secret = None;
         }
         dry_run::answer(caller, &seen(caller, &self.subscription), &self.source).await
+    }
+}
+
+/// It is made with a tenant's first subscription, which may be the one that reads it.
+async fn make_system(caller: &Caller, dry: bool) -> Result<(), Problem> {
+    let refuse = |detail: &str| Err(Problem::invalid(vec![Violation::new("/source/topic", detail)]));
+    if dry {
+        return refuse("there is no topic system yet: it is made with the tenant's first subscription");
+    }
+    let change = Change::PutTopic { name: TopicName::system(), settings: TopicSettings::system() };
+    match caller.submit(Expects::Absent, change).await?.outcome {
+        Outcome::Conflict(_) => refuse("the topic system of an earlier tenant of that name is not gone yet: try again"),
+        _ => Ok(()),
     }
 }
 

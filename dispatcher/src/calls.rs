@@ -225,8 +225,8 @@ impl Calls {
         };
         let outcome = match (outcome, entry.config.webhook()) {
             // It may quote what the endpoint said.
-            (Judged::Failed(Failure { message, .. }), Some(webhook)) => {
-                let message = reports::hidden(message.to_string(), webhook, &entry, now).into();
+            (Judged::Failed(failure), Some(webhook)) => {
+                let message = reports::hidden(failure.message.to_string(), webhook, &entry, now).into();
                 Judged::Failed(Failure { message, ..failure })
             }
             (outcome, _) => outcome,

@@ -195,7 +195,7 @@ impl Lanes {
             counters,
             stop,
             unparkable: AtomicBool::new(false),
-            making: self.shared.making.of_a_lane(),
+            making: self.shared.making.of_a_lane(&key.tenant),
         }))
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn entry(id: &str, incarnation: u64, filter: Filter, starts: &[u64]) 
         previous: None,
         starts: starts.iter().copied().map(Offset).collect(),
         replay: None,
+        redrive: None,
         disabled: None,
         came: None,
         in_use: Arc::default(),

@@ -76,7 +76,7 @@ pub fn dead_letter(record: &Record, error: &Headers, now: Timestamp, bytes_max: 
 }
 
 /// Why records may be given up on, as `fpaas.error.reason` names it: of events. The one of results is [`RESULT`].
-pub const REASONS: [&str; 13] = [
+pub const REASONS: [&str; 14] = [
     "timeout",
     "connect",
     "address",
@@ -89,6 +89,7 @@ pub const REASONS: [&str; 13] = [
     "badResponse",
     "retry",
     "rejected",
+    "payloadFailed",
     "tooLarge",
 ];
 

@@ -95,6 +95,10 @@ async fn removed(context: &Context, (tenant, name, since): (&TenantId, &TopicNam
         return Ok(false);
     }
     context.log.delete_topic(&context.topics.of_tenant(tenant, name)).await?;
+    if name.is_system() {
+        // It goes with its tenant, and so does the delivery log.
+        context.log.delete_topic(&context.topics.attempts(tenant)).await?;
+    }
     let now = context.clock.now();
     let wait = if context.log.is_shared() { UNDER_WAY } else { Duration::ZERO };
     let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);

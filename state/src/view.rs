@@ -372,6 +372,7 @@ impl View {
             let config = Subscription { state, ..old.config.clone() };
             let entry = self.replaced(command, &old, config, None);
             self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
+            self.make_system_topic(command);
         }
         Outcome::Replaced
     }
@@ -384,6 +385,7 @@ impl View {
             let disabled = Some(Disabled { since: command.time, why: why.clone() });
             let entry = SubscriptionEntry { disabled, ..self.replaced(command, &old, config, None) };
             self.subscriptions.insert((command.tenant.clone(), id.clone()), Arc::new(entry));
+            self.make_system_topic(command);
         }
         Outcome::Replaced
     }
