@@ -255,8 +255,11 @@ impl World {
         let (format, compression) = shape(random);
         let webhook = &mut self.plan.settings["processor"]["webhook"];
         (webhook["format"], webhook["compression"]) = (json!(format), json!(compression));
+        // Whoever puts it hears that it is done.
+        self.log.fail(None);
         self.reshaped.push(Instant::now());
         put(&self.context, &self.plan.settings, format!("put-{time}")).await;
+        self.reshaped.push(Instant::now());
     }
 
     /// All is well from here on: everything that can end does.
