@@ -317,9 +317,12 @@ impl World {
             events_per_second: random.one_in(2).then(|| 1 + u32::try_from(random.below(20)).unwrap()),
         };
         let now = self.context.clock.now();
+        // Whoever asks is heard; the log fails again right after that.
+        self.log.fail(None);
         self.context.control.submit(Command::new("redrive".to_owned(), now, tenant(), change)).await.unwrap();
         let since = self.entry().redrive.as_ref().unwrap().since;
         self.redrive = Some((since, to));
+        self.log.fail(random.one_in(2).then(|| Random::new(random.next())));
     }
 
     fn entry(&self) -> Arc<SubscriptionEntry> {
