@@ -35,7 +35,7 @@ fn an_answer_is_read_as_that_of_a_delivery_and_may_only_name_what_was_sent() {
             status,
             retry_after: None,
             delivery: None,
-            body: Body::Whole(Bytes::from_static(body.as_bytes())),
+            body: response::Body::Whole(Bytes::from_static(body.as_bytes())),
         };
         match sampler.outcome(&sample, &answer, now) {
             Outcome::Acknowledged(results) => Ok((results.records.len(), results.refused.len(), results.actions.len())),
