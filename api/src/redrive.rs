@@ -1,4 +1,5 @@
-//! Dead letters, delivered once more: `…/{id}:redrive` begins it, `…/{id}/redrive` says how far it has come, and ends it.
+//! Dead letters, delivered once more: `…/{id}:redrive` begins it, `…/{id}/redrive` says how far it has come, and ends
+//! it.
 //!
 //! Where it begins and ends becomes offsets of each lane's dead letters here, so that every node means the same, and
 //! none that dies again meanwhile is in it. How far it is stands in the rows of the lanes.

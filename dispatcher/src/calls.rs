@@ -223,14 +223,7 @@ impl Calls {
             Some(Err(failure)) => Judged::Failed(failure.clone()),
             None => Judged::Unsent,
         };
-        let outcome = match (outcome, entry.config.webhook()) {
-            // It may quote what the endpoint said.
-            (Judged::Failed(failure), Some(webhook)) => {
-                let message = reports::hidden(failure.message.to_string(), webhook, &entry, now).into();
-                Judged::Failed(Failure { message, ..failure })
-            }
-            (outcome, _) => outcome,
-        };
+        let outcome = without_secrets(outcome, &entry, now);
         // Of an endpoint that was not called nothing is learned.
         let change = health(&outcome).and_then(|health| turn.over(health));
         let mut reports = Reports::of(made, self.note_health(change));
@@ -449,6 +442,17 @@ fn judged(site: &Site, entry: &Arc<SubscriptionEntry>, batch: &Batch, answer: &A
             Err(id) => Judged::Failed(response::no_such_event(answer.status, &id)),
         },
         Outcome::Failed(failure) => Judged::Failed(failure),
+    }
+}
+
+/// Why a call failed may quote what the endpoint said.
+fn without_secrets(outcome: Judged, entry: &SubscriptionEntry, now: Timestamp) -> Judged {
+    match (outcome, entry.config.webhook()) {
+        (Judged::Failed(failure), Some(webhook)) => {
+            let message = reports::hidden(failure.message.to_string(), webhook, entry, now).into();
+            Judged::Failed(Failure { message, ..failure })
+        }
+        (outcome, _) => outcome,
     }
 }
 

@@ -183,7 +183,11 @@ impl Plan {
             frozen.push(row.clone());
             writing.put(rows::BATCH, freezing.first(), Some(row));
             if let Some((retries, due)) = &freezing.retries {
-                writing.put(rows::RETRY, freezing.first(), Some(rows::encode(&Retries::row(retries, *due))?));
+                writing.put(
+                    rows::RETRY,
+                    freezing.first(),
+                    Some(rows::encode(&Retries::row(retries, *due, site.current().revision))?),
+                );
             }
         }
         for (first, row) in &self.retries {

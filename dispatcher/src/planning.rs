@@ -136,12 +136,12 @@ impl Lane {
 
     /// How often batches were called, where that is news.
     fn note_retries(&mut self, plan: &mut Plan, now: Instant) {
-        let clock = self.site.shared.context.clock.now();
+        let (clock, revision) = (self.site.shared.context.clock.now(), self.site.current().revision);
         for set in self.window.sets_mut().filter(|set| set.unwritten) {
             if let Some(due) = set.due() {
                 set.unwritten = false;
                 let due = clock.plus(due.saturating_duration_since(now));
-                plan.retries.push((set.first, set.retries.row(due)));
+                plan.retries.push((set.first, set.retries.row(due, revision)));
             }
         }
     }

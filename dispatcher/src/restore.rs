@@ -143,6 +143,8 @@ fn set(site: &Site, first: Offset, found: Found, parked: &BTreeMap<Offset, Recor
         return Err(unusable(&key, "its deliveries are not all there"));
     };
     let phase = match &retry {
+        // A new revision may be what its endpoint was waiting for.
+        Some(retry) if retry.revision.is_some_and(|revision| revision != site.current().revision) => Phase::Ready,
         Some(retry) if !site.shared.draining => Phase::Waiting(due(site.shared.context.clock.now(), retry.due)),
         _ => Phase::Ready,
     };

@@ -61,9 +61,10 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    /// As it is written, for a batch that is due then.
-    pub(crate) fn row(&self, due: Timestamp) -> RetryRow {
-        RetryRow { attempts: self.attempts, first_failed: self.first_failed.unwrap_or(due), due }
+    /// As it is written, for a batch that was called in that revision and is due then.
+    pub(crate) fn row(&self, due: Timestamp, revision: u64) -> RetryRow {
+        let first_failed = self.first_failed.unwrap_or(due);
+        RetryRow { attempts: self.attempts, first_failed, due, revision: Some(revision) }
     }
 
     /// As it was written.

@@ -105,6 +105,9 @@ pub struct RetryRow {
     pub first_failed: Timestamp,
     /// Not called before.
     pub due: Timestamp,
+    /// In which revision of its subscription it was called; unknown of those that an older version wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
 }
 
 /// Since when nothing but failures came of a lane's calls.

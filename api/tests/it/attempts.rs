@@ -89,7 +89,7 @@ async fn calls_of_one_subscription_are_shown_the_newest_first_and_as_asked_for()
     world.get("/v1/subscriptions/likes/attempts?cursor=e30&lane=x").await.refused(
         400,
         "invalid-request",
-        &["/cursor", "/lane"],
+        &["/lane", "/cursor"],
     );
 }
 

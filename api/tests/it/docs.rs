@@ -45,5 +45,5 @@ fn every_route_is_on_the_page_with_a_command() {
         let called = blocks().any(|block| asked(block) && parts.iter().all(|part| block.contains(part)));
         assert!(called, "no command calls {method} {path}");
     }
-    assert_eq!(fpaas_api::ROUTES.len(), 41);
+    assert_eq!(fpaas_api::ROUTES.len(), 45);
 }

@@ -157,8 +157,8 @@ async fn a_key_opens_what_its_scopes_include_and_nothing_else() {
             }
         }
     }
-    // Eleven that need to write, and three for keys.
-    assert_eq!(refused, 11 + 2 * 3);
+    // Thirteen that need to write, and three for keys.
+    assert_eq!(refused, 13 + 2 * 3);
 }
 
 #[tokio::test]

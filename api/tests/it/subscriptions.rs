@@ -170,13 +170,33 @@ async fn what_cannot_change_is_a_conflict() {
 #[tokio::test]
 async fn another_tenants_source_and_a_missing_one_are_not_there() {
     let world = World::new().await;
-    for topic in ["nowhere", "system"] {
-        let source = format!(r#""source":{{"topic":"{topic}"}}"#);
-        world.subscribe("likes", &source).await.refused(400, "invalid-request", &["/source/topic"]);
-    }
+    world.subscribe("likes", r#""source":{"topic":"nowhere"}"#).await.refused(
+        400,
+        "invalid-request",
+        &["/source/topic"],
+    );
     world.put("/v1/topics/mine", "{\"partitions\":3}").await.json(201);
     world.subscribe("likes", r#""source":{"topic":"mine"}"#).await.json(201);
     assert_eq!(starts(&world).len(), 3);
+}
+
+#[tokio::test]
+async fn the_first_subscription_may_read_what_happens_to_all_of_them() {
+    let world = World::new().await;
+    let body = r#"{"source":{"topic":"system"},"processor":{"webhook":{"url":"http://127.0.0.1:1/"}}}"#;
+    let dry = world.put("/v1/subscriptions/alerts?dryRun=true", body).await;
+    dry.refused(400, "invalid-request", &["/source/topic"]);
+    world.get("/v1/topics/system").await.refused(404, "not-found", &[]);
+    world.put("/v1/subscriptions/alerts", body).await.json(201);
+    world.put("/v1/subscriptions/alerts?dryRun=true", body).await.json(200);
+    // It is nobody's to write to, to change or to delete.
+    world.subscribe("likes", r#""output":{"topic":"system"}"#).await.refused(
+        400,
+        "invalid-request",
+        &["/output/topic"],
+    );
+    world.put("/v1/topics/system", "{}").await.refused(400, "invalid-request", &["/name"]);
+    world.delete("/v1/topics/system").await.refused(409, "conflict", &["/name"]);
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ async fn what_is_one_tenants_is_not_there_for_another_on_any_route() {
         }
         walked += 1;
     }
-    assert_eq!(walked, 36);
+    assert_eq!(walked, 40);
     for action in ["resume", "rotateSecret", "pause"] {
         // By now it has one of its own.
         let own = world.ask(&rival, "POST", &format!("/v1/subscriptions/acme-likes:{action}"), "").await;
@@ -169,7 +169,7 @@ async fn each_tenant_has_names_of_its_own_and_topics_under_its_prefix() {
     let topics = fpaas_log::Log::list_topics(&*world.log, "fpaas.").await.unwrap();
     for tenant in ["one", "two"] {
         let theirs: Vec<_> = topics.iter().filter(|topic| topic.starts_with(&format!("fpaas.{tenant}."))).collect();
-        assert_eq!(theirs.len(), 3, "{topics:?}");
+        assert_eq!(theirs.len(), 4, "{topics:?}");
     }
     world.ask(&keys[0], "DELETE", "/v1/subscriptions/likes", "").await;
     world.ask(&keys[0], "GET", "/v1/subscriptions/likes", "").await.refused(404, "not-found", &[]);

@@ -1,3 +1,5 @@
+//! What is told, and what is hidden in it.
+
 use super::*;
 use fpaas_core::subscription::Secret;
 use serde_json::json;
