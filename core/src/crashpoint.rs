@@ -63,8 +63,8 @@ points! {
     LaneAfterPark = "lane-after-park",
     /// An attempt failed and the batch waits: the frozen row brings the same batch back.
     LaneInBackoff = "lane-in-backoff",
-    /// Dead letters are in a transaction that puts them among the deliveries again, and was not committed: they are read
-    /// again.
+    /// Dead letters are in a transaction that puts them among the deliveries again, and was not committed: they are
+    /// read again.
     LaneBeforeRedrive = "lane-before-redrive",
     /// They are there, and so is how far that has come: none is delivered again twice.
     LaneAfterRedrive = "lane-after-redrive",
