@@ -83,7 +83,7 @@ struct UnderWay {
 
 /// Something happened.
 enum Input {
-    Committed(Committed),
+    Committed(Box<Committed>),
     Read(Step<Read>),
     Letters(Step<Fetched>),
     Call(Event),
@@ -333,7 +333,7 @@ impl Lane {
         let UnderWay { commit, fetch, trim, disable } = &mut self.under_way;
         tokio::select! {
             biased;
-            done = held(commit) => Input::Committed(done),
+            done = held(commit) => Input::Committed(Box::new(done)),
             event = self.calls.next() => Input::Call(event),
             () = held(disable) => Input::Disabled,
             (trimmer, done) = held(trim) => Input::Trimmed(trimmer, done),
@@ -351,7 +351,8 @@ impl Lane {
 
     fn take(&mut self, input: Input) -> Step<()> {
         match input {
-            Input::Committed((plan, committed)) => {
+            Input::Committed(done) => {
+                let (plan, committed) = *done;
                 self.under_way.commit = None;
                 self.committed(plan, committed?)
             }

@@ -208,7 +208,7 @@ pub(crate) fn hidden(mut text: String, webhook: &Webhook, entry: &SubscriptionEn
 /// The end of the text may be the beginning of a secret.
 fn cut(text: &mut String, secret: &str) {
     let beginnings = secret.char_indices().map(|(at, _)| &secret[..at]).filter(|of| of.len() >= SECRET_BYTES_MIN);
-    if let Some(longest) = beginnings.filter(|beginning| text.ends_with(beginning)).last() {
+    if let Some(longest) = beginnings.rev().find(|beginning| text.ends_with(beginning)) {
         text.truncate(text.len() - longest.len());
         text.push_str(MASK);
     }
