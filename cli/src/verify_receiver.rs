@@ -33,7 +33,7 @@ pub(crate) async fn run(asked: &VerifyReceiver) -> Result<(), Failure> {
     let (until, mut found) = (Instant::now() + limits::VERIFY_TIME_MAX, Vec::new());
     for (at, check) in SCRIPT.iter().enumerate() {
         progress(&format!("{} of {}: {}", at + 1, SCRIPT.len(), check.name));
-        let verdict = timeout_at(until, calls.verdict(check)).await;
+        let verdict = Box::pin(timeout_at(until, calls.verdict(check))).await;
         progress("");
         let verdict = verdict.unwrap_or_else(|_| Ok(late()))?;
         if let Some(away) = calls.away() {

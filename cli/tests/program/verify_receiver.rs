@@ -169,7 +169,7 @@ async fn received(faulty: &Faulty, request: Request) -> Response<Body> {
 
 fn status(status: u16) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     response
 }
 
@@ -201,7 +201,7 @@ fn trusts(fault: Fault, headers: &HeaderMap, body: &Bytes) -> Option<()> {
 
 #[expect(clippy::disallowed_methods, reason = "a receiver compares with the real time")]
 fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or_default())
 }
 
 impl Faulty {
@@ -214,11 +214,11 @@ impl Faulty {
 
     async fn answer(&self, id: &str, body: &Bytes) -> Response<Body> {
         let Ok(body) = serde_json::from_slice::<Value>(body) else { return status(400) };
-        let events = body["events"].as_array().cloned().unwrap_or_default();
+        let events = body.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
         if let Some(refused) = self.refuses(&body, &events) {
             return refused;
         }
-        let dids = events.iter().filter_map(|event| event["event"]["did"].as_str());
+        let dids = events.iter().filter_map(|event| event.pointer("/event/did")?.as_str());
         let records: Vec<_> = dids.map(|did| json!({"key": did, "value": 1})).collect();
         let answer = json!({ "records": records }).to_string();
         let under_way = format!("{id} is under way");
@@ -239,14 +239,16 @@ impl Faulty {
 
     fn refuses(&self, body: &Value, events: &[Value]) -> Option<Response<Body>> {
         let any = |of: fn(&Value) -> bool| events.iter().any(of);
-        let like = |event: &Value| &event["event"]["commit"]["collection"] == "com.example.unheard.of";
+        let like = |event: &Value| part(event, "/event/commit/collection") == "com.example.unheard.of";
         let is_wrong = match self.fault {
             Fault::Redirects => return Some(redirect()),
             Fault::FailsAt(count) if events.len() == count => return Some(status(500)),
             Fault::Known => any(like),
-            Fault::CommitsOnly => any(|event| event["event"].is_object() && event["event"]["commit"].is_null()),
+            Fault::CommitsOnly => {
+                any(|event| part(event, "/event").is_object() && part(event, "/event/commit").is_null())
+            }
             Fault::RecordsOnly => {
-                any(|event| event["event"]["commit"].is_object() && event["event"]["commit"]["record"].is_null())
+                any(|event| part(event, "/event/commit").is_object() && part(event, "/event/commit/record").is_null())
             }
             Fault::NoNull => any(|event| event.get("event").is_some_and(Value::is_null)),
             Fault::JsonOnly => any(|event| event.get("eventBase64").is_some()),
@@ -265,12 +267,17 @@ impl Faulty {
             _ => answer.to_owned(),
         };
         let kind = if self.fault == Fault::Html { "text/html" } else { "application/json" };
-        Response::builder().header("content-type", kind).body(answer.into()).unwrap()
+        Response::builder().header("content-type", kind).body(answer.into()).unwrap_or_default()
     }
 }
 
+/// Null where it is absent.
+fn part<'a>(event: &'a Value, pointer: &str) -> &'a Value {
+    event.pointer(pointer).unwrap_or(&Value::Null)
+}
+
 fn redirect() -> Response<Body> {
-    Response::builder().status(308).header("location", "/elsewhere").body(Body::empty()).unwrap()
+    Response::builder().status(308).header("location", "/elsewhere").body(Body::empty()).unwrap_or_default()
 }
 
 /// The fault itself.
@@ -291,7 +298,8 @@ fn graded(report: &str) -> Result<BTreeMap<String, BTreeSet<String>>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in report.lines() {
         let line: Value = serde_json::from_str(line)?;
-        let text = |name: &str| line[name].as_str().map(str::to_owned).with_context(|| line.to_string());
+        let text =
+            |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned).with_context(|| line.to_string());
         let (grade, check) = (text("grade")?, text("check")?);
         ensure!(!(text("sent")?.is_empty() || text("expected")?.is_empty() || text("got")?.is_empty()), "{line}");
         ensure!(grade == "ok" || !text("advice")?.is_empty(), "{line}");
