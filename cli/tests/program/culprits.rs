@@ -107,7 +107,9 @@ impl Scene {
         let of = |status: &Value, name: &str| at(status, &format!("/counters/{name}")).as_u64().unwrap_or(0);
         let is_right = |status: &Value| {
             let matched = of(status, "matched");
-            status["lag"] == json!({"source": 0, "deliveries": 0}) && matched > 0 && matched == of(status, counter)
+            status["lag"] == json!({"source": 0, "deliveries": 0, "redrive": 0})
+                && matched > 0
+                && matched == of(status, counter)
         };
         self.until(id, is_right).await
     }

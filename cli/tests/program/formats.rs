@@ -48,7 +48,10 @@ fn brought(calls: &[Call]) -> Result<BTreeMap<String, BTreeMap<String, Value>>> 
         let events = brought.entry(call.header("fpaas-subscription").context("whose")?.to_owned()).or_default();
         for mut event in call.events()? {
             let id = event.get("id").and_then(Value::as_str).context("an id")?.to_owned();
-            ensure!(events.insert(id, event.get_mut("event").map(Value::take).unwrap_or_default()).is_none(), "an event came twice");
+            ensure!(
+                events.insert(id, event.get_mut("event").map(Value::take).unwrap_or_default()).is_none(),
+                "an event came twice"
+            );
         }
     }
     Ok(brought)

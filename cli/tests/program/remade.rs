@@ -83,7 +83,7 @@ async fn remade(place: &Place, nodes: &[Running]) -> Result<()> {
     let began = Instant::now();
     loop {
         let status = first.get("/v1/subscriptions/second/status").await?;
-        if status.get("lag") == Some(&json!({"source": 0, "deliveries": 0})) {
+        if status.get("lag") == Some(&json!({"source": 0, "deliveries": 0, "redrive": 0})) {
             break;
         }
         ensure!(began.elapsed() < LONG, "{status}");
