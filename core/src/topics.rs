@@ -13,7 +13,7 @@
 //! | `fpaas.<tenant>.t.<name>` | user's key | user's bytes | dispatcher, router |
 //! | `fpaas.<tenant>.t.system` | resource path | what happened to a subscription | dispatcher |
 //! | `fpaas.<tenant>.attempts` | batch id | how a call of a webhook ended | dispatcher; one partition, some days |
-//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router, and dispatcher (redrives); trimmed |
+//! | `fpaas.<tenant>.d.<subscription>.<incarnation>` | as source | the record, untouched | router, redrives; trimmed |
 //! | `fpaas.<tenant>.x.<subscription>.<incarnation>` | as source | the record, `fpaas.error.*` | dispatcher, router |
 //! | `fpaas.<pool>.tables.<stage>` | table and row key | row | router, dispatcher; compacted, partitions = slots |
 //! | `fpaas.<pool>.moves.<stage>` | tenant, revision | what a tenant has in a slot | the pool that it leaves; trimmed |

@@ -1,6 +1,7 @@
 //! Bodies that take a while are made on threads of their own, where neither lanes nor calls wait for them.
 //!
-//! A lane makes one at a time, a tenant of a pool half as many as there are processors, at least one, and a pool as many
+//! A lane makes one at a time, a tenant of a pool half as many as there are processors, at least one, and a pool as
+//! many
 //! as there are processors, first come, first served: what one tenant's expressions cost delays others of its pool by
 //! one body where there is one processor, and not at all otherwise. Invariants: bounded, one-tenant.
 

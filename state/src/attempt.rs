@@ -1,4 +1,5 @@
-//! An attempt: one call of a webhook, as the delivery log keeps it. What the dispatcher writes and the API shows, in the
+//! An attempt: one call of a webhook, as the delivery log keeps it. What the dispatcher writes and the API shows, in
+//! the
 //! words of both.
 //!
 //! Of the URL only the origin is in it, and of the answer the beginning, from which the caller's own secrets have been

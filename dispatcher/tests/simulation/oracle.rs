@@ -61,7 +61,8 @@ fn known(world: &World) -> Known {
 
 type Told<'a> = &'a dyn Fn(&str) -> String;
 
-/// In the log each is a result or a dead letter, once, and once more for each letter that was delivered again; where they
+/// In the log each is a result or a dead letter, once, and once more for each letter that was delivered again; where
+/// they
 /// are dropped, at most once.
 fn every_event_ends_once(world: &World, known: &Known, told: Told<'_>) {
     let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
