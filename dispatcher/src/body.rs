@@ -1,7 +1,7 @@
 //! The body of a webhook request, serialiser version 1, and how many bytes of it each event takes.
 //!
 //! Pure. The bytes of a frozen batch are made again after a crash, so nothing here may change within a version:
-//! fixtures pin it. Does not own how an event stands in a body ([`format`]), what stands there in its place
+//! fixtures pin it. Does not own how an event stands in a body ([`mod@format`]), what stands there in its place
 //! ([`payload`]) and how it is compressed ([`compress`]). Invariant: frozen-batch.
 
 use std::borrow::Cow;

@@ -5,7 +5,7 @@
 //!               (window)   (planning)    (calls)         (plan, commit)
 //! ```
 //!
-//! What ended as a dead letter may be delivered again, by the lane that gave up on it ([`redrive`]).
+//! What ended as a dead letter may be delivered again, by the lane that gave up on it (`redrive.rs`).
 //!
 //! One [`run`] serves one pool; each lane of its subscriptions is one task (`lane`) that has several frozen batches
 //! in flight, no two of which share a key. Owns HTTP and the lanes' table. Does not own what is delivered (the
