@@ -13,7 +13,7 @@ use fpaas_core::{
 };
 use fpaas_expression::Filter;
 use fpaas_log::{Record, Stored};
-use fpaas_state::{SubscriptionEntry, Timings, Trial, Tried};
+use fpaas_state::{Phases, SubscriptionEntry, Trial, Tried};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,19 +67,6 @@ struct Called {
     /// How many records would have been written, and the first of them.
     results: usize,
     records: Vec<ResultRecord>,
-}
-
-/// Milliseconds. Null where a phase did not end, and where it was no part of the call: its connection was kept from an
-/// earlier one.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Phases {
-    /// Looking the name up; null where the host is an address, too.
-    dns_ms: Option<u64>,
-    connect_ms: Option<u64>,
-    tls_ms: Option<u64>,
-    /// From the beginning of the call to the head of its answer.
-    first_byte_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -193,15 +180,6 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn phases(timings: &Timings) -> Phases {
-    Phases {
-        dns_ms: timings.dns.map(milliseconds),
-        connect_ms: timings.connect.map(milliseconds),
-        tls_ms: timings.tls.map(milliseconds),
-        first_byte_ms: timings.first_byte.map(milliseconds),
-    }
-}
-
 fn called(tried: Tried) -> Called {
     let (results, mut left) = (tried.records.len(), SHOWN_BYTES);
     let shown = tried.records.into_iter().take(SHOWN).map_while(|record| {
@@ -213,7 +191,7 @@ fn called(tried: Tried) -> Called {
         webhook_id: tried.id,
         events: tried.events,
         took_ms: milliseconds(tried.timings.total),
-        timings: phases(&tried.timings),
+        timings: tried.timings.into(),
         status: tried.status,
         outcome: tried.outcome,
         message: tried.message,

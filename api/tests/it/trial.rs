@@ -35,7 +35,7 @@ async fn the_webhook_is_called_with_those_that_pass_where_that_is_asked_for() {
     let call = &tested["call"];
     assert!(call["webhookId"].as_str().unwrap().starts_with("test_"));
     assert_eq!((&call["events"], &call["status"], &call["tookMs"]), (&json!(2), &json!(200), &json!(7)));
-    let phases = json!({"dnsMs": null, "connectMs": 2, "tlsMs": null, "firstByteMs": 6});
+    let phases = json!({"dnsMs": null, "connectMs": 2, "tlsMs": null, "firstByteMs": 6, "totalMs": 7});
     assert_eq!((&call["timings"], &call["body"]), (&phases, &json!("[2\u{fffd}")));
     assert_eq!(call["records"], json!([{"topic": "out", "key": "n", "value": 2}]));
     // Nothing has passed: nothing is called.
