@@ -1,8 +1,9 @@
 //! An endpoint that costs next to nothing: it reads a request and answers 204. So a bench measures us and not it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -15,23 +16,37 @@ pub struct Counts {
     pub calls: AtomicU64,
     /// Their `fpaas-event-count`, summed.
     pub events: AtomicU64,
+    /// When the last one was answered.
+    last: Mutex<Option<Instant>>,
 }
 
-/// Serves on loopback until the runtime ends.
+impl Counts {
+    /// When the last request was answered.
+    pub fn last(&self) -> Option<Instant> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers at once, on loopback, until the runtime ends.
 pub async fn start() -> Result<(SocketAddr, Arc<Counts>)> {
+    after(Duration::ZERO).await
+}
+
+/// Answers each request after so long.
+pub async fn after(wait: Duration) -> Result<(SocketAddr, Arc<Counts>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (address, counts) = (listener.local_addr()?, Arc::new(Counts::default()));
     let counted = Arc::clone(&counts);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let counts = Arc::clone(&counted);
-            tokio::spawn(async move { serve(stream, &counts).await });
+            tokio::spawn(async move { serve(stream, &counts, wait).await });
         }
     });
     Ok((address, counts))
 }
 
-async fn serve(stream: TcpStream, counts: &Counts) -> Result<()> {
+async fn serve(stream: TcpStream, counts: &Counts, wait: Duration) -> Result<()> {
     let mut stream = BufReader::with_capacity(256 * 1024, stream);
     let mut line = String::new();
     loop {
@@ -52,6 +67,10 @@ async fn serve(stream: TcpStream, counts: &Counts) -> Result<()> {
         tokio::io::copy(&mut (&mut stream).take(length), &mut tokio::io::sink()).await?;
         counts.calls.fetch_add(1, Ordering::Relaxed);
         counts.events.fetch_add(events, Ordering::Relaxed);
+        *counts.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         stream.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
     }
 }

@@ -9,7 +9,7 @@ use fpaas_core::subscription::{Collector, Format, Subscription};
 use crate::body::Delivery;
 
 /// What a batch is held to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     collector: Collector,
     /// In which its bytes are counted.
@@ -63,6 +63,16 @@ impl Batcher {
     /// True once a bound of number or size is reached.
     pub(crate) const fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// What it is held to.
+    pub(crate) const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// The bytes of its events' records.
+    pub(crate) const fn record_bytes(&self) -> usize {
+        self.record_bytes
     }
 
     fn overflows(&self, event: &Delivery) -> bool {

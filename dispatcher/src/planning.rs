@@ -151,20 +151,22 @@ impl Lane {
         let (policy, ordering) = (entry.config.collector, entry.config.ordering);
         let most = if ordering == Ordering::Partition { 1 } else { self.calls.worthwhile() };
         self.hungry |= self.window.is_short_of(policy);
+        // What is parked with this plan has no row yet; it comes after all others of its key.
+        let unwritten: BTreeSet<Offset> = plan.parks.iter().map(|event| event.offset).collect();
         loop {
             let live = self.window.sets().filter(|set| set.is_live()).count();
             let waits_for_all = ordering == Ordering::Partition && !self.window.is_drained();
             if live >= most || self.window.sets().count() >= limits::LANE_BATCHES_MAX {
                 return Ok(());
             }
-            if let Some(events) = self.released(plan, entry)? {
+            if let Some(events) = self.released(&unwritten, entry)? {
                 self.freeze_one(plan, entry, events, (true, None));
                 continue;
             }
             if waits_for_all {
                 return Ok(());
             }
-            let collected = self.window.collected(Bounds::of(&entry.config), ordering);
+            let collected = self.window.collect(Bounds::of(&entry.config), ordering);
             let Some(since) = collected.since else {
                 self.hungry = true;
                 return Ok(());
@@ -181,7 +183,7 @@ impl Lane {
                 }
             }
             let Some(taken) = self.share(live, collected.bytes) else { return Ok(()) };
-            let events = self.window.take(&collected, ordering);
+            let events = self.window.take();
             self.freeze_one(plan, entry, events, (false, taken));
         }
     }
@@ -192,12 +194,10 @@ impl Lane {
     }
 
     /// Parked events whose key is free again, as far as they make one batch.
-    fn released(&mut self, plan: &Plan, entry: &SubscriptionEntry) -> Step<Option<Vec<Delivery>>> {
+    fn released(&mut self, unwritten: &BTreeSet<Offset>, entry: &SubscriptionEntry) -> Step<Option<Vec<Delivery>>> {
         let most = entry.config.collector.max_events as usize;
-        // What is parked with this plan has no row yet; it comes after all others of its key.
-        let unwritten: BTreeSet<Offset> = plan.parks.iter().map(|event| event.offset).collect();
         let (mut batcher, mut events) = (Batcher::new(Bounds::of(&entry.config)), Vec::new());
-        for offset in self.window.released(most, entry.config.ordering, &unwritten) {
+        for offset in self.window.released(most, entry.config.ordering, unwritten) {
             let event = self.site.unpark(offset)?;
             if !batcher.offer(&event) {
                 break;
@@ -247,6 +247,7 @@ fn of_freezing(freezing: &Freezing, parked: bool, retries: Retries, then: Phase,
         first: freezing.first(),
         row: freezing.row.clone(),
         keys: set::keys(&freezing.events),
+        behind: 0,
         bytes: set::bytes(&freezing.events),
         batch: None,
         parked,

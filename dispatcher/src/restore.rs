@@ -47,7 +47,7 @@ pub(crate) async fn restore(site: &Site, deliveries: &Deliveries, position: Offs
         read(deliveries, &mut window, &mut found, &passed, last).await?;
         if site.shared.draining {
             // What is below something that is done is finished with it; nothing else begins.
-            window.unread_after(last);
+            window.unread_from(last.next());
         }
     }
     done.into_iter().for_each(|ranges| window.note_done(ranges));
@@ -149,7 +149,19 @@ fn set(site: &Site, first: Offset, found: Found, parked: &BTreeMap<Offset, Recor
         _ => Phase::Ready,
     };
     let retries = retry.as_ref().map(Retries::of).unwrap_or_default();
-    Ok(Set { first, row, keys, bytes: size, batch, parked: is_parked, retries, unwritten: false, phase, taken: None })
+    Ok(Set {
+        first,
+        row,
+        keys,
+        behind: 0,
+        bytes: size,
+        batch,
+        parked: is_parked,
+        retries,
+        unwritten: false,
+        phase,
+        taken: None,
+    })
 }
 
 /// The moment of a time that is written; one that the clock was moved away from is not waited for.

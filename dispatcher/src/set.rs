@@ -21,6 +21,8 @@ pub(crate) struct Set {
     pub(crate) row: BatchRow,
     /// The keys of its events.
     pub(crate) keys: Arc<[Bytes]>,
+    /// How many of them are in a set that comes before it; the window knows.
+    pub(crate) behind: usize,
     /// The bytes of its events' records.
     pub(crate) bytes: usize,
     /// None before its freeze is committed, and while it is parked and waits: it is made again when it is due.

@@ -12,16 +12,22 @@
 //! is parked is parked behind it. The position is the lowest offset that is neither done nor parked. Does not own
 //! when a batch is called, nor what is written. Invariants: key-order, bounded.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use fpaas_core::subscription::{Collector, Ordering};
 use fpaas_core::{Offset, limits};
 use tokio::time::Instant;
 
-use crate::batch::{Batcher, Bounds};
+use crate::batch::Bounds;
 use crate::body::Delivery;
 use crate::set::{Phase, Set};
+pub(crate) use pending::Collected;
+use pending::Pending;
+use queues::{Hold, Queues};
+
+mod pending;
+mod queues;
 
 /// Inclusive ranges of offsets in order.
 pub(crate) type Ranges = Vec<(Offset, Offset)>;
@@ -31,15 +37,14 @@ pub(crate) type Ranges = Vec<(Offset, Offset)>;
 pub(crate) struct Window {
     /// Where reading goes on.
     next: Offset,
-    /// Read, in no set, not parked; in order.
-    pending: VecDeque<Pending>,
-    pending_bytes: usize,
+    /// Read, in no set, not parked.
+    pending: Pending,
     /// By their first offset.
     sets: BTreeMap<Offset, Set>,
     /// Which sets hold a key: the first of them goes first.
     holders: HashMap<Bytes, BTreeSet<Offset>>,
-    /// Parked behind a key, in no set.
-    followers: BTreeMap<Offset, Follower>,
+    /// Parked behind a key, in no set: the bytes of each.
+    followers: Queues<usize>,
     /// How many of what is parked have this key: sets and followers.
     parked_keys: HashMap<Bytes, usize>,
     parked_events: usize,
@@ -50,32 +55,6 @@ pub(crate) struct Window {
     unsorted: bool,
     /// What was in the log when the batch that is collected now began.
     backlog: Option<Offset>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    event: Delivery,
-    read: Instant,
-}
-
-/// A parked event that waits behind its key.
-#[derive(Debug)]
-struct Follower {
-    key: Option<Bytes>,
-    bytes: usize,
-}
-
-/// What the pending events make.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Collected {
-    /// How many of the first ones were looked at: those that are not deferred are taken.
-    upto: usize,
-    /// A bound of number or size is reached.
-    pub(crate) full: bool,
-    /// When the first of them was read; none where there is none.
-    pub(crate) since: Option<Instant>,
-    /// Of their records.
-    pub(crate) bytes: usize,
 }
 
 impl Window {
@@ -91,9 +70,8 @@ impl Window {
 
     /// The lowest offset that is neither done nor parked.
     pub(crate) fn position(&self) -> Offset {
-        let pending = self.pending.front().map(|pending| pending.event.offset);
         let held = self.sets.iter().find(|(_, set)| !set.parked).map(|(first, _)| *first);
-        pending.into_iter().chain(held).min().unwrap_or(self.next).min(self.next)
+        self.pending.lowest().into_iter().chain(held).min().unwrap_or(self.next).min(self.next)
     }
 
     /// These were read, the log's end being `end` then; `next` is where to go on.
@@ -103,35 +81,29 @@ impl Window {
             self.backlog.get_or_insert(end);
         }
         for event in events {
-            self.pending_bytes += event.record.bytes();
-            self.pending.push_back(Pending { event, read: now });
+            self.pending.push(event, now);
         }
         self.next = self.next.max(next);
     }
 
     /// Forgets what was read and is in no set: it is read again from where the first of it stands.
     pub(crate) fn unread(&mut self) {
-        if let Some(first) = self.pending.front() {
-            self.next = first.event.offset;
-            self.pending.clear();
-            self.pending_bytes = 0;
+        if self.pending.len() > 0 {
+            self.unread_from(Offset::ZERO);
             self.backlog = None;
         }
     }
 
-    /// The same of what is behind `last` alone.
-    pub(crate) fn unread_after(&mut self, last: Offset) {
-        let keep = self.pending.partition_point(|pending| pending.event.offset <= last);
-        let behind = self.pending.split_off(keep);
-        self.pending_bytes -= behind.iter().map(|pending| pending.event.record.bytes()).sum::<usize>();
-        if let Some(first) = behind.front() {
-            self.next = first.event.offset;
+    /// The same of what stands at `from` or behind it alone.
+    pub(crate) fn unread_from(&mut self, from: Offset) {
+        if let Some(first) = self.pending.forget(from) {
+            self.next = first;
         }
     }
 
     /// True where nothing that was read is left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.is_drained()
+        self.pending.len() == 0 && self.is_drained()
     }
 
     /// True where nothing is frozen and nothing parked.
@@ -142,7 +114,7 @@ impl Window {
     /// True where more may be read.
     pub(crate) fn has_room_to_read(&self) -> bool {
         self.pending.len() < limits::LANE_PENDING_MAX
-            && self.pending_bytes < limits::LANE_PENDING_BYTES_MAX
+            && self.pending.bytes() < limits::LANE_PENDING_BYTES_MAX
             && self.next.0.saturating_sub(self.position().0) < limits::LANE_SPAN_MAX
     }
 
@@ -153,55 +125,24 @@ impl Window {
 
     /// What was in the log when the batch that is collected now began is read.
     pub(crate) fn has_caught_up(&self) -> bool {
-        self.backlog.map_or_else(|| self.pending.is_empty(), |end| self.next >= end)
+        self.backlog.map_or_else(|| self.pending.len() == 0, |end| self.next >= end)
     }
 
     /// Nothing more is there.
     pub(crate) fn at_tail(&mut self) {
-        self.backlog = (!self.pending.is_empty()).then_some(self.next);
+        self.backlog = (self.pending.len() > 0).then_some(self.next);
     }
 
-    /// What the next batch would be made of.
-    pub(crate) fn collected(&self, bounds: impl Into<Bounds>, ordering: Ordering) -> Collected {
-        let (mut batcher, mut since, mut upto, mut bytes) = (Batcher::new(bounds), None, 0, 0);
-        for pending in &self.pending {
-            if batcher.is_full() {
-                break;
-            }
-            if self.is_free(&pending.event, ordering) {
-                if !batcher.offer(&pending.event) {
-                    break;
-                }
-                since.get_or_insert(pending.read);
-                bytes += pending.event.record.bytes();
-            }
-            upto += 1;
-        }
-        Collected { upto, full: batcher.is_full(), since, bytes }
+    /// Collects what the next batch is made of, as far as it is there.
+    pub(crate) fn collect(&mut self, bounds: impl Into<Bounds>, ordering: Ordering) -> Collected {
+        let Self { pending, holders, parked_keys, .. } = self;
+        pending.collect(bounds.into(), ordering, |key| hold(holders, parked_keys, key))
     }
 
-    /// Takes it. Nothing was changed in between.
-    pub(crate) fn take(&mut self, collected: &Collected, ordering: Ordering) -> Vec<Delivery> {
-        let looked_at: Vec<_> = self.pending.drain(..collected.upto).collect();
-        let (mut taken, mut deferred) = (Vec::with_capacity(looked_at.len()), Vec::new());
-        for pending in looked_at {
-            if self.is_free(&pending.event, ordering) {
-                self.pending_bytes -= pending.event.record.bytes();
-                taken.push(pending.event);
-            } else {
-                deferred.push(pending);
-            }
-        }
-        deferred.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
+    /// Takes what is collected.
+    pub(crate) fn take(&mut self) -> Vec<Delivery> {
         self.backlog = None;
-        taken
-    }
-
-    fn is_free(&self, event: &Delivery, ordering: Ordering) -> bool {
-        match (&event.record.key, ordering) {
-            (Some(key), Ordering::Key) => !self.holders.contains_key(key) && !self.parked_keys.contains_key(key),
-            _ => true,
-        }
+        self.pending.take()
     }
 
     /// Takes the pending events that are to be parked behind their key, as long as there is room for them here, and
@@ -210,20 +151,17 @@ impl Window {
         if !std::mem::take(&mut self.unsorted) || ordering != Ordering::Key || self.parked_keys.is_empty() {
             return Vec::new();
         }
-        let mut followers = Vec::new();
-        for pending in std::mem::take(&mut self.pending) {
-            let bytes = pending.event.record.bytes();
-            let key = pending.event.record.key.clone().filter(|key| self.parked_keys.contains_key(key));
-            if key.is_none() || bytes > room || !self.has_room_to_park(1, bytes) {
-                // A later one of its key would overtake it: no other is parked.
-                room = if key.is_some() { 0 } else { room };
-                self.pending.push_back(pending);
-                continue;
-            }
-            room -= bytes;
-            self.pending_bytes -= bytes;
-            self.follow(pending.event.offset, key, bytes);
-            followers.push(pending.event);
+        let (mut events, mut bytes) = (self.parked_events, self.parked_bytes);
+        let may_go = |event: &Delivery| {
+            (events, bytes) = (events + 1, bytes + event.record.bytes());
+            let fits = event.record.bytes() <= room && has_room_to_park(events, bytes);
+            room = room.saturating_sub(event.record.bytes());
+            fits
+        };
+        let Self { pending, holders, parked_keys, .. } = self;
+        let followers = pending.take_followers(ordering, |key| hold(holders, parked_keys, key), may_go);
+        for event in &followers {
+            self.follow(event.offset, event.record.key.clone(), event.record.bytes());
         }
         followers
     }
@@ -233,25 +171,23 @@ impl Window {
         self.unsorted = true;
     }
 
-    /// A parked event that is in no set.
+    /// A parked event that is in no set; later than all others of its key.
     pub(crate) fn follow(&mut self, offset: Offset, key: Option<Bytes>, bytes: usize) {
         self.note_parked(1, bytes, key.iter());
-        self.followers.insert(offset, Follower { key, bytes });
+        let held = key.as_ref().is_some_and(|key| self.holders.contains_key(key));
+        self.followers.push(key, if held { Hold::Set } else { Hold::Free }, offset, bytes);
     }
 
     /// The parked events that may go into the next batch, in order, `most` at most, without those that are `unwritten`.
     pub(crate) fn released(&self, most: usize, ordering: Ordering, unwritten: &BTreeSet<Offset>) -> Vec<Offset> {
-        let held = |follower: &Follower| {
-            ordering == Ordering::Key && follower.key.as_ref().is_some_and(|key| self.holders.contains_key(key))
-        };
-        let free = self.followers.iter().filter(|(_, follower)| !held(follower));
-        free.map(|(offset, _)| *offset).filter(|offset| !unwritten.contains(offset)).take(most).collect()
+        let free = self.followers.in_order(ordering != Ordering::Key);
+        free.filter(|offset| !unwritten.contains(offset)).take(most).collect()
     }
 
-    /// They go into a set, which stays parked.
+    /// They go into a set, which stays parked: the first ones of what was released.
     pub(crate) fn take_released(&mut self, offsets: &[Offset]) {
         for offset in offsets {
-            if let Some(Follower { key, bytes }) = self.followers.remove(offset) {
+            if let Some((key, bytes)) = self.followers.take(*offset) {
                 self.note_unparked(1, bytes, key.iter());
             }
         }
@@ -259,8 +195,7 @@ impl Window {
 
     /// True where so much more may be parked.
     pub(crate) const fn has_room_to_park(&self, events: usize, bytes: usize) -> bool {
-        self.parked_events + events <= limits::PARKED_EVENTS_MAX
-            && self.parked_bytes + bytes <= limits::PARKED_BYTES_MAX
+        has_room_to_park(self.parked_events + events, self.parked_bytes + bytes)
     }
 
     /// The bytes of what is parked.
@@ -274,13 +209,25 @@ impl Window {
     }
 
     /// A set is frozen, or will be.
-    pub(crate) fn insert(&mut self, set: Set) {
+    pub(crate) fn insert(&mut self, mut set: Set) {
+        set.behind = 0;
         for key in set.keys.iter() {
-            self.holders.entry(key.clone()).or_default().insert(set.first);
+            let holders = self.holders.entry(key.clone()).or_default();
+            match holders.first() {
+                Some(first) if *first < set.first => set.behind += 1,
+                Some(first) => {
+                    if let Some(later) = self.sets.get_mut(first) {
+                        later.behind += 1;
+                    }
+                }
+                None => {}
+            }
+            holders.insert(set.first);
         }
         if set.parked {
             self.note_parked(set.row.events as usize, set.bytes, set.keys.iter());
         }
+        set.keys.iter().for_each(|key| self.follow_key(key));
         self.sets.insert(set.first, set);
     }
 
@@ -288,17 +235,31 @@ impl Window {
     pub(crate) fn remove(&mut self, first: Offset) -> Option<Set> {
         let set = self.sets.remove(&first)?;
         for key in set.keys.iter() {
-            if let Some(holders) = self.holders.get_mut(key) {
-                holders.remove(&first);
-                if holders.is_empty() {
-                    self.holders.remove(key);
+            let Some(holders) = self.holders.get_mut(key) else { continue };
+            let was_first = holders.first() == Some(&first);
+            holders.remove(&first);
+            match holders.first() {
+                Some(next) if was_first => {
+                    if let Some(next) = self.sets.get_mut(next) {
+                        next.behind -= 1;
+                    }
                 }
+                Some(_) => {}
+                None => drop(self.holders.remove(key)),
             }
         }
         if set.parked {
             self.note_unparked(set.row.events as usize, set.bytes, set.keys.iter());
         }
+        set.keys.iter().for_each(|key| self.follow_key(key));
         Some(set)
+    }
+
+    /// What waits for a key is told what it waits for now.
+    fn follow_key(&mut self, key: &Bytes) {
+        self.pending.hold(key, hold(&self.holders, &self.parked_keys, key));
+        let held = self.holders.contains_key(key);
+        self.followers.hold(key, if held { Hold::Set } else { Hold::Free });
     }
 
     /// The position may pass a set: its events are written beside it. What follows its keys is parked, too.
@@ -307,6 +268,7 @@ impl Window {
         if !std::mem::replace(&mut set.parked, true) {
             let (events, bytes, keys) = (set.row.events as usize, set.bytes, set.keys.clone());
             self.note_parked(events, bytes, keys.iter());
+            keys.iter().for_each(|key| self.follow_key(key));
             self.unsorted = true;
         }
     }
@@ -314,7 +276,13 @@ impl Window {
     fn note_parked<'a>(&mut self, events: usize, bytes: usize, keys: impl Iterator<Item = &'a Bytes>) {
         self.parked_events += events;
         self.parked_bytes += bytes;
-        keys.for_each(|key| *self.parked_keys.entry(key.clone()).or_default() += 1);
+        for key in keys {
+            let count = self.parked_keys.entry(key.clone()).or_default();
+            *count += 1;
+            if *count == 1 {
+                self.pending.note_parked();
+            }
+        }
     }
 
     fn note_unparked<'a>(&mut self, events: usize, bytes: usize, keys: impl Iterator<Item = &'a Bytes>) {
@@ -326,6 +294,7 @@ impl Window {
                 *count -= 1;
                 if *count == 0 {
                     self.parked_keys.remove(key);
+                    self.pending.hold(key, hold(&self.holders, &self.parked_keys, key));
                 }
             }
         }
@@ -353,14 +322,8 @@ impl Window {
             let first = self.sets.values().next();
             return first.filter(|set| set.phase == Phase::Ready).map(|set| set.first);
         }
-        let goes_first = |set: &Set, key: &Bytes| {
-            let holders = self.holders.get(key);
-            holders.and_then(BTreeSet::first).is_none_or(|first| *first == set.first)
-        };
-        let ready = self.sets.values().filter(|set| set.phase == Phase::Ready);
-        let mut free =
-            ready.filter(|set| ordering == Ordering::None || set.keys.iter().all(|key| goes_first(set, key)));
-        free.next().map(|set| set.first)
+        let mut ready = self.sets.values().filter(|set| set.phase == Phase::Ready);
+        ready.find(|set| ordering == Ordering::None || set.behind == 0).map(|set| set.first)
     }
 
     /// Offsets that are done and not passed yet: kept until the position has passed them.
@@ -374,10 +337,25 @@ impl Window {
     pub(crate) fn take_passed(&mut self) -> Vec<Offset> {
         let position = self.position();
         let passed = |ranges: &Ranges| ranges.last().is_none_or(|(_, last)| *last < position);
-        let firsts: Vec<_> = self.done.iter().filter(|(_, ranges)| passed(ranges)).map(|(first, _)| *first).collect();
+        let below = self.done.range(..position);
+        let firsts: Vec<_> = below.filter(|(_, ranges)| passed(ranges)).map(|(first, _)| *first).collect();
         firsts.iter().for_each(|first| drop(self.done.remove(first)));
         firsts
     }
+}
+
+fn hold(holders: &HashMap<Bytes, BTreeSet<Offset>>, parked: &HashMap<Bytes, usize>, key: &Bytes) -> Hold {
+    if parked.contains_key(key) {
+        Hold::Parked
+    } else if holders.contains_key(key) {
+        Hold::Set
+    } else {
+        Hold::Free
+    }
+}
+
+const fn has_room_to_park(events: usize, bytes: usize) -> bool {
+    events <= limits::PARKED_EVENTS_MAX && bytes <= limits::PARKED_BYTES_MAX
 }
 
 /// The offsets of `events`, which are in order, as inclusive ranges.

@@ -31,8 +31,8 @@ fn read(window: &mut Window, events: &[(u64, Option<u8>)]) {
 
 /// Freezes what the next batch is made of: its offsets.
 fn freeze(window: &mut Window, max_events: u32, ordering: Ordering) -> Vec<u64> {
-    let collected = window.collected(policy(max_events), ordering);
-    let events = window.take(&collected, ordering);
+    window.collect(policy(max_events), ordering);
+    let events = window.take();
     let offsets = events.iter().map(|event| event.offset.0).collect::<Vec<_>>();
     if !events.is_empty() {
         window.insert(set_of(events, false));
@@ -46,6 +46,7 @@ fn set_of(events: Vec<Delivery>, parked: bool) -> Set {
         first: freezing.first(),
         row: freezing.row.clone(),
         keys: set::keys(&freezing.events),
+        behind: 0,
         bytes: set::bytes(&freezing.events),
         batch: None,
         parked,
@@ -142,11 +143,11 @@ fn a_batch_ends_with_the_event_that_would_overflow_it() {
     read(&mut window, &(0..5).map(|offset| (offset, None)).collect::<Vec<_>>());
     let bytes = event(0, None).body_bytes(fpaas_core::subscription::Format::Json) as u32;
     let policy = Collector { max_bytes: bytes * 2, ..policy(100) };
-    let collected = window.collected(policy, Ordering::Key);
-    assert_eq!((collected.upto, collected.full), (2, true));
+    let collected = window.collect(policy, Ordering::Key);
+    assert_eq!((collected.events, collected.full), (2, true));
     let policy = Collector { max_bytes: bytes * 2 + 1, ..policy };
-    assert_eq!(window.collected(policy, Ordering::Key).upto, 2);
-    assert!(!window.collected(Collector { max_bytes: 1 << 20, ..policy }, Ordering::Key).full);
+    assert_eq!(window.collect(policy, Ordering::Key).events, 2);
+    assert!(!window.collect(Collector { max_bytes: 1 << 20, ..policy }, Ordering::Key).full);
 }
 
 #[test]
