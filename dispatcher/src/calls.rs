@@ -5,26 +5,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use fpaas_core::subscription::{Ordering as Order, Webhook};
+use fpaas_core::subscription::{Ordering as Order, Retry, Webhook};
 use fpaas_core::{Message, Offset, Timestamp, TopicName, limits};
-use fpaas_state::{Attempt as AttemptReport, CallOf, Happened, SubscriptionEntry, SystemEvent};
+use fpaas_state::{Attempt as AttemptReport, Happened, SubscriptionEntry, SystemEvent};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::body::{Body, Delivery, Shape};
-use crate::client::Call;
+use crate::ahead::Ahead;
+use crate::attempt::Request;
+use crate::body::Delivery;
 use crate::endpoint::breaker::Change;
 use crate::endpoint::{Endpoint, Health, Turn};
 use crate::error::{Error, Halt, Step};
 use crate::freeze::Batch;
 use crate::lane::Lane;
 use crate::reports::{self, Reports};
-use crate::request::{self, Attempt};
 use crate::response::{self, Action, Allowed, Answer, Failure, Outcome, Reason, Results};
 use crate::set::{Phase, Retries};
 use crate::settle::{self, Case, Verdict};
@@ -45,6 +45,7 @@ pub(crate) struct Calls {
     current: Option<Arc<SubscriptionEntry>>,
     /// They look otherwise than before: one may go better.
     news: bool,
+    ahead: Ahead,
 }
 
 /// Leave to make the next call.
@@ -62,6 +63,8 @@ enum Waiting {
 pub(crate) struct Ended {
     /// Of which batch.
     pub(crate) first: Offset,
+    /// The revision that was called.
+    called: Arc<SubscriptionEntry>,
     batch: Arc<Batch>,
     /// Which attempt it was, from 1.
     attempt: u32,
@@ -108,6 +111,7 @@ impl Calls {
             warm: Arc::default(),
             current: None,
             news: false,
+            ahead: Ahead::default(),
         }
     }
 
@@ -124,9 +128,20 @@ impl Calls {
     /// How many batches may be under way so that none waits for nothing.
     pub(crate) fn worthwhile(&self) -> usize {
         match &self.endpoint {
-            Some(endpoint) if !endpoint.rests() => endpoint.worthwhile(),
+            Some(endpoint) if !endpoint.rests() => endpoint.worthwhile() + self.ahead.batches(),
             _ => 1,
         }
+    }
+
+    /// A transaction is over, with which `done` batches were finished; `ready` are there to be called still.
+    pub(crate) fn note_commit(&mut self, done: usize, ready: usize) {
+        let free = self.endpoint.as_ref().is_some_and(|endpoint| self.tasks.len() < endpoint.worthwhile());
+        self.ahead.note(ready, free && done > 0);
+    }
+
+    /// No more batches were frozen than were worthwhile, though there was more.
+    pub(crate) const fn note_capped(&mut self) {
+        self.ahead.capped = true;
     }
 
     /// Calls are made as `entry` says from here on.
@@ -141,11 +156,18 @@ impl Calls {
             self.turn = Waiting::Nothing;
             self.endpoint = url_of.map(|url| self.site.shared.endpoints.of(&entry.tenant, &url));
         }
-        self.news |= old.is_some_and(|old| {
-            old.config.processor != entry.config.processor
-                || old.active_since != entry.active_since
-                || old.secret != entry.secret
-        });
+        let new = |old: &SubscriptionEntry| old.active_since != entry.active_since || !is_called_alike(old, entry);
+        self.news |= old.as_deref().is_some_and(new);
+        let rate = |of: &SubscriptionEntry| (of.config.throttle.events_per_second, of.config.lanes);
+        if old.is_some_and(|old| rate(&old) != rate(entry)) {
+            // What is owed at another rate is not owed at this one.
+            self.throttle = Throttle::default();
+        }
+    }
+
+    /// No call is to be made now: leave that is given, or asked for, is there for others.
+    pub(crate) fn rest(&mut self) {
+        self.turn = Waiting::Nothing;
     }
 
     /// True once after calls have begun to look otherwise, whoever has noticed it first.
@@ -188,17 +210,24 @@ impl Calls {
         None
     }
 
-    fn begin(&mut self, entry: &SubscriptionEntry, webhook: &Webhook, batch: &Arc<Batch>, attempt: u32, turn: Turn) {
+    fn begin(
+        &mut self,
+        entry: &Arc<SubscriptionEntry>,
+        webhook: &Webhook,
+        batch: &Arc<Batch>,
+        attempt: u32,
+        turn: Turn,
+    ) {
         let now = Instant::now();
         self.throttle.note(now, batch.events.len(), entry.config.throttle.events_per_second, entry.config.lanes);
         let request = Request {
             site: Arc::clone(&self.site),
+            entry: Arc::clone(entry),
             webhook: webhook.clone(),
-            wants_body: entry.config.output.is_some(),
             batch: Arc::clone(batch),
             warm: Arc::clone(&self.warm),
         };
-        let (batch, mut turn) = (Arc::clone(batch), turn);
+        let (called, batch, mut turn) = (Arc::clone(entry), Arc::clone(batch), turn);
         self.tasks.spawn(async move {
             let (answer, made) = match batch.body(&request.site.making).await? {
                 body if body.events == 0 => (None, Vec::new()),
@@ -209,13 +238,13 @@ impl Calls {
                 }
             };
             let attempt = made.last().map_or(attempt - 1, |made| made.attempt);
-            Ok(Ended { first: batch.first, batch, attempt, answer, made, turn })
+            Ok(Ended { first: batch.first, called, batch, attempt, answer, made, turn })
         });
     }
 
     /// What follows from a call that is over.
     pub(crate) fn judge(&self, ended: Ended, window: &Window) -> Step<Judgement> {
-        let Ended { first, batch, attempt, answer, made, turn } = ended;
+        let Ended { first, called, batch, attempt, answer, made, turn } = ended;
         let (site, entry) = (&self.site, self.site.current());
         let now = site.shared.context.clock.now();
         let outcome = match &answer {
@@ -223,9 +252,11 @@ impl Calls {
             Some(Err(failure)) => Judged::Failed(failure.clone()),
             None => Judged::Unsent,
         };
-        let outcome = without_secrets(outcome, &entry, now);
-        // Of an endpoint that was not called nothing is learned.
-        let change = health(&outcome).and_then(|health| turn.over(health));
+        let outcome = without_secrets(outcome, &called, now);
+        // Of an endpoint that was not called nothing is learned, nor of one that another revision called.
+        let is_current = Arc::ptr_eq(&called, &entry) || is_called_alike(&called, &entry);
+        let health = health(&outcome, &entry.config.retry, batch.events.len());
+        let change = health.and_then(|health| turn.over(health)).filter(|_| is_current);
         let mut reports = Reports::of(made, self.note_health(change));
         if let Some(last) = reports.attempts.last_mut() {
             (last.status, last.outcome, last.message) =
@@ -276,7 +307,12 @@ impl Calls {
                 }
             }
         };
-        let verdict = settle::without(verdict, case, batch.unsendable());
+        let verdict = match settle::without(verdict, case, batch.unsendable()) {
+            // What the endpoint of an earlier revision has said is none of this one's.
+            Verdict::Again(_, retries) if !is_current => Verdict::Again(Duration::ZERO, retries),
+            verdict => verdict,
+        };
+        gone = gone.filter(|_| is_current);
         Ok(Judgement { verdict, good, gone, reports })
     }
 
@@ -320,10 +356,12 @@ impl Lane {
             return Err(Halt::Stuck("the subscription has no webhook".into()));
         };
         loop {
-            if self.calls.throttle.wait(now).is_some() {
+            let throttled = self.calls.throttle.wait(now).is_some();
+            let callable = self.window.callable(entry.config.ordering).filter(|_| !throttled);
+            let Some(first) = callable else {
+                self.calls.rest();
                 return Ok(());
-            }
-            let Some(first) = self.window.callable(entry.config.ordering) else { return Ok(()) };
+            };
             let Some(turn) = self.calls.take_turn() else { return Ok(()) };
             let Some(set) = self.window.set_mut(first) else { return Ok(()) };
             let batch = match &set.batch {
@@ -334,75 +372,6 @@ impl Lane {
             set.phase = Phase::Calling;
             self.calls.begin(entry, webhook, &batch, set.retries.attempts.saturating_add(1), turn);
         }
-    }
-}
-
-/// One attempt, in a task of its own.
-struct Request {
-    site: Arc<Site>,
-    webhook: Webhook,
-    wants_body: bool,
-    batch: Arc<Batch>,
-    warm: Arc<AtomicBool>,
-}
-
-impl Request {
-    /// The answer, and the calls that were made, how the last one ended apart.
-    async fn answer(&self, body: &Body, attempt: u32) -> (Result<Answer, Failure>, Vec<AttemptReport>) {
-        let (answer, mut made) = self.call(body, attempt).await;
-        match &answer {
-            Err(failure) if failure.reason == Reason::Cut && self.warm.swap(false, Ordering::Relaxed) => {
-                // The connection was kept from an earlier call and may have been stale: one try on a new one.
-                self.site.note_failure(failure, attempt);
-                (made.status, made.outcome, made.message) = failed(failure);
-                let (answer, again) = self.call(body, attempt.saturating_add(1)).await;
-                (answer, vec![made, again])
-            }
-            _ => (answer, vec![made]),
-        }
-    }
-
-    async fn call(&self, body: &Body, attempt: u32) -> (Result<Answer, Failure>, AttemptReport) {
-        let (site, batch) = (&self.site, &self.batch);
-        site.counters.calls.add(1);
-        let (entry, now) = (site.current(), site.shared.context.clock.now());
-        let headers = {
-            let attempt = Attempt {
-                head: &batch.head,
-                events: &batch.events,
-                shape: &Shape::frozen(&batch.row),
-                body,
-                number: attempt,
-                timestamp: now.as_millis().div_euclid(1000),
-                version: &site.shared.version,
-            };
-            request::headers(&attempt, &self.webhook, entry.secrets(now))
-        };
-        drop(entry);
-        let call = Call {
-            url: &self.webhook.url,
-            headers,
-            body: body.bytes.clone(),
-            timeout: Duration::from_millis(self.webhook.timeout_ms),
-            wants_body: self.wants_body,
-        };
-        let called = site.shared.client.call(call).await;
-        if called.answer.is_ok() {
-            self.warm.store(true, Ordering::Relaxed);
-        }
-        let entry = site.current();
-        let of = CallOf {
-            time: now,
-            subscription: &entry.id,
-            incarnation: entry.incarnation,
-            lane: site.at.partition.0,
-            batch: &batch.id,
-            events: body.events,
-            attempt,
-            origin: reports::origin(&self.webhook.url),
-        };
-        let shown = reports::shown(&called.piece, &self.webhook, &entry, now);
-        (called.answer, AttemptReport::new(of, called.timings, shown))
     }
 }
 
@@ -482,12 +451,19 @@ fn named(batch: &Batch, actions: Vec<(String, Action)>) -> Result<Vec<(usize, Ac
     Ok(found.into_iter().collect())
 }
 
-fn health(outcome: &Judged) -> Option<Health> {
+/// Where an event is to blame, and is looked for, the endpoint is not.
+fn health(outcome: &Judged, policy: &Retry, events: usize) -> Option<Health> {
     match outcome {
         Judged::Answered(..) => Some(Health::Good),
         Judged::Failed(failure) if failure.reason == Reason::Timeout => Some(Health::Overloaded),
         Judged::Failed(failure) if matches!(failure.status, Some(429 | 503)) => Some(Health::Overloaded),
+        Judged::Failed(failure) if failure.status.is_some() && settle::halves(policy, events, failure) => None,
         Judged::Failed(_) => Some(Health::Failed),
         Judged::Unsent => None,
     }
+}
+
+/// True where calls of both revisions are made to the same endpoint in the same way.
+fn is_called_alike(one: &SubscriptionEntry, other: &SubscriptionEntry) -> bool {
+    one.config.processor == other.config.processor && one.secret == other.secret
 }

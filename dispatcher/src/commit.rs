@@ -30,26 +30,43 @@ pub(crate) type Committed = (Plan, Step<Vec<Bytes>>);
 
 /// Makes `plan` durable; what the log does not take of it is taken out.
 pub(crate) async fn commit(site: Arc<Site>, mut plan: Plan) -> Committed {
-    let mut unknown = false;
-    let committed = until_known(&site, &mut plan, &mut unknown).await;
-    if unknown && committed.is_err() {
-        site.shared.unsure.note([site.lease.slot]);
-    }
+    let mut unknown = Unknown { site: &site, is: false };
+    let committed = until_known(&site, &mut plan, &mut unknown.is).await;
+    unknown.is &= committed.is_err();
+    drop(unknown);
     (plan, committed)
+}
+
+/// Whether a transaction may be in the log whose rows are not here. The slot's rows are read again then, also where
+/// nobody has waited for the end: what the writer was given it commits.
+struct Unknown<'a> {
+    site: &'a Site,
+    is: bool,
+}
+
+impl Drop for Unknown<'_> {
+    fn drop(&mut self) {
+        if self.is {
+            self.site.shared.unsure.note([self.site.lease.slot]);
+        }
+    }
 }
 
 /// `unknown` where one of the attempts may have been committed.
 async fn until_known(site: &Site, plan: &mut Plan, unknown: &mut bool) -> Step<Vec<Bytes>> {
     let mut backoff = Backoff::default();
+    let mut earlier = false;
     loop {
         let places = places(site, plan).await?;
         let (transaction, mutations, frozen) = plan.transaction(site, &places)?;
         hit_before(plan);
         // Not given up when asked to stop: it may be committed all the same, and then the rows must follow.
+        *unknown = true;
         let Err(rejected) = site.shared.writer.commit(transaction).await else {
             return Ok(committed(site, plan, mutations, frozen));
         };
-        *unknown |= rejected.error == LogError::Unknown;
+        earlier |= rejected.error == LogError::Unknown;
+        *unknown = earlier;
         match rejected.error {
             error if error.may_pass() => {
                 wait_for_log(&site.stop, &mut backoff, &error).await?;

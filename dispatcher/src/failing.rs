@@ -21,8 +21,18 @@ impl Failing {
         Self { since: row.map(|row| row.since), failures: 0, unwritten: false }
     }
 
-    /// A call ended. Why the endpoint is to be disabled, where it has failed for too long.
-    pub(crate) fn note(&mut self, good: bool, now: Timestamp) -> Option<Message> {
+    /// Calls are made otherwise from here on: what failed before counts no more.
+    pub(crate) fn begin_anew(&mut self) {
+        self.unwritten |= self.since.take().is_some();
+        self.failures = 0;
+    }
+
+    /// A call ended, of a subscription that has been active since `active`. Why the endpoint is to be disabled, where
+    /// it has failed for too long.
+    pub(crate) fn note(&mut self, good: bool, active: Timestamp, now: Timestamp) -> Option<Message> {
+        if self.since.is_some_and(|since| since < active) {
+            self.begin_anew();
+        }
         if good {
             self.unwritten |= self.since.take().is_some();
             self.failures = 0;
@@ -55,18 +65,30 @@ mod tests {
         let (mut failing, start) = (Failing::default(), Timestamp::from_millis(1_700_000_000_000));
         let after = |hours: u64| start.plus(Duration::from_secs(hours * 3600));
         for hour in 0..120 {
-            assert_eq!(failing.note(false, after(hour)), None);
+            assert_eq!(failing.note(false, start, after(hour)), None);
         }
         assert_eq!(failing.take_news(), Some(Some(FailingRow { since: start })));
         assert_eq!(failing.take_news(), None);
-        let why = failing.note(false, after(120)).unwrap();
+        let why = failing.note(false, start, after(120)).unwrap();
         assert_eq!(&*why, "its endpoint has done nothing but fail since 2023-11-14T22:13:20.000Z");
         // A new owner knows since when, and makes sure for itself.
         let mut new = Failing::of(Some(FailingRow { since: start }));
-        assert!((1..limits::BREAKER_CALLS_MIN).all(|_| new.note(false, after(130)).is_none()));
-        assert!(new.note(false, after(130)).is_some());
-        assert_eq!(new.note(true, after(130)), None);
+        assert!((1..limits::BREAKER_CALLS_MIN).all(|_| new.note(false, start, after(130)).is_none()));
+        assert!(new.note(false, start, after(130)).is_some());
+        assert_eq!(new.note(true, start, after(130)), None);
         assert_eq!(new.take_news(), Some(None));
-        assert!((0..100).all(|_| new.note(false, after(131)).is_none()));
+        assert!((0..100).all(|_| new.note(false, start, after(131)).is_none()));
+    }
+
+    #[test]
+    fn what_failed_before_a_pause_or_at_another_url_counts_no_more() {
+        let start = Timestamp::from_millis(1_700_000_000_000);
+        let after = |hours: u64| start.plus(Duration::from_secs(hours * 3600));
+        let mut failing = Failing::of(Some(FailingRow { since: start }));
+        assert!((0..100).all(|_| failing.note(false, after(121), after(121)).is_none()), "it was resumed");
+        assert_eq!(failing.take_news(), Some(Some(FailingRow { since: after(121) })));
+        assert!(failing.note(false, after(121), after(242)).is_some());
+        failing.begin_anew();
+        assert!((0..100).all(|_| failing.note(false, after(121), after(243)).is_none()), "its URL is another");
     }
 }

@@ -235,10 +235,12 @@ impl Lane {
         self.redrive.follow(&entry)?;
         if self.calls.take_news() {
             // A new revision may be what an endpoint was waiting for: what is late is called at once.
-            let late = self.window.sets_mut().filter(|set| set.due().is_some());
-            late.for_each(|set| set.phase = Phase::Waiting(now));
+            self.window.sets_mut().for_each(|set| set.hurry(now));
+            self.failing.begin_anew();
         }
-        if !pauses {
+        if pauses {
+            self.calls.rest();
+        } else {
             self.wake(now);
         }
         if self.under_way.commit.is_none() {
@@ -414,6 +416,8 @@ impl Lane {
             finish.count(&self.site.counters);
         }
         self.redrive.committed(plan.redrive.as_ref(), Instant::now());
+        let ready = self.window.sets().filter(|set| set.phase == Phase::Ready).count();
+        self.calls.note_commit(plan.finishes.len(), ready);
         for (freezing, bytes) in plan.freezes.into_iter().zip(frozen) {
             let first = freezing.first();
             let batch = Arc::new(self.site.batch(&bytes, freezing.row, freezing.events));
@@ -457,7 +461,8 @@ impl Lane {
         let Judgement { verdict, good, gone, reports } = self.calls.judge(ended, &self.window)?;
         self.reports.add(reports);
         let now = self.site.shared.context.clock.now();
-        let failing = good.and_then(|good| self.failing.note(good, now));
+        let active = self.site.current().active_since;
+        let failing = good.and_then(|good| self.failing.note(good, active, now));
         if let Some(why) = gone.or(failing.filter(|_| !self.calls.was_good_lately())) {
             self.disable(why);
         }

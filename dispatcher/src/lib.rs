@@ -12,6 +12,8 @@
 //! router) or who may subscribe (the API). Invariants: frozen-batch, offsets-with-effects, one-owner.
 
 mod address;
+mod ahead;
+mod attempt;
 mod batch;
 mod body;
 mod budget;

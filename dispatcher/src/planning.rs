@@ -23,6 +23,9 @@ use crate::reports;
 use crate::set::{self, Phase, Retries, Set};
 use crate::window::ranges;
 
+/// About what a row takes in a transaction, or its end, beside what it holds.
+const ROW_BYTES: usize = 192;
+
 impl Lane {
     /// What is to be written now; none where nothing is.
     pub(crate) fn plan(&mut self, entry: &Arc<SubscriptionEntry>, now: Instant) -> Step<Option<Plan>> {
@@ -84,7 +87,7 @@ impl Lane {
             }
             let Some(set) = self.window.remove(first) else { continue };
             let (Phase::Settled(settlement), Some(batch)) = (set.phase, set.batch) else { continue };
-            plan.note_bytes(bytes + settlement.records.iter().map(|record| record.value.len()).sum::<usize>());
+            plan.note_bytes(bytes + settlement.written_bytes() + set.row.events as usize * ROW_BYTES);
             let done = settlement.done(batch.events.len());
             for left in &settlement.left {
                 let events: Vec<_> = left.events.iter().filter_map(|index| batch.events.get(*index)).cloned().collect();
@@ -156,7 +159,11 @@ impl Lane {
         loop {
             let live = self.window.sets().filter(|set| set.is_live()).count();
             let waits_for_all = ordering == Ordering::Partition && !self.window.is_drained();
-            if live >= most || self.window.sets().count() >= limits::LANE_BATCHES_MAX {
+            if live >= most {
+                self.calls.note_capped();
+                return Ok(());
+            }
+            if self.window.sets().count() >= limits::LANE_BATCHES_MAX {
                 return Ok(());
             }
             if let Some(events) = self.released(&unwritten, entry)? {
@@ -188,9 +195,10 @@ impl Lane {
         }
     }
 
-    /// One batch a lane is always there; what is beyond it must fit into what all may hold. `None` where it does not.
+    /// One batch a lane is always there, one that waits included; what is beyond it must fit into what all may hold. `None` where it does not.
     fn share(&self, live: usize, bytes: usize) -> Option<Option<Taken>> {
-        if live == 0 { Some(None) } else { self.site.shared.in_flight.take(bytes).map(Some) }
+        let holds_one = || self.window.sets().any(|set| set.batch.is_some() || set.is_live());
+        if live == 0 && !holds_one() { Some(None) } else { self.site.shared.in_flight.take(bytes).map(Some) }
     }
 
     /// Parked events whose key is free again, as far as they make one batch.

@@ -81,6 +81,19 @@ impl Set {
         matches!(self.phase, Phase::Freezing(_) | Phase::Ready | Phase::Calling)
     }
 
+    /// It is due now, where it waits or is to wait once it is frozen.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Waiting(due) => *due = now,
+            Phase::Freezing(then) => {
+                if let Phase::Waiting(due) = &mut **then {
+                    *due = now;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// When it is due, where it waits.
     pub(crate) const fn due(&self) -> Option<Instant> {
         match self.phase {

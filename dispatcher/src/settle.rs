@@ -14,6 +14,11 @@ use crate::response::{Action, Failure, OutputRecord, Reason, RefusedRecord, Resu
 use crate::retry::{self, Next};
 use crate::set::Retries;
 
+/// About what a record takes beside its key, value and headers.
+const RECORD_BYTES: usize = 128;
+/// About what a dead letter's own headers take, but for the message.
+const ERROR_BYTES: usize = 512;
+
 /// What becomes of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settlement {
@@ -89,6 +94,26 @@ impl Settlement {
         (0..events).filter(|index| left.binary_search(index).is_err()).collect()
     }
 
+    /// About what of it is written beside its events themselves: results, and why events are dead letters.
+    pub(crate) fn written_bytes(&self) -> usize {
+        let fields = |headers: &[(String, String)]| {
+            headers.iter().map(|(name, value)| name.len() + value.len() + RECORD_BYTES / 8).sum::<usize>()
+        };
+        let record = |key: Option<&String>, value: usize, headers: &[(String, String)]| {
+            RECORD_BYTES + key.map_or(0, String::len) + value + fields(headers)
+        };
+        let records = self.records.iter().map(|of| record(of.key.as_ref(), of.value.len(), &of.headers));
+        let refused = self
+            .refused
+            .iter()
+            .map(|of| record(of.key.as_ref(), of.value.len(), &of.headers) + limits::DEAD_LETTER_HEADERS_BYTES_MAX);
+        let letters = self
+            .letters
+            .iter()
+            .map(|(events, given_up)| events.len() * (2 * RECORD_BYTES + ERROR_BYTES + given_up.failure.message.len()));
+        records.chain(refused).chain(letters).sum()
+    }
+
     /// Results that go nowhere: they are kept as dead letters, or not, as the policy says.
     pub(crate) fn refuse(&mut self, records: Vec<RefusedRecord>, on_exhausted: OnExhausted) {
         match on_exhausted {
@@ -133,7 +158,7 @@ pub(crate) fn answered(case: Case<'_>, results: Results, actions: &[(usize, Acti
 
 /// The call failed.
 pub(crate) fn failed(case: Case<'_>, failure: Failure) -> Verdict {
-    let halves = case.policy.on_failure == OnFailure::Bisect && case.events > 1 && blames_the_batch(&failure);
+    let halves = halves(case.policy, case.events, &failure);
     let next = if halves { bisected(case, &failure) } else { next(case, &failure) };
     match next {
         Next::Again(wait) if halves => {
@@ -178,6 +203,11 @@ pub(crate) fn without(verdict: Verdict, case: Case<'_>, unsendable: &[(usize, Me
     Verdict::Settled(settled)
 }
 
+/// True where a batch that failed so is called again in halves.
+pub(crate) fn halves(policy: &Retry, events: usize, failure: &Failure) -> bool {
+    policy.on_failure == OnFailure::Bisect && events > 1 && blames_the_batch(failure)
+}
+
 /// True of failures that a smaller batch may not have: those of an endpoint that is away or overloaded say nothing of
 /// what it was sent.
 fn blames_the_batch(failure: &Failure) -> bool {
@@ -189,10 +219,10 @@ fn blames_the_batch(failure: &Failure) -> bool {
 }
 
 /// A half of the batch may go through although the whole never will. It is tried after the first backoff, since the
-/// batch is to blame and not the endpoint.
+/// batch is to blame and not the endpoint, and however old it is: halving ends by itself.
 fn bisected(case: Case<'_>, failure: &Failure) -> Next {
     let failure = Failure { retryable: true, reason: Reason::Status, status: None, ..failure.clone() };
-    retry::next(case.policy, &failure, 1, case.elapsed, case.jitter)
+    retry::next(case.policy, &failure, 1, Duration::ZERO, case.jitter)
 }
 
 /// The endpoint wants to be called with an event again.

@@ -51,6 +51,8 @@ pub(crate) struct Window {
     parked_bytes: usize,
     /// Done above the position, by the first offset of each row.
     done: BTreeMap<Offset, Ranges>,
+    /// Nothing from here on is done.
+    done_end: Offset,
     /// Something may have to follow a key that is parked.
     unsorted: bool,
     /// What was in the log when the batch that is collected now began.
@@ -81,7 +83,10 @@ impl Window {
             self.backlog.get_or_insert(end);
         }
         for event in events {
-            self.pending.push(event, now);
+            // What was read once before may be done since.
+            if event.offset >= self.done_end || !self.is_done(event.offset) {
+                self.pending.push(event, now);
+            }
         }
         self.next = self.next.max(next);
     }
@@ -328,9 +333,14 @@ impl Window {
 
     /// Offsets that are done and not passed yet: kept until the position has passed them.
     pub(crate) fn note_done(&mut self, ranges: Ranges) {
-        if let Some((first, _)) = ranges.first() {
+        if let (Some((first, _)), Some((_, last))) = (ranges.first(), ranges.last()) {
+            self.done_end = self.done_end.max(last.next());
             self.done.insert(*first, ranges);
         }
+    }
+
+    fn is_done(&self, offset: Offset) -> bool {
+        self.done.range(..=offset).any(|(_, ranges)| contains(ranges, offset))
     }
 
     /// The rows of done offsets that the position has passed: they are not needed any more.

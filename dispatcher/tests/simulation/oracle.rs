@@ -149,7 +149,8 @@ fn waits_are_kept(world: &World, told: Told<'_>) {
             let [one, next] = pair else { continue };
             // A crash may come before the wait is written down.
             let Some((ended, Said::No(after))) = &one.answered else { continue };
-            let reshaped = world.reshaped.iter().any(|when| (*ended..=next.begun).contains(when));
+            // A change of what is called counts from the call that was under way then.
+            let reshaped = world.reshaped.iter().any(|when| (one.begun..=next.begun).contains(when));
             if one.life != next.life || reshaped {
                 continue;
             }
