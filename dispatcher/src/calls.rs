@@ -188,13 +188,20 @@ impl Calls {
         None
     }
 
-    fn begin(&mut self, entry: &SubscriptionEntry, webhook: &Webhook, batch: &Arc<Batch>, attempt: u32, turn: Turn) {
+    fn begin(
+        &mut self,
+        entry: &Arc<SubscriptionEntry>,
+        webhook: &Webhook,
+        batch: &Arc<Batch>,
+        attempt: u32,
+        turn: Turn,
+    ) {
         let now = Instant::now();
         self.throttle.note(now, batch.events.len(), entry.config.throttle.events_per_second, entry.config.lanes);
         let request = Request {
             site: Arc::clone(&self.site),
             webhook: webhook.clone(),
-            wants_body: entry.config.output.is_some(),
+            of: Arc::clone(entry),
             batch: Arc::clone(batch),
             warm: Arc::clone(&self.warm),
         };
@@ -341,7 +348,8 @@ impl Lane {
 struct Request {
     site: Arc<Site>,
     webhook: Webhook,
-    wants_body: bool,
+    /// Whose webhook it is.
+    of: Arc<SubscriptionEntry>,
     batch: Arc<Batch>,
     warm: Arc<AtomicBool>,
 }
@@ -384,7 +392,8 @@ impl Request {
             headers,
             body: body.bytes.clone(),
             timeout: Duration::from_millis(self.webhook.timeout_ms),
-            wants_body: self.wants_body,
+            wants_body: self.of.config.output.is_some(),
+            identity: self.of.identity(),
         };
         let called = site.shared.client.call(call).await;
         if called.answer.is_ok() {
