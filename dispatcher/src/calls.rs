@@ -188,20 +188,13 @@ impl Calls {
         None
     }
 
-    fn begin(
-        &mut self,
-        entry: &Arc<SubscriptionEntry>,
-        webhook: &Webhook,
-        batch: &Arc<Batch>,
-        attempt: u32,
-        turn: Turn,
-    ) {
+    fn begin(&mut self, of: &Arc<SubscriptionEntry>, webhook: &Webhook, batch: &Arc<Batch>, attempt: u32, turn: Turn) {
         let now = Instant::now();
-        self.throttle.note(now, batch.events.len(), entry.config.throttle.events_per_second, entry.config.lanes);
+        self.throttle.note(now, batch.events.len(), of.config.throttle.events_per_second, of.config.lanes);
         let request = Request {
             site: Arc::clone(&self.site),
             webhook: webhook.clone(),
-            of: Arc::clone(entry),
+            of: Arc::clone(of),
             batch: Arc::clone(batch),
             warm: Arc::clone(&self.warm),
         };

@@ -17,8 +17,8 @@ use crate::{Error, Result};
 const REMEMBERED: usize = 10_000;
 /// Of its image.
 const VERSION: u8 = 6;
-/// What is read, too: of 5 no webhook had a client certificate, of 4 no dead letters were delivered again, of 3 nothing was disabled, of 2 no topic had an
-/// incarnation, and of 1 no tenant had moved.
+/// What is read, too: of 5 no webhook had a client certificate, of 4 no dead letters were delivered again, of 3 nothing
+/// was disabled, of 2 no topic had an incarnation, and of 1 no tenant had moved.
 const OLDEST: u8 = 1;
 
 /// See the module's head.

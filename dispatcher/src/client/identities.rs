@@ -1,5 +1,5 @@
-//! Clients that show a certificate, each with connections and TLS sessions of its own: an endpoint knows a connection by
-//! the certificate that it was opened with, so that none is ever shared with another certificate, or with none.
+//! Clients that show a certificate, each with connections and TLS sessions of its own: an endpoint knows a connection
+//! by the certificate that it was opened with, so that none is ever shared with another certificate, or with none.
 //!
 //! They are made when they are needed and so many are kept: for another one, the one that was not used for the longest
 //! time goes, with its connections. Does not own how a client is made. Invariants: bounded, one-tenant.

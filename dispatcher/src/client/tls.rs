@@ -1,7 +1,6 @@
 //! TLS as calls have it: whose certificates are good, which one is shown, HTTP/2 where the endpoint has it, and the
 //! moment at which a handshake begins, for [`crate::timings`].
 
-use std::io;
 use std::sync::Arc;
 
 use fpaas_core::subscription::Identity;
@@ -44,44 +43,33 @@ fn with_rest(mut config: ClientConfig, sessions: usize) -> ClientConfig {
     config
 }
 
+/// What an endpoint may have against a certificate (RFC 8446 section 6.2).
+const REFUSALS: [(AlertDescription, &str); 9] = [
+    (AlertDescription::CertificateRequired, "it asks for another one (certificate_required)"),
+    (AlertDescription::UnknownCA, "it does not know the authority (unknown_ca)"),
+    (AlertDescription::CertificateExpired, "it has expired (certificate_expired)"),
+    (AlertDescription::CertificateRevoked, "it is revoked (certificate_revoked)"),
+    (AlertDescription::BadCertificate, "it is not good there (bad_certificate)"),
+    (AlertDescription::UnsupportedCertificate, "it is of a kind that is not good there (unsupported_certificate)"),
+    (AlertDescription::CertificateUnknown, "it is not good there (certificate_unknown)"),
+    (AlertDescription::DecryptError, "its signature is not good there (decrypt_error)"),
+    (AlertDescription::AccessDenied, "its owner may not call (access_denied)"),
+];
+
 /// Where an endpoint did not take who calls: in TLS 1.3 it says so only once it is sent something.
 pub(super) fn refused(error: &reqwest::Error, shown: Option<Identity<'_>>) -> Option<Failure> {
-    let alert = alert(error)?;
-    let message = match (alert, shown) {
-        (AlertDescription::CertificateRequired, None) => {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| (*cause).source());
+    // Of what a connection ended with HTTP/2 keeps the text alone.
+    let said: Vec<_> = causes.map(ToString::to_string).collect();
+    let is_said = |alert| said.contains(&rustls::Error::AlertReceived(alert).to_string());
+    let message = match (REFUSALS.iter().find(|(alert, _)| is_said(*alert))?, shown) {
+        ((AlertDescription::CertificateRequired, _), None) => {
             "the endpoint wants a client certificate: set processor.webhook.clientCertificate".to_owned()
         }
         (_, None) => return None,
-        (_, Some(_)) => format!("the endpoint does not take the client certificate: {}", said(alert)?),
+        ((_, why), Some(_)) => format!("the endpoint does not take the client certificate: {why}"),
     };
     Some(Failure::new(Reason::Connect, message))
-}
-
-fn alert(error: &reqwest::Error) -> Option<AlertDescription> {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| (*cause).source());
-    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()).find_map(
-        |error| match error {
-            rustls::Error::AlertReceived(alert) => Some(*alert),
-            _ => None,
-        },
-    )
-}
-
-/// What an endpoint may have against a certificate (RFC 8446 section 6.2).
-fn said(alert: AlertDescription) -> Option<&'static str> {
-    Some(match alert {
-        AlertDescription::UnknownCA => "it does not know the authority (unknown_ca)",
-        AlertDescription::CertificateExpired => "it has expired (certificate_expired)",
-        AlertDescription::CertificateRevoked => "it is revoked (certificate_revoked)",
-        AlertDescription::BadCertificate => "it is not good there (bad_certificate)",
-        AlertDescription::UnsupportedCertificate => "it is of a kind that is not good there (unsupported_certificate)",
-        AlertDescription::CertificateUnknown => "it is not good there (certificate_unknown)",
-        AlertDescription::CertificateRequired => "it asks for another one (certificate_required)",
-        AlertDescription::DecryptError => "its signature is not good there (decrypt_error)",
-        AlertDescription::AccessDenied => "its owner may not call (access_denied)",
-        AlertDescription::HandshakeFailure => "it may want a key of another kind (handshake_failure)",
-        _ => return None,
-    })
 }
 
 /// What rustls asks first in a handshake, which tells when that is.

@@ -1,3 +1,5 @@
+//! Certificates and keys of every form, and of none.
+
 use super::*;
 
 fn file(name: &str) -> String {

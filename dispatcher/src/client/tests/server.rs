@@ -59,9 +59,9 @@ impl Server {
         Self::at("127.0.0.1", move |socket| serve(acceptor.clone(), socket)).await
     }
 
-    /// The same, which asks for a client certificate of our authority, and takes nobody without one where it `insists`. It
-    /// answers whom it was shown, as a fingerprint, and whether the session was resumed. With `closes`, each answer ends
-    /// its connection.
+    /// The same, which asks for a client certificate of our authority, and takes nobody without one where it
+    /// `insists`. It answers whom it was shown, as a fingerprint, and whether the session was resumed. With `closes`,
+    /// each answer ends its connection.
     pub(super) async fn mutual(insists: bool, closes: bool, protocols: &[&str]) -> Self {
         let mut config = mutual_config(insists);
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
