@@ -66,7 +66,7 @@ async fn an_endpoint_that_wants_a_certificate_is_called_again_until_it_is_shown_
         world.log.watermarks(&TopicPartition::new(world.context.topics.attempts(&tenant()), 0)).await.unwrap().end;
     for of in logged(&world, usize::try_from(end.0).unwrap()).await {
         let of = format!("{of:?}");
-        assert!(!of.contains("BEGIN") && text("client-acme.key").lines().all(|line| !of.contains(line)), "{of}");
+        assert!(!of.contains("BEGIN") && !of.contains(text("client-acme.key").lines().nth(1).unwrap()), "{of}");
     }
     world.stop().await;
 }
