@@ -45,6 +45,19 @@ pub(crate) struct Status {
     rates: Rates,
     counters: Counts,
     last_outcome: Option<Outcome>,
+    /// What its endpoint knows the caller by; null where it shows none.
+    client_certificate: Option<Certificate>,
+}
+
+/// Of a client certificate.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ClientCertificateStatus")]
+struct Certificate {
+    /// SHA-256 of the certificate itself, in hex.
+    fingerprint: String,
+    /// When it ends.
+    not_after: String,
 }
 
 /// What it is: `stopped` goes on by itself no more.
@@ -188,7 +201,13 @@ pub(crate) async fn get(caller: Caller, Name(name): Name, params: Params) -> Res
         lag,
         counters: counts(&fares),
         last_outcome: fares.last.map(outcome),
+        client_certificate: certificate(&entry),
     }))
+}
+
+fn certificate(entry: &SubscriptionEntry) -> Option<Certificate> {
+    let shown = entry.identity()?.certificate;
+    Some(Certificate { fingerprint: shown.fingerprint()?, not_after: rfc3339::format(shown.not_after()?) })
 }
 
 fn why_disabled(entry: &SubscriptionEntry) -> String {

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use fpaas_core::subscription::{self, Processor, Secret, Subscription};
 use fpaas_core::topic::TopicSettings;
-use fpaas_core::{Offset, Scope, SubscriptionId, TopicName, Violation, limits};
+use fpaas_core::{Offset, Scope, SubscriptionId, Timestamp, TopicName, Violation, limits};
 use fpaas_expression::Expression;
 use fpaas_state::{Applied, Change, Expects, Outcome, SubscriptionEntry};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -196,6 +196,7 @@ impl Wanted {
         self.subscription.id = Some(self.id);
         if let Some(Processor::Webhook(webhook)) = &mut self.subscription.processor {
             webhook.secret = None;
+            webhook.client_certificate.iter_mut().for_each(|certificate| certificate.private_key = None);
         }
         dry_run::answer(caller, &seen(caller, &self.subscription), &self.source).await
     }
@@ -231,7 +232,9 @@ fn read(caller: &Caller, name: &str, bytes: &[u8]) -> Result<(SubscriptionId, Su
         let mut found = subscription.violations(caller.app.config.allow_http);
         found.extend(id_violation(id.as_ref().ok(), subscription.id.as_ref()));
         found.extend(expression_violations(subscription));
-        found.extend(mask::violations(subscription, before.as_deref().map(|entry| &entry.config)));
+        let before = before.as_deref().map(|entry| &entry.config);
+        found.extend(mask::violations(subscription, before));
+        found.extend(certificate_violations(subscription, before, caller.app.context.clock.now()));
         found.extend(source_violation(caller, name, subscription));
         found
     });
@@ -260,6 +263,13 @@ fn expression_violations(subscription: &Subscription) -> impl Iterator<Item = Vi
         let error = Expression::compile(text).err()?;
         Some(Violation::new(pointer, format!("must be a JMESPath: {error}")))
     })
+}
+
+/// What its client certificate is beside what is there.
+fn certificate_violations(of: &Subscription, before: Option<&Subscription>, now: Timestamp) -> Vec<Violation> {
+    let certificate = |of: &'_ Subscription| of.webhook().and_then(|webhook| webhook.client_certificate.clone());
+    let before = before.and_then(certificate);
+    certificate(of).map(|given| given.violations_beside(before.as_ref(), now)).unwrap_or_default()
 }
 
 /// What cannot change is said before anything is asked of the new source. The command is checked again where it is

@@ -13,13 +13,15 @@ use std::io::IsTerminal as _;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use fpaas_core::Clock as _;
 use fpaas_core::limits;
-use fpaas_core::subscription::Secret;
+use fpaas_core::subscription::{ClientCertificate, Secret};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::args::{Output, VerifyReceiver};
-use crate::client::{act, jmespath};
+use crate::client::{act, apply, jmespath};
+use crate::clock::WallClock;
 use crate::exit::Failure;
 use crate::out;
 use calls::Calls;
@@ -64,7 +66,27 @@ fn calls(asked: &VerifyReceiver) -> Result<Calls, Failure> {
         let most = limits::VERIFY_BATCH_BYTES_MAX / 100;
         return Err(Failure::Usage(format!("--events: {bytes} bytes, and at most {most} make a batch of a hundred")));
     }
-    Calls::new(&asked.url, secret, Events::new(events), timeout)
+    Calls::new(&asked.url, secret, Events::new(events), timeout, certificate(asked)?)
+}
+
+/// What it is shown, checked as the API would.
+fn certificate(asked: &VerifyReceiver) -> Result<Option<ClientCertificate>, Failure> {
+    let (Some(certificate), Some(key)) = (&asked.client_certificate, &asked.client_key) else { return Ok(None) };
+    if !asked.url.starts_with("https://") {
+        return Err(Failure::Usage(format!("{}: must be https://… with --client-certificate", asked.url)));
+    }
+    let private_key = Some(apply::text(key)?.into());
+    let given = ClientCertificate { certificate: apply::text(certificate)?, private_key };
+    let wrong = given.identity().and_then(|own| own.certified().err());
+    let wrong = wrong.or_else(|| given.violations_beside(None, WallClock.now()).pop());
+    match wrong {
+        Some(wrong) => {
+            let is_key = wrong.pointer.ends_with("/privateKey");
+            let option = if is_key { "--client-key" } else { "--client-certificate" };
+            Err(Failure::Usage(format!("{option}: {}", wrong.detail)))
+        }
+        None => Ok(Some(given)),
+    }
 }
 
 fn late() -> Verdict {

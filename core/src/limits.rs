@@ -209,6 +209,14 @@ pub const LANES_MAX: u32 = 64;
 pub const WEBHOOK_HEADERS_MAX: usize = 32;
 /// The longest value of a custom header.
 pub const WEBHOOK_HEADER_BYTES_MAX: usize = 4096;
+/// Certificates of one webhook's client: its own, and those that lead to its authority.
+pub const CLIENT_CERTIFICATES_MAX: usize = 8;
+/// The bytes of their PEM, and of the PEM of the private key.
+pub const CLIENT_CERTIFICATE_BYTES_MAX: usize = 32 * 1024;
+pub const CLIENT_KEY_BYTES_MAX: usize = 8 * 1024;
+/// Client certificates whose connections are kept, in one pool: beyond them, those of the one that was not used for the
+/// longest time are closed.
+pub const CLIENT_IDENTITIES_KEPT_MAX: usize = 128;
 /// Hosts of webhooks to which connections are kept, in one pool: those of others are opened for each call.
 pub const WEBHOOK_HOSTS_KEPT_MAX: usize = 128;
 /// Names that are looked up at the same time, in one pool: each takes a thread.

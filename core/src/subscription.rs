@@ -14,10 +14,13 @@ use crate::event::{Kind, Operation};
 use crate::{Did, SubscriptionId, TopicName, Violation, limits};
 
 mod check;
+mod client_certificate;
+mod der;
 mod parts;
 mod secret;
 mod signing;
 
+pub use client_certificate::{ClientCertificate, Identity, PrivateKey};
 pub use parts::{
     Collector, Compression, Filter, Format, OnExhausted, OnFailure, Ordering, Output, Processor, Retry, Scheme, Source,
     StartFrom, State, Throttle, Webhook,

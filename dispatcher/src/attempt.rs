@@ -67,6 +67,7 @@ impl Request {
             body: body.bytes.clone(),
             timeout: Duration::from_millis(self.webhook.timeout_ms),
             wants_body: entry.config.output.is_some(),
+            identity: entry.identity(),
         };
         let called = site.shared.client.call(call).await;
         if called.answer.is_ok() {

@@ -9,22 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fpaas_core::subscription::Identity;
 use fpaas_state::Timings;
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{ClientBuilder, redirect};
+use rustls::sign::CertifiedKey;
 use tokio::time::Instant;
 use url::{Host, Position, Url};
 
 use crate::address::{Guard, Lookup, Refused, Resolver, Unguarded};
 use crate::response::{Answer, Body, Failure, Reason};
 use crate::timings::{self, Marking};
-use crate::{Config, Ended, Error, Outside};
+use crate::{Config, Ended, Error, Network, Outside};
 
 mod answer;
+mod identities;
 mod kept;
 mod tls;
 
 use answer::Piece;
+use identities::{Found, Identities};
 use kept::Kept;
 
 /// Connections that were not used for so long are closed: many load balancers close theirs after 60 s.
@@ -45,8 +49,10 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 pub(crate) struct Client {
     https: Guarded,
     http: Guarded,
+    /// The clients of calls that show a certificate.
+    identities: Arc<Identities>,
     kept: Arc<Kept>,
-    is_proxied: bool,
+    network: Network,
     outside: Option<Arc<dyn Outside>>,
 }
 
@@ -70,6 +76,8 @@ pub(crate) struct Call<'a> {
     pub(crate) timeout: Duration,
     /// Whether the body of a 2xx answer must be whole.
     pub(crate) wants_body: bool,
+    /// What the endpoint knows the caller by.
+    pub(crate) identity: Option<Identity<'a>>,
 }
 
 /// What came of a call.
@@ -92,12 +100,13 @@ impl Client {
     pub(crate) fn with(config: &Config, lookup: Lookup) -> Result<Self, Error> {
         // Where the program has already chosen a provider, that one stays.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let made = |guard| Guarded::new(config, Resolver { guard, lookup: lookup.clone() });
+        let made = |guard| Guarded::new(&config.network, Resolver { guard, lookup: lookup.clone() }, None);
         Ok(Self {
             https: made(Guard::https(config))?,
             http: made(Guard::http(config))?,
+            identities: Arc::default(),
             kept: Arc::default(),
-            is_proxied: config.network.proxy.is_some(),
+            network: config.network.clone(),
             outside: config.outside.clone(),
         })
     }
@@ -121,10 +130,10 @@ impl Client {
         if let Some(outside) = &self.outside {
             return simulated(&**outside, call).await;
         }
-        let (client, url) = self.permitted(call.url).await?;
+        let (client, url) = self.permitted(call.url, call.identity).await?;
         call.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(answer::ENCODINGS));
         let sent = client.post(url).headers(call.headers).body(call.body).send().await;
-        let response = sent.map_err(|error| failure(&error))?;
+        let response = sent.map_err(|error| tls::refused(&error, call.identity).unwrap_or_else(|| failure(&error)))?;
         timings::answered();
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (status, retry_after, delivery) = (response.status(), text("retry-after"), text("webhook-delivery"));
@@ -136,22 +145,47 @@ impl Client {
         Ok(Answer { status: status.as_u16(), retry_after, delivery, body })
     }
 
-    async fn permitted(&self, url: &str) -> Result<(&reqwest::Client, Url), Failure> {
+    async fn permitted(&self, url: &str, identity: Option<Identity<'_>>) -> Result<(reqwest::Client, Url), Failure> {
         let url = Url::parse(url).map_err(|error| Failure::new(Reason::Url, error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Failure::new(Reason::Url, "a URL has no user and no password"));
         }
-        let Guarded { client, fresh, resolver } = if url.scheme() == "https" { &self.https } else { &self.http };
+        let origin = &url[..Position::BeforePath];
+        let (Guarded { client, fresh, resolver }, host) = match (url.scheme(), identity) {
+            ("https", None) => (self.https.clone(), origin.to_owned()),
+            ("https", Some(identity)) => {
+                let digest = identity.digest();
+                let host = Kept::host_of(&digest, origin);
+                (self.identified(&digest, identity)?, host)
+            }
+            (_, None) => (self.http.clone(), origin.to_owned()),
+            (_, Some(_)) => return Err(Failure::new(Reason::Url, "a client certificate is shown by https alone")),
+        };
         resolver.guard.check_host(&url).map_err(|refused| refusal(&refused))?;
-        if let Some(Host::Domain(name)) = url.host().filter(|_| self.is_proxied) {
+        if let Some(Host::Domain(name)) = url.host().filter(|_| self.network.proxy.is_some()) {
             // The proxy asks for the addresses anew, and connects to what it is told then.
             resolver.addresses(name).await.map_err(|error| match error.downcast_ref() {
                 Some(refused) => refusal(refused),
                 None => Failure::new(Reason::Connect, format!("no connection: {error}")),
             })?;
         }
-        let keeps = self.kept.keeps(&url[..Position::BeforePath], Instant::now());
+        let keeps = self.kept.keeps(&host, Instant::now());
         Ok((if keeps { client } else { fresh }, url))
+    }
+
+    /// The client that shows this certificate, and nothing else.
+    fn identified(&self, digest: &str, identity: Identity<'_>) -> Result<Guarded, Failure> {
+        let unusable =
+            |why: &str| Failure::new(Reason::Connect, format!("its client certificate cannot be used: {why}"));
+        let Found { client, gone } = self.identities.of(digest, || {
+            let certified = identity.certified().map_err(|wrong| unusable(&wrong.detail))?;
+            let made = Guarded::new(&self.network, self.https.resolver.clone(), Some(&Arc::new(certified)));
+            made.map_err(|error| unusable(&error.to_string()))
+        })?;
+        if let Some((digest, _connections)) = gone {
+            self.kept.forget(&digest);
+        }
+        Ok(client)
     }
 }
 
@@ -168,16 +202,16 @@ async fn simulated(outside: &dyn Outside, call: Call<'_>) -> Result<Answer, Fail
 }
 
 impl Guarded {
-    fn new(config: &Config, resolver: Resolver) -> Result<Self, Error> {
+    fn new(network: &Network, resolver: Resolver, shown: Option<&Arc<CertifiedKey>>) -> Result<Self, Error> {
         let made = |idle| -> Result<_, Error> {
-            let builder = builder(config, &resolver)?;
+            let builder = builder(network, &resolver, shown)?;
             builder.pool_max_idle_per_host(idle).build().map_err(Error::Client)
         };
         Ok(Self { client: made(IDLE_PER_HOST)?, fresh: made(0)?, resolver })
     }
 }
 
-fn builder(config: &Config, resolver: &Resolver) -> Result<ClientBuilder, Error> {
+fn builder(network: &Network, resolver: &Resolver, shown: Option<&Arc<CertifiedKey>>) -> Result<ClientBuilder, Error> {
     let builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .no_proxy()
@@ -190,9 +224,9 @@ fn builder(config: &Config, resolver: &Resolver) -> Result<ClientBuilder, Error>
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(HEAD_BYTES_MAX)
-        .tls_backend_preconfigured(tls::config(&config.network.trust).map_err(Error::Tls)?)
+        .tls_backend_preconfigured(tls::config(&network.trust, shown).map_err(Error::Tls)?)
         .connector_layer(Marking);
-    Ok(match &config.network.proxy {
+    Ok(match &network.proxy {
         // Nothing but the proxy's own name is looked up on the way to a connection.
         Some(proxy) => {
             let proxy = proxy.client().map_err(Error::Client)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fpaas_core::event::header;
-use fpaas_core::subscription::{Compression, Format, Scheme, Secret, Webhook};
+use fpaas_core::subscription::{ClientCertificate, Compression, Format, Identity, Scheme, Secret, Webhook};
 use fpaas_core::{BatchId, HeadersBuilder, Message, Offset, SubscriptionId, Timestamp, TopicName, TopicPartition};
 use fpaas_log::{Record, Stored};
 use fpaas_state::Timings;
@@ -110,6 +110,7 @@ impl Sampler {
             compression: Compression::default(),
             secret: None,
             signing: vec![Scheme::V1],
+            client_certificate: None,
         };
         Ok(Self { client: Client::new(&config)?, webhook, subscription, output, version })
     }
@@ -147,10 +148,18 @@ impl Sampler {
         headers
     }
 
+    /// The same, showing a certificate with its key, if there is one. The URL is then `https`.
+    #[must_use]
+    pub fn showing(mut self, certificate: Option<ClientCertificate>) -> Self {
+        self.webhook.client_certificate = certificate;
+        self
+    }
+
     /// Calls with the body of `sample` under `headers`, which need not be its own.
     pub async fn call(&self, sample: &Sample, headers: HeaderMap, now: Timestamp) -> Answered {
         let timeout = Duration::from_millis(self.webhook.timeout_ms);
-        let call = Call { url: &self.webhook.url, headers, body: sample.body.clone(), timeout, wants_body: true };
+        let (url, body) = (&self.webhook.url, sample.body.clone());
+        let call = Call { url, headers, body, timeout, wants_body: true, identity: self.identity() };
         let Called { answer, timings, piece } = self.client.call(call).await;
         let status = answer.as_ref().ok().map(|answer| answer.status);
         let (disables, body_bytes) = answer.as_ref().map_or((false, Some(0)), |of| (of.disables(), length(of)));
@@ -169,6 +178,10 @@ impl Sampler {
                 Answered { status, failure, ..called }
             }
         }
+    }
+
+    fn identity(&self) -> Option<Identity<'_>> {
+        self.webhook.client_certificate.as_ref()?.identity()
     }
 
     /// Any name that could be a tenant's topic is taken for one.

@@ -63,7 +63,8 @@ impl Trials {
         headers.insert(HEADER, HeaderValue::from_static("true"));
         let timeout = Duration::from_millis(webhook.timeout_ms).min(limits::TRIAL_TIME_MAX);
         let wants_body = entry.config.output.is_some();
-        let call = Call { url: &webhook.url, headers, body: body.bytes.clone(), timeout, wants_body };
+        let (body_bytes, identity) = (body.bytes.clone(), entry.identity());
+        let call = Call { url: &webhook.url, headers, body: body_bytes, timeout, wants_body, identity };
         let called = self.client.call(call).await;
         Some(self.tried(&entry, &id, &body, called, now))
     }

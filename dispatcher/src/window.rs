@@ -57,6 +57,8 @@ pub(crate) struct Window {
     unsorted: bool,
     /// What was in the log when the batch that is collected now began.
     backlog: Option<Offset>,
+    /// What was in it when it was last read.
+    end: Offset,
 }
 
 impl Window {
@@ -89,6 +91,7 @@ impl Window {
             }
         }
         self.next = self.next.max(next);
+        self.end = self.end.max(end);
     }
 
     /// Forgets what was read and is in no set: it is read again from where the first of it stands.
@@ -135,7 +138,8 @@ impl Window {
 
     /// Nothing more is there.
     pub(crate) fn at_tail(&mut self) {
-        self.backlog = (self.pending.len() > 0).then_some(self.next);
+        self.end = self.next;
+        self.backlog = self.backlog_now();
     }
 
     /// Collects what the next batch is made of, as far as it is there.
@@ -146,8 +150,14 @@ impl Window {
 
     /// Takes what is collected.
     pub(crate) fn take(&mut self) -> Vec<Delivery> {
-        self.backlog = None;
-        self.pending.take()
+        let taken = self.pending.take();
+        // Whatever has come since then is brought by the fetch that waits for it.
+        self.backlog = self.backlog_now();
+        taken
+    }
+
+    fn backlog_now(&self) -> Option<Offset> {
+        (self.pending.len() > 0).then_some(self.end)
     }
 
     /// Takes the pending events that are to be parked behind their key, as long as there is room for them here, and

@@ -25,6 +25,7 @@ pub(crate) fn entry(id: &str, incarnation: u64, filter: Filter, starts: &[u64]) 
         config: Subscription { filter, ..Subscription::default() },
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
         previous: None,
+        client_key: None,
         starts: starts.iter().copied().map(Offset).collect(),
         replay: None,
         redrive: None,

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// What is written.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 /// What is read, too: it had no `expects`, 2 no [`Change::DeleteTopic`], 4 no [`Change::DisableSubscription`], and 5 no
-/// [`Change::StartRedrive`], and of a webhook no `signing`.
+/// [`Change::StartRedrive`], and of a webhook no `signing`, and 6 of a webhook no `clientCertificate`.
 const OLDEST: u8 = 1;
 /// From this one on a tenant can be put into another pool; before, that was refused, and stays so.
 const MOVES: u8 = 3;

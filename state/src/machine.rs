@@ -16,9 +16,9 @@ use crate::{Error, Result};
 /// How many recent commands it remembers the results of.
 const REMEMBERED: usize = 10_000;
 /// Of its image.
-const VERSION: u8 = 5;
-/// What is read, too: of 4 no dead letters were delivered again, of 3 nothing was disabled, of 2 no topic had an
-/// incarnation, and of 1 no tenant had moved.
+const VERSION: u8 = 6;
+/// What is read, too: of 5 no webhook had a client certificate, of 4 no dead letters were delivered again, of 3 nothing
+/// was disabled, of 2 no topic had an incarnation, and of 1 no tenant had moved.
 const OLDEST: u8 = 1;
 
 /// See the module's head.
@@ -366,16 +366,16 @@ mod tests {
         let mut machine = Machine::default();
         machine.apply(&put("a", "likes", r#"{"output":{"topic":"out"}}"#));
         let known = expect![[
-            r#"{"v":5,"next":1,"revision":1,"subscriptions":[{"tenant":"local","pool":"local","id":"likes","incarnation":1,"revision":1,"created":5,"updated":5,"activeSince":5,"config":{"id":"likes","source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"output":{"topic":"out"},"ordering":"key","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}],"topics":[{"tenant":"local","name":"out","incarnation":1,"revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":null,"compacted":false}},{"tenant":"local","name":"system","incarnation":1,"revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":268435456,"compacted":false}}],"results":[["a","created"]]}"#
+            r#"{"v":6,"next":1,"revision":1,"subscriptions":[{"tenant":"local","pool":"local","id":"likes","incarnation":1,"revision":1,"created":5,"updated":5,"activeSince":5,"config":{"id":"likes","source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"output":{"topic":"out"},"ordering":"key","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}],"topics":[{"tenant":"local","name":"out","incarnation":1,"revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":null,"compacted":false}},{"tenant":"local","name":"system","incarnation":1,"revision":1,"created":5,"settings":{"partitions":1,"retentionMs":604800000,"retentionBytes":268435456,"compacted":false}}],"results":[["a","created"]]}"#
         ]];
         known.assert_eq(&String::from_utf8(machine.image(Offset(1)).unwrap()).unwrap());
         let image = known.data();
         let (read, next) = Machine::from_image(image.as_bytes()).unwrap().unwrap();
         assert_eq!((read.image(next).unwrap(), next), (image.as_bytes().to_vec(), Offset(1)));
-        let [older, newer] = [2, 6].map(|v| image.replacen(r#""v":5"#, &format!(r#""v":{v}"#), 1));
+        let [older, newer] = [2, 7].map(|v| image.replacen(r#""v":6"#, &format!(r#""v":{v}"#), 1));
         // What an older program wrote comes to what its commands come to.
         let command = put("a", "likes", r#"{"output":{"topic":"out"}}"#).encode().unwrap();
-        let command = String::from_utf8(command.to_vec()).unwrap().replacen(r#"{"v":6"#, r#"{"v":3"#, 1);
+        let command = String::from_utf8(command.to_vec()).unwrap().replacen(r#"{"v":7"#, r#"{"v":3"#, 1);
         let mut before = Machine::default();
         before.apply(&Command::decode(command.as_bytes()).unwrap());
         let older = older.replacen(r#""name":"out","incarnation":1,"#, r#""name":"out","#, 1);

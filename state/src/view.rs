@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fpaas_core::subscription::{Secret, State, Subscription, Webhook};
+use fpaas_core::subscription::{Identity, PrivateKey, Secret, State, Subscription};
 use fpaas_core::topic::TopicSettings;
 use fpaas_core::{
     Incarnation, KeyId, Message, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, Violation,
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Change, Command, Outcome};
 
 mod redrive;
+mod secrets;
 pub mod tenants;
 mod topics;
 
@@ -40,13 +41,16 @@ pub struct SubscriptionEntry {
     pub updated: Timestamp,
     /// When it was made, or last went on after a pause.
     pub active_since: Timestamp,
-    /// What it says; its secret is apart.
+    /// What it says; its secret and the key of its client certificate are apart.
     pub config: Subscription,
     /// What its calls are signed with.
     pub secret: Secret,
     /// What they are signed with besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Retiring>,
+    /// Of its client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PrivateKey>,
     /// Where it started in each partition of its source.
     pub starts: Vec<Offset>,
     /// What is delivered again, or was last.
@@ -194,6 +198,12 @@ impl SubscriptionEntry {
         let previous = self.previous.as_ref().filter(move |previous| now < previous.until);
         std::iter::once(&self.secret).chain(previous.map(|previous| &previous.secret))
     }
+
+    /// What its endpoint knows the caller by.
+    pub fn identity(&self) -> Option<Identity<'_>> {
+        let certificate = self.config.webhook()?.client_certificate.as_ref()?;
+        Some(Identity { certificate, key: self.client_key.as_ref()? })
+    }
 }
 
 impl View {
@@ -299,12 +309,18 @@ impl View {
             }
         }
         let mut config = config.clone();
-        let brought = take_secret(&mut config);
+        let brought = secrets::take_secret(&mut config);
+        let client_key = match secrets::take_key(&mut config, old.as_deref()) {
+            Ok(key) => key,
+            // It was another certificate when whoever asks has seen it.
+            Err(missing) => return Outcome::Conflict(vec![missing]),
+        };
         config.id = Some(id.clone());
         let entry = match &old {
             Some(old) => self.replaced(command, old, config, brought),
             None => self.created(command, id, config, brought.unwrap_or_else(|| secret.clone()), starts),
         };
+        let entry = SubscriptionEntry { client_key, ..entry };
         self.make_output_topic(command, &entry.config);
         self.make_system_topic(command);
         self.subscriptions.insert(key, Arc::new(entry));
@@ -331,6 +347,7 @@ impl View {
             config,
             secret,
             previous: None,
+            client_key: None,
             starts: starts.to_vec(),
             replay: None,
             redrive: None,
@@ -429,15 +446,6 @@ impl View {
     fn delete_subscription(&mut self, command: &Command, id: &SubscriptionId) -> Outcome {
         let key = (command.tenant.clone(), id.clone());
         if self.subscriptions.remove(&key).is_some() { Outcome::Deleted } else { Outcome::NotFound }
-    }
-}
-
-/// The secret is kept apart from what is given back to readers.
-fn take_secret(config: &mut Subscription) -> Option<Secret> {
-    use fpaas_core::subscription::Processor;
-    match &mut config.processor {
-        Some(Processor::Webhook(Webhook { secret, .. })) => secret.take(),
-        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod browse;
+mod client_certificate;
 mod closed;
 mod conditions;
 mod docs;

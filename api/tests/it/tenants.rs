@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use fpaas_api::{Needs, ROUTES, Route};
+use fpaas_log::{Log, TopicSpec};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, HOOK, KEY, World, record, request};
@@ -318,6 +319,29 @@ async fn a_tenant_that_is_removed_takes_its_keys_along() {
     let again = world.key("acme", EVERYTHING).await;
     world.ask(&key, "GET", "/v1/topics", "").await.refused(401, "unauthorized", &[]);
     world.ask(&again, "GET", "/v1/topics", "").await.json(200);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_removed_takes_its_delivery_log_along_and_no_others() {
+    let world = World::new().await;
+    let key = world.key("acme", EVERYTHING).await;
+    let path = "/v1/subscriptions/likes";
+    let body = format!(r#"{{"processor":{HOOK}}}"#);
+    world.ask(&key, "PUT", path, &body).await.json(201);
+    let attempts = ["acme", "local"].map(|of| {
+        let tenant = fpaas_core::TenantId::parse(of).unwrap();
+        world.context.topics.attempts(&tenant)
+    });
+    for topic in &attempts {
+        Log::create_topic(&*world.log, topic, &TopicSpec::kept(1)).await.unwrap();
+    }
+    assert_eq!(world.ask(&key, "DELETE", path, "").await.status, 204);
+    assert_eq!(world.delete("/v1/admin/tenants/acme").await.status, 204);
+    let mut views = world.context.control.views();
+    views.wait_for(|view| view.deleted.is_empty()).await.unwrap();
+    let there = attempts.each_ref().map(|topic| Log::describe_topic(&*world.log, topic));
+    let [acme, local] = there;
+    assert_eq!((acme.await.unwrap().is_some(), local.await.unwrap().is_some()), (false, true));
 }
 
 #[tokio::test]

@@ -24,6 +24,12 @@ pub(crate) struct VerifyReceiver {
     /// standard input [default: likes that are made up]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
+    /// PEM: the certificate that it knows its caller by, and behind it those that lead to its authority; https alone
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// PEM: its private key, without a password
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub(crate) client_key: Option<PathBuf>,
     /// How long one answer may take: `timeoutMs` of the subscription, up to 30s
     #[arg(long, default_value = "30s", value_name = "TIME")]
     pub(crate) timeout: String,

@@ -47,7 +47,7 @@ pub(crate) fn read(file: &Path) -> Result<Documents, Failure> {
 }
 
 /// A file's, or that of standard input.
-pub(super) fn text(file: &Path) -> Result<String, Failure> {
+pub(crate) fn text(file: &Path) -> Result<String, Failure> {
     let text =
         if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
     text.map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))

@@ -1,5 +1,5 @@
 //! What differs between two resources, field by field. Values of a webhook's headers may be passwords: they are
-//! compared, and never shown.
+//! compared, and never shown, and so is the private key of its client certificate.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// Its fields have values that may not be shown.
 pub(super) const HEADERS: &str = "/processor/webhook/headers";
+/// The same of the whole value.
+const PRIVATE_KEY: &str = "/processor/webhook/clientCertificate/privateKey";
 /// In place of such a value: what a key that may only read is answered, too.
 pub(super) const MASK: &str = "***";
 
@@ -27,7 +29,8 @@ pub(super) struct Change {
 
 impl Change {
     fn of(pointer: &str, from: Option<&Value>, to: Option<&Value>) -> Self {
-        let is_hidden = pointer.strip_prefix(HEADERS).is_some_and(|rest| rest.starts_with('/'));
+        let is_header = pointer.strip_prefix(HEADERS).is_some_and(|rest| rest.starts_with('/'));
+        let is_hidden = is_header || pointer == PRIVATE_KEY;
         if is_hidden && from.is_some() && to.is_some() {
             return Self::hidden(pointer);
         }
@@ -120,5 +123,15 @@ mod tests {
         let shown = serde_json::to_value(changes(&before, &after)).unwrap();
         assert_eq!(shown[2], json!({"pointer": format!("{HEADERS}/x-key")}));
         assert!((1..=5).all(|n| !shown.to_string().contains(&format!("s{n}"))), "{shown}");
+    }
+
+    #[test]
+    fn a_private_key_is_never_shown() {
+        let of = |certificate: Value| json!({"processor": {"webhook": {"clientCertificate": certificate}}});
+        let (before, after) =
+            (of(json!({"certificate": "c"})), of(json!({"certificate": "d", "privateKey": "secret"})));
+        let expected = ["/certificate: \"c\" -> \"d\"", "/privateKey: \"***\""];
+        let pointer = "/processor/webhook/clientCertificate";
+        assert_eq!(lines(&before, &after), expected.map(|line| format!("{pointer}{line}")));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fpaas_core::subscription::Secret;
+use fpaas_core::subscription::{ClientCertificate, Secret};
 use fpaas_core::{Clock as _, SubscriptionId, Timestamp, TopicName};
 use fpaas_dispatcher::{Answered, Sample, SampleEvent, Sampler, Signing};
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -48,11 +48,19 @@ struct Whole {
 }
 
 impl Calls {
-    pub(super) fn new(url: &str, secret: Secret, events: Events, timeout: Duration) -> Result<Self, Failure> {
+    pub(super) fn new(
+        url: &str,
+        secret: Secret,
+        events: Events,
+        timeout: Duration,
+        certificate: Option<ClientCertificate>,
+    ) -> Result<Self, Failure> {
         let subscription = SubscriptionId::parse("verify-receiver").map_err(failed)?;
         let output = TopicName::parse("verify-receiver-results").map_err(failed)?;
         let other = Secret::from_bytes(&random()?).map_err(failed)?;
         let sampler = Sampler::new(url, timeout, subscription, output)?;
+        let raw = Raw::new(url, timeout, certificate.as_ref())?;
+        let sampler = sampler.showing(certificate);
         let seen = Whole {
             away: None,
             calls: 0,
@@ -64,7 +72,7 @@ impl Calls {
             slowest: (Duration::ZERO, "none"),
             records_of_one: 0,
         };
-        Ok(Self { sampler, raw: Raw::new(url, timeout)?, events, secret, other, timeout, seen })
+        Ok(Self { sampler, raw, events, secret, other, timeout, seen })
     }
 
     /// Why it cannot be called at all, where that is so.

@@ -6,10 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fpaas_core::subscription::ClientCertificate;
 use fpaas_dispatcher::Sample;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Method, RequestBuilder, redirect};
+use reqwest::{Identity, Method, RequestBuilder, redirect};
 use tokio::time::{Instant, Sleep};
 
 use super::verdict::Verdict;
@@ -29,8 +30,12 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Self, Failure> {
-        let built = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(timeout).build();
+    pub(super) fn new(url: &str, timeout: Duration, shown: Option<&ClientCertificate>) -> Result<Self, Failure> {
+        let builder = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(timeout);
+        let built = match shown.and_then(ClientCertificate::identity) {
+            Some(own) => Identity::from_pem(own.pem().as_bytes()).and_then(|own| builder.identity(own).build()),
+            None => builder.build(),
+        };
         let http = built.map_err(|error| Failure::Failed(error.to_string()))?;
         Ok(Self { http, url: url.to_owned(), timeout })
     }

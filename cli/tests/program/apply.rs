@@ -264,3 +264,55 @@ async fn what_has_no_etag_is_not_put_over_whatever_is_there() -> Result<()> {
     ensure!(stub.asked().len() == 2, "it was put");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_client_certificate_is_compared_and_its_private_key_is_shown_nowhere() -> Result<()> {
+    let place = Place::new().await?;
+    let (dev, mut running) = silent(&place).await?;
+    let pem = |name: &str| std::fs::read_to_string(fpaas_testkit::checkout().join("testdata/tls").join(name));
+    let document = |certificate: &str, key: &str, more: &str| {
+        let block = |text: &str| text.lines().map(|line| format!("          {line}\n")).collect::<String>();
+        let (certificate, key) = (block(certificate), block(key));
+        let webhook = "  processor:\n    webhook:\n      url: https://a.example/\n      clientCertificate:\n";
+        let shown = format!("        certificate: |\n{certificate}        privateKey: |\n{key}");
+        format!("subscription:\n  id: likes\n  metadata: {{{more}}}\n{webhook}{shown}")
+    };
+    let [acme, other] = ["client-acme", "client-umbrella"]
+        .map(|name| Ok::<_, std::io::Error>((pem(&format!("{name}.pem"))?, pem(&format!("{name}.key"))?)));
+    let (acme, other) = (acme?, other?);
+    // Lines of what is private: a key holds its public half, too, which the certificate shows.
+    let hidden = [acme.1.lines().nth(1), other.1.lines().nth(12)].map(Option::unwrap_or_default);
+    let hides = |text: &str| !text.contains("PRIVATE KEY") && hidden.iter().all(|line| !text.contains(line));
+    ensure!(hidden.iter().all(|line| line.len() == 64), "{hidden:?}");
+    let certificate = "  /processor/webhook/clientCertificate/certificate: ";
+    for ((pem, key), more, said, changes) in [
+        (&acme, "a: a", "created", vec![]),
+        (&acme, "a: a", "unchanged", vec![]),
+        (&acme, "a: b", "updated", vec!["  /metadata/a: \"a\" -> \"b\""]),
+        (&other, "a: b", "updated", vec![certificate]),
+        (&other, "a: b", "unchanged", vec![]),
+    ] {
+        let file = write(&place, &document(pem, key, more))?;
+        let dry = ok(&dev, &["apply", "-f", &file, "--dry-run"]).await?;
+        let out = ok(&dev, &["apply", "-f", &file]).await?;
+        ensure!(hides(&dry) && hides(&out), "{dry}{out}");
+        ensure!(out.starts_with(&format!("subscription likes {said}\n")), "{said}: {out}");
+        let lines: Vec<_> = out.lines().skip(1).collect();
+        let found = lines.iter().zip(&changes).all(|(line, change)| line.starts_with(change));
+        ensure!(lines.len() == changes.len() && found, "{out}");
+        let shown = ok(&dev, &["get", "likes", "-o", "yaml"]).await?;
+        ensure!(shown.contains("BEGIN CERTIFICATE") && !shown.contains("privateKey") && hides(&shown), "{shown}");
+    }
+    // A key that is not the certificate's is refused, though nothing else of it is new.
+    let file = write(&place, &document(&other.0, &acme.1, "a: b"))?;
+    let (code, out, error) = run(&dev, &["apply", "-f", &file]).await?;
+    let pointer = "/processor/webhook/clientCertificate/privateKey: is not the key of the certificate";
+    ensure!(code == 64 && error.contains(pointer) && hides(&out) && hides(&error), "{code}: {out}{error}");
+    // One who forgets the names of the fields is not shown it either.
+    let text = document(&acme.0, &acme.1, "").replace("clientCertificate:\n        certificate:", "clientCertificate:");
+    let text = text.split("        privateKey: |\n").collect::<String>();
+    let (code, out, error) = run(&dev, &["apply", "-f", &write(&place, &text)?]).await?;
+    ensure!(code == 64 && error.contains("expected an object") && hides(&out) && hides(&error), "{code}: {out}{error}");
+    ensure!(running.process.stop(LONG).await?.success());
+    Ok(())
+}

@@ -144,6 +144,13 @@ fn webhook(webhook: &Webhook, allow_http: bool, found: &mut Vec<Violation>) {
         found.push(Violation::new("/processor/webhook/payload", format!("must be at most {most} bytes")));
     }
     signing(&webhook.signing, found);
+    if let Some(certificate) = &webhook.client_certificate {
+        if allow_http && Url::parse(&webhook.url).is_ok_and(|url| url.scheme() == "http") {
+            let detail = "must be https where there is a clientCertificate: it is shown in TLS alone";
+            found.push(Violation::new("/processor/webhook/url", detail));
+        }
+        found.extend(certificate.violations());
+    }
 }
 
 fn signing(schemes: &[Scheme], found: &mut Vec<Violation>) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 
-use super::{BTreeMap, Deserialize, Did, Kind, Operation, Secret, Serialize, TopicName, limits};
+use super::client_certificate::given;
+use super::{BTreeMap, ClientCertificate, Deserialize, Did, Kind, Operation, Secret, Serialize, TopicName, limits};
 
 /// The topic records come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -147,6 +148,9 @@ pub struct Webhook {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("writeOnly" = true))]
     pub secret: Option<Secret>,
+    /// What the endpoint knows the caller by, over `https` alone.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 const fn default_timeout_ms() -> u64 {

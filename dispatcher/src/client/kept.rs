@@ -8,11 +8,23 @@ use tokio::time::Instant;
 
 use super::IDLE;
 
-/// Hosts that were called not long ago, each with its scheme and port, and when.
+/// Hosts that were called not long ago, each with its scheme and port, and when. A host that is shown a certificate is
+/// one for each of them.
 #[derive(Debug, Default)]
 pub(super) struct Kept(Mutex<HashMap<String, Instant>>);
 
 impl Kept {
+    /// How a host is called that is shown the certificate of that digest.
+    pub(super) fn host_of(digest: &str, host: &str) -> String {
+        format!("{digest} {host}")
+    }
+
+    /// The connections of that certificate are closed: there is room for others.
+    pub(super) fn forget(&self, digest: &str) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|host, _| !host.starts_with(digest));
+    }
+
     /// True where a connection to `host` may be kept after a call at `now`: while there is no room for another host,
     /// those who come later open one for each call.
     pub(super) fn keeps(&self, host: &str, now: Instant) -> bool {
@@ -52,5 +64,20 @@ mod tests {
         assert!(kept.keeps(&other, later));
         // The one that was called in between stays, and the others have left.
         assert_eq!(kept.0.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_host_counts_once_for_each_certificate_and_all_of_one_are_forgotten_at_once() {
+        let (kept, now) = (Kept::default(), Instant::now());
+        for host in ["a.example", "b.example"] {
+            for of in ["1f", "2f"] {
+                assert!(kept.keeps(&Kept::host_of(of, host), now));
+            }
+            assert!(kept.keeps(host, now));
+        }
+        kept.forget("1f");
+        let mut left: Vec<_> = kept.0.lock().unwrap().keys().cloned().collect();
+        left.sort();
+        assert_eq!(left, ["2f a.example", "2f b.example", "a.example", "b.example"]);
     }
 }

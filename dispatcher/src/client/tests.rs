@@ -12,6 +12,7 @@ use crate::Reach;
 mod answers;
 mod hanging;
 mod http2;
+mod mutual;
 mod proxied;
 mod refused;
 mod server;
@@ -20,7 +21,8 @@ mod server;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn call(url: &str) -> Call<'_> {
-    Call { url, headers: HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout: PATIENCE, wants_body: true }
+    let body = Bytes::from_static(b"{}");
+    Call { url, headers: HeaderMap::new(), body, timeout: PATIENCE, wants_body: true, identity: None }
 }
 
 /// Names resolve to this, and whoever looks one up is noted.

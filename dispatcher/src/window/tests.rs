@@ -162,6 +162,10 @@ fn what_was_there_when_a_batch_began_is_read_before_it_is_closed_early() {
     assert!(!window.has_caught_up(), "the next batch has begun");
     window.at_tail();
     assert!(window.has_caught_up());
+    // What is left of what was read to the end waits for its timer and not for a fetch.
+    read(&mut window, &[(9, None), (10, None)]);
+    assert_eq!(freeze(&mut window, 1, Ordering::Key), [4]);
+    assert!(window.has_caught_up());
 }
 
 /// What may happen to a window.

@@ -14,6 +14,8 @@ mod failures;
 #[cfg(test)]
 mod moves;
 #[cfg(test)]
+mod mutual;
+#[cfg(test)]
 mod ordering;
 #[cfg(test)]
 mod owners;

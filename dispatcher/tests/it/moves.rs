@@ -12,6 +12,7 @@ use fpaas_log::{FetchBounds, Log as _};
 use fpaas_state::{Change, Outcome};
 use serde_json::json;
 
+use crate::redrive::{done, redrive};
 use crate::support::receiver::{Receiver, Reply, status};
 use crate::support::{PATIENCE, World, dispatch_for, event, pool_of, subscription, tenant, text};
 
@@ -82,6 +83,38 @@ async fn a_frozen_batch_moves_and_is_called_again_with_the_same_id_and_bytes() {
     assert!(position.metadata.starts_with(b"node._free.dispatcher "), "{position:?}");
     world.shutdown.cancel();
     for ended in [old, new] {
+        ended.await.unwrap().unwrap();
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_goes_on_where_it_is_in_the_pool_that_its_tenant_moves_to() {
+    const LETTERS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start((0..LETTERS).map(|_| status(400))).await;
+    let mut world = idle(folder.path()).await;
+    let stop = world.shutdown.clone();
+    let running = [ACME, FREE].map(|pool| dispatch_for(&world.context, pool, &stop));
+    world.put(subscription(&receiver.url, &json!({"collector": {"maxEvents": 1, "maxWaitMs": 0}}))).await;
+    world.deliver(0..8).await;
+    world.read(&world.dead_letters(), LETTERS).await;
+    let end = world.log.watermarks(&world.dead_letters()).await.unwrap().end.0;
+    receiver.requests();
+    let number = redrive(&mut world, end, &[], Some(2)).await;
+    assert_eq!(receiver.request().await.events(), ["e0"], "it is under way");
+    let since = move_to(&mut world, FREE).await;
+    moved(&world, FREE, since, true).await;
+    let mut seen: Vec<_> = receiver.requests().iter().flat_map(|request| request.events()).collect();
+    assert!(seen.len() + 1 < LETTERS, "it has ended before the move: {seen:?}");
+    assert_eq!(done(&world, number, end).await.redriven, LETTERS as u64);
+    let results = world.read(&world.results(), LETTERS).await;
+    let values: Vec<_> = results.iter().map(|stored| text(&stored.record)).collect();
+    assert_eq!(values, (0..LETTERS).map(|n| format!(r#"{{"n":{n}}}"#)).collect::<Vec<_>>());
+    seen.extend(receiver.requests().iter().flat_map(|request| request.events()));
+    assert_eq!(seen, (1..LETTERS).map(|n| format!("e{n}")).collect::<Vec<_>>(), "each is delivered again once");
+    world.shutdown.cancel();
+    for ended in running {
         ended.await.unwrap().unwrap();
     }
     world.stop().await;

@@ -177,6 +177,20 @@ async fn several_batches_of_a_lane_are_in_flight_and_share_no_key() {
     world.stop().await;
 }
 
+/// The last one waits for its timer, and not for the fetch that waits for more: that one waits half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_its_key_is_called_once_its_time_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start([]).await);
+    world.put(subscription(&receiver.url, &json!({"ordering": "key", "collector": {"maxEvents": 2}}))).await;
+    world.append(0, (0..5).map(|number| keyed("k", number)).collect()).await;
+    for events in [&["e0", "e1"][..], &["e2", "e3"], &["e4"]] {
+        let request = tokio::time::timeout(Duration::from_secs(15), receiver.request()).await.expect("it is called");
+        assert_eq!(request.events(), events);
+    }
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_order_only_what_failed_is_called_again() {
     let folder = tempfile::tempdir().unwrap();

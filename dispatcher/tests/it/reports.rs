@@ -25,7 +25,8 @@ async fn told(world: &World, count: usize) -> Vec<Value> {
     stored.iter().map(|stored| serde_json::from_str(&text(&stored.record)).unwrap()).collect()
 }
 
-async fn logged(world: &World, count: usize) -> Vec<Attempt> {
+/// The first `count` calls of the delivery log.
+pub(crate) async fn logged(world: &World, count: usize) -> Vec<Attempt> {
     // It is made with the first call.
     let made = async {
         while world.log.describe_topic(&attempts(world).topic).await.unwrap().is_none() {

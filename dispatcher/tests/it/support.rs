@@ -2,7 +2,7 @@
 
 pub(crate) mod receiver;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use fpaas_core::topics::{Stage, Topics};
 use fpaas_core::{
     Clock, HeadersBuilder, Incarnation, Offset, PoolId, SubscriptionId, TenantId, Timestamp, TopicName, TopicPartition,
 };
-use fpaas_dispatcher::{Config, Error, Network, Reach, drain, run};
+use fpaas_dispatcher::{Config, Error, Network, Reach, Trust, drain, run};
 use fpaas_log::embedded::EmbeddedConfig;
 use fpaas_log::faulty::{Faults, Faulty};
 use fpaas_log::{Embedded, FetchBounds, Log as _, Position, Record, Stored, Transaction};
@@ -250,10 +250,18 @@ pub(crate) fn dispatch_for(
     pool: &str,
     shutdown: &CancellationToken,
 ) -> JoinHandle<Result<(), Error>> {
-    let network = Network::default();
-    let config =
-        Config { reach: Reach::Dev, network, version: "test".to_owned(), assigned: Arc::default(), outside: None };
-    tokio::spawn(run(context.clone(), pool_of(pool), config, shutdown.clone()))
+    tokio::spawn(run(context.clone(), pool_of(pool), config(), shutdown.clone()))
+}
+
+/// Where the test's own authority is trusted.
+pub(crate) fn config() -> Config {
+    let network = Network { trust: Trust::with(&tls_file("ca.pem")).unwrap(), ..Network::default() };
+    Config { reach: Reach::Dev, network, version: "test".to_owned(), assigned: Arc::default(), outside: None }
+}
+
+/// Certificates and their keys.
+pub(crate) fn tls_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/tls").join(name)
 }
 
 pub(crate) fn pool_of(name: &str) -> PoolId {

@@ -31,10 +31,28 @@ pub(crate) fn check(seed: u64, world: &mut World) {
     what_cannot_be_sent_is_not(world, &known, &seen, &told);
     bounds_hold(world, &seen, &told);
     waits_are_kept(world, &told);
+    breakers_are_told(world, &told);
     if world.plan.ordering != "none" {
         keys_keep_their_order(world, &known, &seen, &told);
     }
     count(world, &known, &seen);
+}
+
+/// That an endpoint answers again is told of one that was let rest; whoever dies has forgotten that.
+fn breakers_are_told(world: &World, told: Told<'_>) {
+    let (opened, closed) = breakers(world);
+    assert!(closed <= opened || world.tally.crashes > 0, "{}", told(&format!("opened {opened}, closed {closed}")));
+}
+
+/// How often the tenant is told that one has opened, and that one has closed.
+fn breakers(world: &World) -> (usize, usize) {
+    let records = world.log.records(&world.system());
+    let is = |stored: &fpaas_log::Stored, what: &str| {
+        let value: serde_json::Value = serde_json::from_slice(stored.record.value.as_deref().unwrap()).unwrap();
+        value["type"] == what
+    };
+    let count = |what: &str| records.iter().filter(|stored| is(stored, what)).count();
+    (count("breakerOpened"), count("breakerClosed"))
 }
 
 fn known(world: &World) -> Known {
@@ -200,6 +218,7 @@ fn count(world: &mut World, known: &Known, seen: &[Seen]) {
     let leftovers =
         seen.iter().filter(|call| matches!(&call.answered, Some((_, Said::Done { again, .. })) if !again.is_empty()));
     let leftovers = leftovers.count();
+    (world.tally.breaker_opened, world.tally.breaker_closed) = breakers(world);
     let tally = &mut world.tally;
     tally.events += events;
     tally.calls += seen.len();

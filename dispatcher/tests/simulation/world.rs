@@ -41,6 +41,9 @@ pub(crate) struct Tally {
     pub(crate) shapes: BTreeMap<(String, String), usize>,
     pub(crate) redriven: usize,
     pub(crate) most_at_once: usize,
+    /// How often the tenant was told that the endpoint is let rest, and that it answers again.
+    pub(crate) breaker_opened: usize,
+    pub(crate) breaker_closed: usize,
 }
 
 impl Tally {
@@ -57,15 +60,18 @@ impl Tally {
         self.unsendable += other.unsendable;
         other.shapes.iter().for_each(|(shape, calls)| *self.shapes.entry(shape.clone()).or_default() += calls);
         self.redriven += other.redriven;
+        self.breaker_opened += other.breaker_opened;
+        self.breaker_closed += other.breaker_closed;
         self.most_at_once = self.most_at_once.max(other.most_at_once);
     }
 
     pub(crate) fn is_varied(&self) -> bool {
         let ends = [self.acknowledged, self.letters, self.dropped, self.redriven, self.unsendable];
+        let told = [self.breaker_opened, self.breaker_closed];
         let each = [self.repeats, self.crashes, self.parked, self.leftovers];
         // Every format under every compression.
         let shapes = self.shapes.len() == 9 && self.shapes.values().all(|calls| *calls > 10);
-        ends.iter().chain(&each).all(|count| *count > 10) && shapes && self.most_at_once > 3
+        ends.iter().chain(&each).chain(&told).all(|count| *count > 10) && shapes && self.most_at_once > 3
     }
 }
 
@@ -355,6 +361,11 @@ impl World {
         let view = self.context.control.view();
         let incarnation = view.subscription(&tenant(), &id()).unwrap().incarnation;
         TopicPartition::new(self.topics.dead_letters(&tenant(), &id(), incarnation), lane)
+    }
+
+    /// What the tenant is told.
+    pub(crate) fn system(&self) -> TopicPartition {
+        TopicPartition::new(self.topics.of_tenant(&tenant(), &TopicName::system()), 0)
     }
 
     pub(crate) fn results(&self) -> TopicPartition {

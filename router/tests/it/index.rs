@@ -70,6 +70,7 @@ fn member(number: usize, filter: FilterConfig) -> Arc<Member> {
         config: Subscription { filter, ..Subscription::default() },
         secret: Secret::from_bytes(&[7; 24]).unwrap(),
         previous: None,
+        client_key: None,
         starts: vec![],
         replay: None,
         redrive: None,

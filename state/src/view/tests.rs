@@ -119,9 +119,9 @@ fn a_command_of_an_older_version_is_read_and_one_of_a_newer_is_refused() {
     let mut view = Machine::default();
     assert_eq!(view.apply(&old), Outcome::Created);
     assert_eq!(view.view.topics.values().next().unwrap().settings.partitions, 3);
-    let newer = VERSION_1.replace(r#""v":1"#, r#""v":7"#);
+    let newer = VERSION_1.replace(r#""v":1"#, r#""v":8"#);
     let refused = Command::decode(newer.as_bytes()).unwrap_err().to_string();
-    assert!(refused.contains("its version is 7, and this program knows 1 to 6"), "{refused}");
+    assert!(refused.contains("its version is 8, and this program knows 1 to 7"), "{refused}");
 }
 
 /// What version 6 writes that is new in it.
@@ -167,6 +167,43 @@ fn commands_of_redrives_are_read_as_they_were_written_and_one_is_under_way_at_a_
     assert_eq!(view.apply(&again("d", Some(2))), Outcome::Replaced);
     assert_eq!(likes(&view).redrive.as_ref().map(|redrive| (redrive.since, redrive.cancelled)), Some((6, None)));
     assert!(matches!(view.apply(&cancelled("e")), Outcome::Conflict(_)), "it is over");
+}
+
+/// What version 7 writes that is new in it.
+const VERSION_7: &str = r#"{"v":7,"id":"c","time":5,"tenant":"local","change":{"putSubscription":{"id":"likes","subscription":{"source":{"topic":"firehose"},"startFrom":"latest","filter":{"kinds":[],"collections":[],"operations":[],"dids":[]},"collector":{"maxEvents":100,"maxBytes":1048576,"maxWaitMs":1000},"processor":{"webhook":{"url":"https://a/","format":"json","timeoutMs":30000,"headers":{},"compression":"none","signing":["v1"],"clientCertificate":{"certificate":"PEM","privateKey":"KEY"}}},"ordering":"key","lanes":1,"retry":{"initialBackoffMs":1000,"maxBackoffMs":60000,"maxElapsedMs":300000,"onFailure":"retry","onExhausted":"deadLetter"},"throttle":{"eventsPerSecond":null},"state":"active","metadata":{}},"secret":"whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","starts":[3]}}}"#;
+
+#[test]
+fn a_client_certificate_keeps_its_key_apart_and_never_stands_beside_that_of_another() {
+    let command = Command::decode(VERSION_7.as_bytes()).unwrap();
+    assert_eq!(command.encode().unwrap(), VERSION_7);
+    let mut view = Machine::default();
+    assert_eq!(view.apply(&command), Outcome::Created);
+    let identity = |view: &Machine| likes(view).identity().map(|of| (of.certificate.clone(), of.key.clone()));
+    let first = identity(&view).unwrap();
+    let webhook = likes(&view).config.webhook().unwrap().clone();
+    assert_eq!(webhook.client_certificate.as_ref().unwrap().private_key, None, "it is apart");
+    assert_eq!((first.0, first.1.clone()), (webhook.client_certificate.unwrap(), "KEY".to_owned().into()));
+    let (read, _) = Machine::from_image(&view.image(Offset(4)).unwrap()).unwrap().unwrap();
+    assert_eq!(identity(&read), identity(&view));
+    assert!(!format!("{view:?}").contains("KEY"), "{view:?}");
+
+    let with = |certificate: &str| {
+        format!(r#"{{"processor":{{"webhook":{{"url":"https://b/","clientCertificate":{certificate}}}}}}}"#)
+    };
+    let pause = Change::SetState { id: SubscriptionId::parse("likes").unwrap(), of: None, state: State::Paused };
+    assert_eq!(view.apply(&self::command("d", pause)), Outcome::Replaced);
+    assert_eq!(view.apply(&put("e", &with(r#"{"certificate":"PEM"}"#))), Outcome::Replaced);
+    assert_eq!(identity(&view).unwrap().1, first.1, "it stays with its certificate");
+    // Somebody else's change came in between.
+    let Outcome::Conflict(missing) = view.apply(&put("f", &with(r#"{"certificate":"OTHER"}"#))) else {
+        panic!("a certificate without a key")
+    };
+    assert_eq!(missing[0].pointer, "/processor/webhook/clientCertificate/privateKey");
+    assert_eq!(view.apply(&put("g", &with(r#"{"certificate":"OTHER","privateKey":"K2"}"#))), Outcome::Replaced);
+    assert_eq!(identity(&view).unwrap().1, "K2".to_owned().into());
+    assert_eq!(view.apply(&put("h", &with("null"))), Outcome::Replaced);
+    assert_eq!((identity(&view), likes(&view).client_key.clone()), (None, None), "it has left with its certificate");
+    assert!(matches!(view.apply(&put("i", &with(r#"{"certificate":"OTHER"}"#))), Outcome::Conflict(_)));
 }
 
 /// What version 5 writes that is new in it.

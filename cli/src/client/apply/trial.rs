@@ -203,21 +203,29 @@ impl<'c> Trial<'c> {
 /// What the document says, with the defaults that this program knows. Where that is not what is there, another server
 /// may know others. None where this program cannot read it.
 fn said(document: &Document, before: &Value) -> Option<Value> {
-    let said = match document.kind {
-        Kind::Topic => serde_json::from_value::<TopicSettings>(document.body.clone()).and_then(serde_json::to_value),
-        Kind::Subscription => serde_json::from_value(document.body.clone()).and_then(|mut said: Subscription| {
-            if let Some(Processor::Webhook(webhook)) = &mut said.processor {
-                webhook.secret = None;
-            }
-            serde_json::to_value(said)
-        }),
+    let body = document.body.clone();
+    let mut said = match document.kind {
+        Kind::Topic => serde_json::to_value(serde_json::from_value::<TopicSettings>(body).ok()?).ok()?,
+        Kind::Subscription => serde_json::to_value(shown(serde_json::from_value(body).ok()?)?).ok()?,
     };
-    let mut said = said.ok()?;
     // What a topic's name is stands in the path.
     let name = before.get("name").filter(|_| document.kind == Kind::Topic);
     for (field, value) in [("name", name), ("startFrom", before.get("startFrom"))] {
         if let (Some(fields), Some(value)) = (said.as_object_mut(), value) {
             fields.insert(field.to_owned(), value.clone());
+        }
+    }
+    Some(said)
+}
+
+/// As it is given back. A certificate has one key: where it is the same, its key is, too. None where the key is of
+/// another one.
+fn shown(mut said: Subscription) -> Option<Subscription> {
+    if let Some(Processor::Webhook(webhook)) = &mut said.processor {
+        webhook.secret = None;
+        if let Some(certificate) = &mut webhook.client_certificate {
+            let is_right = certificate.identity().is_none_or(|own| own.certified().is_ok());
+            certificate.private_key = is_right.then_some(None)?;
         }
     }
     Some(said)

@@ -69,6 +69,22 @@ async fn https_goes_through_a_tunnel_to_the_name_that_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_is_shown_to_the_endpoint_at_the_end_of_the_tunnel() {
+    let endpoint = Server::mutual(true, false, &["h2"]).await;
+    let (proxy, _) = proxy(endpoint.address).await;
+    let client = client(&format!("http://{}", proxy.address), &Names::to(&["127.0.0.1"]), &["127.0.0.0/8"]);
+    let text = |name: &str| std::fs::read_to_string(super::server::file(name)).unwrap();
+    let certificate = fpaas_core::subscription::ClientCertificate {
+        certificate: text("client-acme.pem"),
+        private_key: Some(text("client-acme.key").into()),
+    };
+    let url = format!("https://localhost:{}/", endpoint.port());
+    let called = client.call(Call { identity: certificate.identity(), ..call(&url) }).await;
+    let Ok(Answer { body: Body::Whole(answer), .. }) = called.answer else { panic!("{called:?}") };
+    assert!(String::from_utf8_lossy(&answer).contains(&certificate.fingerprint().unwrap()), "{answer:?}");
+}
+
+#[tokio::test]
 async fn http_is_asked_of_the_proxy_with_the_whole_url() {
     let (proxy, asked) = proxy("127.0.0.1:1".parse().unwrap()).await;
     let client = client(&format!("http://{}", proxy.address), &Names::to(&["127.0.0.1"]), &["127.0.0.0/8"]);

@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use sha2::Digest as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
-use super::PATIENCE;
+use super::{PATIENCE, tls_file};
 
 /// What it does with a request.
 #[derive(Clone, Debug)]
@@ -49,6 +55,8 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// Which connection it came on.
     pub(crate) connection: u64,
+    /// The fingerprint of the certificate that the connection was opened with.
+    pub(crate) shown: Option<String>,
 }
 
 impl Request {
@@ -84,23 +92,30 @@ impl Drop for Receiver {
 impl Receiver {
     /// Does what `script` says, one after the other, then echoes.
     pub(crate) async fn start(script: impl IntoIterator<Item = Reply>) -> Self {
-        Self::with(script, |_| Reply::Echo).await
+        Self::with(script, |_| Reply::Echo, None).await
+    }
+
+    /// Echoes, over TLS, to whom our authority of clients has given a certificate, and to nobody else.
+    pub(crate) async fn mutual() -> Self {
+        Self::with([], |_| Reply::Echo, Some(acceptor())).await
     }
 
     /// Does what `decide` says of each request.
     pub(crate) async fn answering(decide: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::with([], decide).await
+        Self::with([], decide, None).await
     }
 
     async fn with(
         script: impl IntoIterator<Item = Reply>,
         decide: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+        tls: Option<TlsAcceptor>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook?token=secret", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/hook?token=secret", listener.local_addr().unwrap());
         let script: Script = Arc::new(Mutex::new(script.into_iter().collect()));
         let (sender, requests) = mpsc::channel(10_000);
-        let task = tokio::spawn(accept(listener, Arc::clone(&script), Arc::new(decide), sender));
+        let task = tokio::spawn(accept(listener, tls, (Arc::clone(&script), Arc::new(decide)), sender));
         Self { url, script, requests, task }
     }
 
@@ -118,25 +133,67 @@ impl Receiver {
     }
 }
 
-async fn accept(listener: TcpListener, script: Script, decide: Decide, sender: mpsc::Sender<Request>) {
+fn acceptor() -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(tls_file("clients-ca.pem")).unwrap()).unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let chain = CertificateDer::pem_file_iter(tls_file("server.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(tls_file("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_client_cert_verifier(clients).with_single_cert(chain, key).unwrap()).into()
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    (script, decide): (Script, Decide),
+    sender: mpsc::Sender<Request>,
+) {
     for connection in 0.. {
         let (stream, _) = listener.accept().await.unwrap();
-        let (script, decide, sender) = (Arc::clone(&script), Arc::clone(&decide), sender.clone());
-        tokio::spawn(async move { serve(stream, connection, (&script, &decide), &sender).await });
+        let (tls, script, decide, sender) = (tls.clone(), Arc::clone(&script), Arc::clone(&decide), sender.clone());
+        tokio::spawn(async move {
+            match tls {
+                Some(tls) => secured(tls, stream, connection, (&script, &decide), &sender).await,
+                None => serve(stream, (connection, None), (&script, &decide), &sender).await,
+            }
+        });
+    }
+}
+
+async fn secured(
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    connection: u64,
+    does: (&Script, &Decide),
+    sender: &mpsc::Sender<Request>,
+) -> Option<()> {
+    match tls.accept(stream).into_fallible().await {
+        Ok(stream) => {
+            let shown = stream.get_ref().1.peer_certificates()?.first()?;
+            let shown = fpaas_core::hash::to_hex(&sha2::Sha256::digest(shown), 64);
+            serve(stream, (connection, Some(shown)), does, sender).await
+        }
+        Err((_, mut stream)) => {
+            // Whoever hangs up on what was sent takes back what it has said itself.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok()?;
+            None
+        }
     }
 }
 
 /// Ends with the connection, whoever closes it.
 async fn serve(
-    mut stream: TcpStream,
-    connection: u64,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    (connection, shown): (u64, Option<String>),
     (script, decide): (&Script, &Decide),
     sender: &mpsc::Sender<Request>,
 ) -> Option<()> {
     let mut buffer = Vec::new();
     loop {
         let mut request = read(&mut stream, &mut buffer).await?;
-        request.connection = connection;
+        (request.connection, request.shown) = (connection, shown.clone());
         let scripted = script.lock().unwrap().pop_front();
         let reply = scripted.unwrap_or_else(|| decide(&request));
         sender.try_send(request.clone()).ok()?;
@@ -172,7 +229,7 @@ fn echo(request: &Request) -> String {
     serde_json::json!({ "records": records }).to_string()
 }
 
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Option<Request> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break at;
@@ -192,5 +249,5 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
     }
     let rest = buffer.split_off(end + 4 + length);
     let body = std::mem::replace(buffer, rest).split_off(end + 4);
-    Some(Request { path, headers, body, connection: 0 })
+    Some(Request { path, headers, body, connection: 0, shown: None })
 }
