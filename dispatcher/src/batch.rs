@@ -48,13 +48,14 @@ impl Batcher {
 
     /// Takes an event, or is full without it.
     pub(crate) fn offer(&mut self, event: &Delivery) -> bool {
-        if self.full || self.overflows(event) {
+        let Bounds { collector, format } = self.bounds;
+        let body_bytes = event.body_bytes(format);
+        if self.full || self.overflows(event, body_bytes) {
             self.full = true;
             return false;
         }
         self.events += 1;
-        let Bounds { collector, format } = self.bounds;
-        self.body_bytes += event.body_bytes(format);
+        self.body_bytes += body_bytes;
         self.record_bytes += event.record.bytes();
         self.full = self.events >= collector.max_events as usize || self.body_bytes >= collector.max_bytes as usize;
         true
@@ -75,9 +76,8 @@ impl Batcher {
         self.record_bytes
     }
 
-    fn overflows(&self, event: &Delivery) -> bool {
-        let Bounds { collector, format } = self.bounds;
-        let body = self.body_bytes + event.body_bytes(format) > collector.max_bytes as usize;
+    fn overflows(&self, event: &Delivery, body_bytes: usize) -> bool {
+        let body = self.body_bytes + body_bytes > self.bounds.collector.max_bytes as usize;
         let memory = self.record_bytes + event.record.bytes() > limits::BATCH_RECORD_BYTES_MAX;
         self.events > 0 && (body || memory)
     }

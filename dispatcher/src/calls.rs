@@ -292,19 +292,10 @@ impl Calls {
                 settle::unsent(case)
             }
             Judged::Failed(failure) => {
-                site.note_failure(&failure, attempt);
-                if site.shared.draining && failure.reason == Reason::Address {
-                    // Who drains may permit less than whoever froze it: that is no reason to give up on it.
-                    let why = format!("its endpoint may not be called from here: {}", failure.message);
-                    return Err(Halt::Stuck(why.into()));
-                }
                 if failure.reason == Reason::Gone {
-                    // Its batch waits for whoever mends it.
                     gone = Some(Message::new(format_args!("{GONE}: {}", failure.message)));
-                    Verdict::Again(limits::RETRY_AFTER_MAX, settle::failing(case))
-                } else {
-                    settle::failed(case, failure)
                 }
+                self.judge_failed(failure, case)?
             }
         };
         let verdict = match settle::without(verdict, case, batch.unsendable()) {
@@ -314,6 +305,20 @@ impl Calls {
         };
         gone = gone.filter(|_| is_current);
         Ok(Judgement { verdict, good, gone, reports })
+    }
+
+    fn judge_failed(&self, failure: Failure, case: Case<'_>) -> Step<Verdict> {
+        self.site.note_failure(&failure, case.retries.attempts);
+        if self.site.shared.draining && failure.reason == Reason::Address {
+            // Who drains may permit less than whoever froze it: that is no reason to give up on it.
+            let why = format!("its endpoint may not be called from here: {}", failure.message);
+            return Err(Halt::Stuck(why.into()));
+        }
+        Ok(match failure.reason {
+            // Its batch waits for whoever mends it.
+            Reason::Gone => Verdict::Again(limits::RETRY_AFTER_MAX, settle::failing(case)),
+            _ => settle::failed(case, failure),
+        })
     }
 
     /// True where another lane's calls went well not long ago.

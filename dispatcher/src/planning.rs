@@ -195,7 +195,8 @@ impl Lane {
         }
     }
 
-    /// One batch a lane is always there, one that waits included; what is beyond it must fit into what all may hold. `None` where it does not.
+    /// One batch a lane is always there, one that waits included; what is beyond it must fit into what all may hold.
+    /// `None` where it does not.
     fn share(&self, live: usize, bytes: usize) -> Option<Option<Taken>> {
         let holds_one = || self.window.sets().any(|set| set.batch.is_some() || set.is_live());
         if live == 0 && !holds_one() { Some(None) } else { self.site.shared.in_flight.take(bytes).map(Some) }

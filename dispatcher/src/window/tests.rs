@@ -168,6 +168,24 @@ fn what_was_there_when_a_batch_began_is_read_before_it_is_closed_early() {
     assert!(window.has_caught_up());
 }
 
+#[test]
+fn what_is_done_above_what_was_forgotten_is_not_read_again() {
+    let mut window = Window::at(Offset(3));
+    let events = [(3, Some(1)), (5, Some(1)), (6, Some(2)), (7, Some(3))];
+    read(&mut window, &events);
+    assert_eq!(freeze(&mut window, 1, Ordering::Key), [3]);
+    assert_eq!(freeze(&mut window, 2, Ordering::Key), [6, 7]);
+    window.remove(Offset(6)).unwrap();
+    window.note_done(ranges([Offset(6), Offset(7)]));
+    window.remove(Offset(3)).unwrap();
+    window.unread();
+    assert_eq!((window.next(), window.position()), (Offset(5), Offset(5)));
+    read(&mut window, &events[1..]);
+    assert_eq!(freeze(&mut window, 9, Ordering::Key), [5]);
+    window.remove(Offset(5)).unwrap();
+    assert_eq!((window.position(), window.take_passed()), (Offset(8), vec![Offset(6)]));
+}
+
 /// What may happen to a window.
 #[derive(Clone, Debug)]
 enum Act {
