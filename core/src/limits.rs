@@ -266,6 +266,8 @@ pub const BACKOFF_MS: std::ops::RangeInclusive<u64> = 10..=3_600_000;
 pub const ELAPSED_MS: std::ops::RangeInclusive<u64> = 0..=604_800_000;
 /// The most bytes of a webhook's answer that are read; a longer one is a `badResponse`.
 pub const RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The bytes of all answers that are read at a time, of a pool's calls on one node; small ones do not count.
+pub const ANSWERS_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// What is kept of the beginning of any answer's body, to be shown.
 pub const RESPONSE_PIECE_BYTES_MAX: usize = 1024;
 /// How long the delivery log keeps attempts, and how many bytes of one tenant's.
@@ -326,7 +328,7 @@ const _: () = assert!(
         < TRANSACTION_BYTES_MAX
 );
 const _: () = assert!(ROUTE_FETCH_BYTES_MAX <= ROUTE_BYTES_MAX && ROUTE_FETCH_RECORDS_MAX <= ROUTE_DELIVERIES_MAX);
-const _: () = assert!(RESPONSE_BYTES_MAX < TRANSACTION_BYTES_MAX / 2);
+const _: () = assert!(RESPONSE_BYTES_MAX < TRANSACTION_BYTES_MAX / 2 && RESPONSE_BYTES_MAX <= ANSWERS_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < SOURCE_RECORD_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX < FRAMES_WAITING_BYTES_MAX);
 const _: () = assert!(FRAME_EVENTS_BYTES_MAX + RECORD_BYTES_MAX <= FRAME_BYTES_MAX * 4);

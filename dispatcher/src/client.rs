@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fpaas_core::limits;
 use fpaas_core::subscription::Identity;
 use fpaas_state::Timings;
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
@@ -27,7 +28,7 @@ mod identities;
 mod kept;
 mod tls;
 
-use answer::Piece;
+use answer::{Piece, Room};
 use identities::{Found, Identities};
 use kept::Kept;
 
@@ -52,6 +53,8 @@ pub(crate) struct Client {
     /// The clients of calls that show a certificate.
     identities: Arc<Identities>,
     kept: Arc<Kept>,
+    /// For answers.
+    room: Room,
     network: Network,
     outside: Option<Arc<dyn Outside>>,
 }
@@ -106,6 +109,7 @@ impl Client {
             http: made(Guard::http(config))?,
             identities: Arc::default(),
             kept: Arc::default(),
+            room: Room::of(limits::ANSWERS_BYTES_MAX),
             network: config.network.clone(),
             outside: config.outside.clone(),
         })
@@ -138,8 +142,8 @@ impl Client {
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (status, retry_after, delivery) = (response.status(), text("retry-after"), text("webhook-delivery"));
         let body = match status.is_success() {
-            true if call.wants_body => answer::whole(response, piece).await?,
-            true => answer::unless_late(response, piece).await,
+            true if call.wants_body => answer::whole(response, piece, &self.room).await?,
+            true => answer::unless_late(response, piece, &self.room).await,
             false => answer::drain(response, piece).await,
         };
         Ok(Answer { status: status.as_u16(), retry_after, delivery, body })

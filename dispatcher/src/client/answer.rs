@@ -4,6 +4,7 @@
 //! Does not own what a body means ([`crate::response`]).
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use fpaas_core::limits;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use reqwest::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::response::{Body, Failure, Reason};
 
@@ -22,6 +24,40 @@ const DRAIN_BYTES: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(500);
 /// How long a body is read that need not say anything.
 const LATE: Duration = Duration::from_secs(2);
+
+/// An answer that is not longer needs no room.
+const SMALL: usize = 64 * 1024;
+/// Deflate makes at most so many bytes of one (RFC 1951: a match is 258 bytes long and takes two bits).
+const DEFLATED_MAX: usize = 1032;
+
+/// Room for the bodies of answers that are not small. Whoever finds none waits, within the time that the call has.
+/// Invariant: bounded.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Room {
+    /// For so many bytes.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / SMALL)))
+    }
+
+    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(SMALL)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0).acquire_many_owned(units).await.ok()
+    }
+}
+
+/// A body, and the room that it takes until nobody needs it.
+struct Held {
+    body: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
 
 /// The beginning of a body, decoded: at most `limits::RESPONSE_PIECE_BYTES_MAX`.
 #[derive(Clone, Debug, Default)]
@@ -40,17 +76,23 @@ impl Piece {
 }
 
 /// The whole body, if it is not too long.
-pub(super) async fn whole(mut response: Response, piece: &mut Piece) -> Result<Body, Failure> {
+pub(super) async fn whole(mut response: Response, piece: &mut Piece, room: &Room) -> Result<Body, Failure> {
     let status = response.status().as_u16();
     let refused = |why: &str| Failure {
         status: Some(status),
         ..Failure::new(Reason::BadResponse, format!("the answer's {why}"))
     };
     let mut decoder = Decoder::of(response.headers(), limits::RESPONSE_BYTES_MAX);
+    let sent = response.content_length().map_or(usize::MAX, |sent| usize::try_from(sent).unwrap_or(usize::MAX));
     let mut read: usize = 0;
+    let mut held = None;
     while let Some(chunk) = response.chunk().await.map_err(|error| super::failure(&error))? {
         read = read.saturating_add(chunk.len());
         let Some(decoder) = &mut decoder else { return Err(refused(UNKNOWN)) };
+        let most = decoder.most_of(sent);
+        if held.is_none() && most > SMALL && decoder.most_of(read) > SMALL {
+            held = room.take(most).await;
+        }
         let pushed = decoder.push(&chunk);
         piece.take(decoder.decoded());
         match pushed {
@@ -64,7 +106,10 @@ pub(super) async fn whole(mut response: Response, piece: &mut Piece) -> Result<B
         Some(decoder) if read > 0 => match decoder.finish() {
             Ok(body) => {
                 piece.take(&body);
-                Ok(Body::Whole(body.into()))
+                Ok(Body::Whole(match held {
+                    Some(room) => Bytes::from_owner(Held { body, _room: room }),
+                    None => body.into(),
+                }))
             }
             Err(Ended::Full) => Ok(Body::TooLong),
             Err(Ended::Broken) => Err(refused(BROKEN)),
@@ -75,8 +120,8 @@ pub(super) async fn whole(mut response: Response, piece: &mut Piece) -> Result<B
 
 /// The whole body where it may say something of single events and need not: what cannot be read, or comes late, says
 /// nothing.
-pub(super) async fn unless_late(response: Response, piece: &mut Piece) -> Body {
-    match tokio::time::timeout(LATE, whole(response, piece)).await {
+pub(super) async fn unless_late(response: Response, piece: &mut Piece, room: &Room) -> Body {
+    match tokio::time::timeout(LATE, whole(response, piece, room)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) | Err(_) => Body::Unread,
     }
@@ -132,6 +177,15 @@ impl Decoder {
             }
             _ => None,
         }
+    }
+
+    /// How many bytes so many that are sent stand for at most; more than the limit are not taken.
+    fn most_of(&self, sent: usize) -> usize {
+        let most = match self {
+            Self::Plain(_) => sent,
+            Self::Gzip(_) => sent.saturating_mul(DEFLATED_MAX),
+        };
+        most.min(limits::RESPONSE_BYTES_MAX)
     }
 
     /// Fails where that is not what it should be, or becomes too much.

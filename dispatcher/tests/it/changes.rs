@@ -205,6 +205,25 @@ async fn an_endpoint_that_is_no_more_is_disabled_and_nothing_is_lost() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_url_answers_late_is_none_of_the_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::open(folder.path()).await;
+    let mut old = Receiver::start([Reply::LateStatus(Duration::from_millis(500), 410)]).await;
+    let mut new = Receiver::start([]).await;
+    world.put(subscription(&old.url, &json!({}))).await;
+    world.deliver(0..2).await;
+    let first = old.request().await;
+    world.put(subscription(&new.url, &json!({}))).await;
+    // An endpoint that is no more is called again after an hour.
+    let repeat = new.request().await;
+    assert_eq!((&repeat.headers["webhook-id"], &repeat.body), (&first.headers["webhook-id"], &first.body));
+    world.read(&world.results(), 2).await;
+    let view = world.context.control.view();
+    assert_eq!(view.subscription(&tenant(), &likes()).unwrap().config.state, State::Active);
+    world.stop().await;
+}
+
 /// The subscription, once it is disabled.
 async fn disabled(world: &World) -> std::sync::Arc<fpaas_state::SubscriptionEntry> {
     let mut views = world.context.control.views();

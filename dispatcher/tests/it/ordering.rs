@@ -288,6 +288,22 @@ async fn a_poison_event_is_found_by_halving_and_nothing_else_is_given_up_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_throttle_that_is_lifted_forgets_what_was_owed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut world, mut receiver) = (World::open(folder.path()).await, Receiver::start([]).await);
+    // The first batch is paid for after ten minutes.
+    let collector = json!({"maxEvents": 10, "maxWaitMs": 0});
+    let slow = by_key(json!({"throttle": {"eventsPerSecond": 1}, "lanes": 60, "collector": collector}));
+    world.put(subscription(&receiver.url, &slow)).await;
+    world.deliver(0..20).await;
+    assert_eq!(receiver.request().await.events().len(), 10);
+    let lifted = by_key(json!({"lanes": 60, "collector": collector}));
+    world.put(subscription(&receiver.url, &lifted)).await;
+    assert_eq!(receiver.request().await.events().len(), 10);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_throttle_holds_calls_to_its_rate() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::open(folder.path()).await;

@@ -116,3 +116,24 @@ async fn the_beginning_of_a_body_is_kept_whatever_the_answer() {
     let called = client.call(call(&server.url())).await;
     assert_eq!((called.answer.unwrap_err().reason, &called.piece[..]), (Reason::Cut, b"[1,".as_slice()));
 }
+
+/// Invariant: bounded.
+#[tokio::test]
+async fn large_answers_wait_for_room_and_small_ones_do_not() {
+    let mut client = Client::new(&Config::reaching(Reach::Dev)).unwrap();
+    client.room = Room::of(limits::RESPONSE_BYTES_MAX);
+    let large = Server::saying(ok("content-encoding: gzip\r\n", &gzip(&vec![b' '; limits::RESPONSE_BYTES_MAX]))).await;
+    let small = Server::saying(ok("content-encoding: gzip\r\n", &gzip(b"[1,2]"))).await;
+    let call_of = |server: &Server| {
+        let (client, url) = (client.clone(), server.url());
+        async move { client.call(Call { wants_body: true, ..call(&url) }).await }
+    };
+    let first = call_of(&large).await;
+    assert!(first.answer.is_ok());
+    // What it has brought is there still.
+    let mut second = std::pin::pin!(call_of(&large));
+    assert!(tokio::time::timeout(Duration::from_millis(300), second.as_mut()).await.is_err(), "there is no room");
+    assert!(call_of(&small).await.answer.is_ok());
+    drop(first);
+    assert!(second.await.answer.is_ok());
+}

@@ -36,6 +36,8 @@ pub(crate) enum Reply {
     Hang,
     /// [`Reply::Echo`], after so long.
     Late(Duration),
+    /// Without a body, after so long.
+    LateStatus(Duration, u16),
 }
 
 /// `200` with `body`.
@@ -203,6 +205,10 @@ async fn serve(
             Reply::Late(wait) => {
                 tokio::time::sleep(wait).await;
                 (200, "", echo(&request))
+            }
+            Reply::LateStatus(wait, status) => {
+                tokio::time::sleep(wait).await;
+                (status, "", String::new())
             }
             Reply::Cut => return None,
             Reply::CutBody => {
