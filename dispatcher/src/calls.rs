@@ -253,7 +253,7 @@ impl Calls {
             None => Judged::Unsent,
         };
         let outcome = without_secrets(outcome, &called, now);
-        // Of an endpoint that was not called nothing is learned, and of one that an earlier revision called nothing is told.
+        // Of an endpoint that was not called nothing is learned, of an earlier revision's nothing is told.
         let is_current = Arc::ptr_eq(&called, &entry) || is_called_alike(&called, &entry);
         let health = health(&outcome, &entry.config.retry, batch.events.len());
         let change = health.and_then(|health| turn.over(health)).filter(|_| is_current);
